@@ -1,0 +1,42 @@
+# The commands a person types. `make tables` and `make test` need Python 3.11 and nothing else.
+PYTHON ?= python3
+CORES ?= $(shell nproc)
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.PHONY: tables test ui sync lint lock clean help
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+tables: $(BIN)/.ready  ## Tables 1-7 at smoke scale on embedded data
+	snakemake --cores $(CORES)
+
+test: $(BIN)/.ready  ## all tests
+	$(BIN)/python -m pytest
+
+ui: $(BIN)/.ready  ## compare runs in MLflow, http://127.0.0.1:5000
+	$(BIN)/python -m contrastmask.engine.tracking ui --results results
+
+sync: $(BIN)/.ready  ## bring MLflow up to date with the files under results/
+	$(BIN)/python -m contrastmask.engine.tracking sync --results results
+
+lint: $(BIN)/.ready  ## ruff, mypy, snakefmt, snakemake --lint
+	ruff check . && ruff format --check . && mypy && snakefmt --check Snakefile workflow && snakemake --lint
+
+lock:  ## resolve requirements.in anew (needs uv)
+	uv pip compile --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header \
+	    --no-annotate --no-emit-package opencv-python -o requirements.lock requirements.in
+	sed -i '/^# The following packages/,$$d' requirements.lock
+
+clean:  ## delete the smoke results
+	rm -rf results/smoke .snakemake
+
+# --no-deps: the lock is complete, and leaves out opencv-python, which needs libGL and overwrites the headless build
+$(BIN)/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else "Python 3.11 is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@

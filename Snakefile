@@ -1,0 +1,32 @@
+# ContrastMask (CVPR 2022), reproduced: from images to Tables 1-7.
+#
+#   snakemake --cores 2                      every table at smoke scale, on embedded synthetic data
+#   snakemake --cores 2 table5               one table, and only the runs that it needs
+#   snakemake --cores 8 --config scale=paper data_root=/data/coco      the real thing
+#   snakemake -n                             what would be done, and why
+#
+# Settings: configs/config.yaml. A new ablation: one file in configs/tables. Results: results/<scale>/.
+
+
+configfile: "configs/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/tables.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        table_files(TABLES),
+
+
+onsuccess:
+    print_tables()
+
+
+onerror:
+    render_what_is_there()

@@ -1,0 +1,11 @@
+"""What every system shares unless it says otherwise: images, optimiser, precision.
+
+Recipe of ContrastMask (Sec. 4.1): short side 640-800, long side up to 1333, random flip; SGD. The learning rate is
+the scale's, for the scale's batch; another batch scales it linearly.
+"""
+
+image = dict(train=[[1333, 640], [1333, 800]], test=[1333, 800], flip=0.5)  # (long side, short side) in pixels
+optimizer = dict(type="SGD", momentum=0.9, weight_decay=1e-4)
+clip_grad = None
+warmup_iterations = 500  # linear, from a thousandth of the learning rate
+amp = False  # bf16 autocast; the contrastive loss stays in fp32

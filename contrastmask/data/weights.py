@@ -1,0 +1,138 @@
+"""Fetch and verify a backbone's ImageNet weights: `python -m contrastmask.data.weights --backbone r50 --source …`.
+
+A source is a path, a URL, `torchvision://NAME` or `open-mmlab://NAME`. The file must fit the backbone key by key: a
+half-fitting file would train quietly from half-random weights. Loading executes no code (torch's weights_only).
+"""
+
+import argparse
+import copy
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+class WeightsError(ValueError):
+    """Weights that cannot be had or do not fit; the message names the source and the fix."""
+
+
+def fetch(source: str, backbone: str, model: dict[str, Any], out: Path) -> None:
+    """Write the state dict of `source`, checked against a backbone's configuration, to `out`.
+
+    Args:
+        source: path, URL, torchvision://NAME or open-mmlab://NAME.
+        backbone: its id, for messages.
+        model: mmdet configuration of the backbone.
+        out: file to write, atomically.
+
+    Raises:
+        WeightsError: naming the source.
+    """
+    location = locate(source)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+        file = _download(location, Path(folder)) if "://" in location else Path(location)
+        state = check(read(file, source), backbone, model, source)
+        temporary = Path(folder) / "checked.pth"
+        torch.save(state, temporary)
+        os.replace(temporary, out)
+
+
+def locate(source: str) -> str:
+    """The path or URL behind a source.
+
+    Raises:
+        WeightsError: an unknown name.
+    """
+    scheme, _, name = source.partition("://")
+    if scheme not in ("torchvision", "open-mmlab"):
+        return source
+    from mmengine.runner.checkpoint import get_external_models, get_torchvision_models
+
+    known = get_torchvision_models() if scheme == "torchvision" else get_external_models()
+    if name not in known:
+        raise WeightsError(f"{source}: unknown name; {scheme} has {', '.join(sorted(known))}")
+    return known[name]
+
+
+def _download(url: str, folder: Path) -> Path:
+    """The file of a URL; where its name carries a hash (name-0123abcd.pth), the content is checked against it."""
+    name = url.rsplit("/", 1)[-1] or "weights.pth"
+    digest = re.search(r"-([0-9a-f]{8,})\.", name)
+    file = folder / name
+    try:
+        torch.hub.download_url_to_file(
+            url, str(file), digest.group(1) if digest else None, progress=sys.stderr.isatty()
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise WeightsError(
+            f"{url} cannot be fetched ({error}); fetch it elsewhere and give its path: "
+            "--config weights='{NAME: PATH}'"
+        ) from None
+    return file
+
+
+def read(file: Path, source: str) -> dict[str, torch.Tensor]:
+    """The state dict in a file, bare or under the key `state_dict`.
+
+    Raises:
+        WeightsError: missing file, or anything but tensors in it.
+    """
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises a dozen types
+        raise WeightsError(f"{source} cannot be read as weights: {str(error).splitlines()[0]}") from None
+    state = content.get("state_dict", content) if isinstance(content, dict) else {}
+    if not state or not all(torch.is_tensor(value) for value in state.values()):
+        raise WeightsError(f"{source} holds no state dict of tensors")
+    return dict(state)
+
+
+def check(state: dict[str, torch.Tensor], backbone: str, model: dict[str, Any], source: str) -> dict[str, torch.Tensor]:
+    """The part of a state dict that the backbone takes; every one of its parameters must be there, in its shape.
+
+    Raises:
+        WeightsError: naming the first keys that do not fit.
+    """
+    import contrastmask.models  # isort: skip  # noqa: F401
+    from mmdet.registry import MODELS
+    from mmengine.registry import init_default_scope
+
+    init_default_scope("mmdet")
+    wanted = MODELS.build(copy.deepcopy(model)).state_dict()
+    counters = {key for key in wanted if key.endswith("num_batches_tracked")}  # old files lack them, nothing reads them
+    wrong = [
+        key
+        for key, value in wanted.items()
+        if key not in counters and getattr(state.get(key), "shape", None) != value.shape
+    ]
+    if wrong:
+        raise WeightsError(
+            f"{source} does not fit backbone '{backbone}': {len(wrong)} of {len(needed)} parameters are missing or of "
+            f"another shape, such as {', '.join(wrong[:3])}; give the right file: "
+            f"--config weights='{{{backbone}: PATH}}'"
+        )
+    return {key: state[key] for key in wanted if key in state}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    from contrastmask.experiment import backbone_config
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--backbone", required=True, help="file stem in configs/backbones")
+    parser.add_argument("--source", required=True)
+    parser.add_argument("--out", required=True, type=Path)
+    given = parser.parse_args(arguments)
+    try:
+        fetch(given.source, given.backbone, backbone_config(given.backbone), given.out)
+    except WeightsError as error:
+        parser.exit(2, f"error: {error}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,203 @@
+"""Average precision with COCOeval's semantics, over any number of category subsets, from one evaluation.
+
+This is the evaluation protocol of the project (paper, section 4.1: COCO AP of the novel categories).
+pycocotools does the matching; what is added here is the reduction over subsets, input checks whose messages
+name the fault, and three guards against known traps of COCOeval:
+
+* a ``bbox`` field in mask results makes the S/M/L ranges use the box area, so only the mask is handed over;
+* annotation id 0 reads as "not matched", so annotations are renumbered from 1;
+* no detection at all is a crash in ``COCO.loadRes``, here it is AP 0.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from pycocotools import mask as rle
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+IouType = Literal["segm", "bbox"]
+Subsets = Mapping[str, Sequence[int]]
+
+MAX_DETECTIONS = 100  # per image and category; the detector itself keeps 100 per image over all categories
+
+# name -> (index of the IoU threshold in 0.50:0.05:0.95, or all of them; index of the area range all, S, M, L)
+_METRICS: dict[str, tuple[int | slice, int]] = {
+    "AP": (slice(None), 0),
+    "AP50": (0, 0),
+    "AP75": (5, 0),
+    "APs": (slice(None), 1),
+    "APm": (slice(None), 2),
+    "APl": (slice(None), 3),
+}
+
+
+class CocoMetrics(NamedTuple):
+    """``by_subset[name]`` holds AP, AP50, AP75, APs, APm, APl; ``by_category[category id]`` holds AP.
+
+    Fractions in [0, 1], never rounded; None where COCOeval says -1 (no ground truth to measure on).
+    """
+
+    by_subset: dict[str, dict[str, float | None]]
+    by_category: dict[int, float | None]
+
+
+class MeanIou(NamedTuple):
+    """Mean mask IoU per subset and per category, fractions in [0, 1]; None where there was no instance."""
+
+    by_subset: dict[str, float | None]
+    by_category: dict[int, float | None]
+
+
+def coco_metrics(
+    ground_truth: COCO | str | Path,
+    detections: Sequence[Mapping[str, Any]],
+    *,
+    iou_type: IouType,
+    subsets: Subsets,
+) -> CocoMetrics:
+    """Evaluate ``detections`` on every image and category of ``ground_truth``, once, and average per subset.
+
+    Classes are matched separately, so averaging the slice of a subset is the same as running COCOeval with
+    ``params.catIds`` set to it.
+
+    ground_truth: COCO annotations, or the path of their file; left as it is.
+    detections: COCO results, each with image_id, category_id, score and either ``segmentation`` (RLE of the
+        image's size; "segm") or ``bbox`` ([x, y, w, h] in pixels; "bbox"). Other fields are ignored.
+    subsets: name -> category ids.
+
+    Raises ValueError, naming the entry, on an unknown image or category, a missing field, a score that is not
+    finite, a mask of another size than its image.
+    """
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+        source = ground_truth if isinstance(ground_truth, COCO) else COCO(str(ground_truth))
+        truth = _index(source.dataset, source.dataset.get("annotations", []))
+        category_ids = sorted(truth.getCatIds())
+        _check_subsets(subsets, category_ids)
+        results = _index(source.dataset, _results(truth, detections, iou_type))
+        precision = _precision(truth, results, iou_type)
+
+    position = {category: k for k, category in enumerate(category_ids)}
+    by_subset = {
+        name: _reduce(precision[:, :, [position[c] for c in dict.fromkeys(ids)], :]) for name, ids in subsets.items()
+    }
+    by_category = {category: _reduce(precision[:, :, [k], :])["AP"] for category, k in position.items()}
+    return CocoMetrics(by_subset, by_category)
+
+
+def mean_iou(ious: Iterable[tuple[int, float]], subsets: Subsets) -> MeanIou:
+    """Average the mask IoUs of instances that were segmented given their ground-truth box and label.
+
+    ious: one (category id, IoU) per instance. A subset's mean is over its *instances*: a frequent category
+    weighs more than a rare one, unlike in AP. For a mean over categories, average ``by_category``.
+
+    Raises ValueError on an IoU outside [0, 1].
+    """
+    of_category: dict[int, list[float]] = defaultdict(list)
+    for category, iou in ious:
+        if not 0.0 <= iou <= 1.0:
+            raise ValueError(f"mask IoU {iou} of category {category} is outside [0, 1]")
+        of_category[int(category)].append(float(iou))
+    known = sorted({*of_category, *(c for ids in subsets.values() for c in ids)})
+    by_subset = {
+        name: _mean([iou for c in dict.fromkeys(ids) for iou in of_category.get(c, [])])
+        for name, ids in subsets.items()
+    }
+    return MeanIou(by_subset, {c: _mean(of_category.get(c, [])) for c in known})
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+def _check_subsets(subsets: Subsets, category_ids: Sequence[int]) -> None:
+    for name, ids in subsets.items():
+        unknown = sorted(set(ids) - set(category_ids))
+        if unknown:
+            raise ValueError(f"subset '{name}' lists category ids that the ground truth lacks: {unknown}")
+
+
+def _index(dataset: Mapping[str, Any], annotations: Iterable[Mapping[str, Any]]) -> COCO:
+    """A COCO index over copies: COCOeval writes into annotations, and takes id 0 for "not matched"."""
+    coco = COCO()
+    coco.dataset = {
+        "images": dataset["images"],
+        "categories": dataset["categories"],
+        "annotations": [{"iscrowd": 0, **a, "id": i} for i, a in enumerate(annotations, start=1)],
+    }
+    coco.createIndex()
+    return coco
+
+
+def _results(truth: COCO, detections: Sequence[Mapping[str, Any]], iou_type: IouType) -> list[dict[str, Any]]:
+    """The checked detections with the one geometry field that counts and its area (pixels)."""
+    field = {"segm": "segmentation", "bbox": "bbox"}[iou_type]
+    for i, detection in enumerate(detections):
+        problem = _problem(truth, detection, field)
+        if problem:
+            raise ValueError(f"detection {i} {problem}")
+    return [
+        {
+            "image_id": d["image_id"],
+            "category_id": d["category_id"],
+            "score": float(d["score"]),
+            field: d[field],
+            "area": float(rle.area(d[field]) if iou_type == "segm" else d[field][2] * d[field][3]),
+        }
+        for d in detections
+    ]
+
+
+def _problem(truth: COCO, detection: Mapping[str, Any], field: str) -> str | None:
+    """What is wrong with one detection, in words, or None."""
+    missing = [key for key in ("image_id", "category_id", "score", field) if key not in detection]
+    if missing:
+        return f"lacks {', '.join(missing)}"
+    if detection["image_id"] not in truth.imgs:
+        return f"has image id {detection['image_id']}, which the ground truth lacks"
+    if detection["category_id"] not in truth.cats:
+        return f"has category id {detection['category_id']}, which the ground truth lacks"
+    if not math.isfinite(detection["score"]):
+        return f"(image {detection['image_id']}) has score {detection['score']}, which is not a finite number"
+    if field == "bbox":
+        box = detection["bbox"]
+        ok = len(box) == 4 and all(math.isfinite(value) for value in box)
+        return None if ok else f"(image {detection['image_id']}) has bbox {box}, not four finite numbers"
+    return _mask_problem(truth.imgs[detection["image_id"]], detection["segmentation"])
+
+
+def _mask_problem(image: Mapping[str, Any], segmentation: Any) -> str | None:
+    """pycocotools gives IoU -1 to masks of unlike sizes without a word: say it instead."""
+    if not isinstance(segmentation, Mapping) or not isinstance(segmentation.get("counts"), (str, bytes)):
+        return f"(image {image['id']}) has a segmentation that is not a compressed RLE"
+    expected = [image["height"], image["width"]]
+    if list(segmentation.get("size", [])) != expected:
+        return f"(image {image['id']}) has a mask of size {segmentation.get('size')}, the image is {expected}"
+    return None
+
+
+def _precision(truth: COCO, results: COCO, iou_type: IouType) -> np.ndarray:
+    """Interpolated precision [10 IoUs, 101 recalls, categories (ids ascending), 4 areas]; -1: no truth."""
+    evaluation = COCOeval(truth, results, iou_type)
+    evaluation.params.maxDets = [MAX_DETECTIONS]  # AP uses the largest only; 1 and 10 serve the recalls
+    evaluation.evaluate()
+    evaluation.accumulate()
+    return evaluation.eval["precision"][..., 0]
+
+
+def _reduce(precision: np.ndarray) -> dict[str, float | None]:
+    """COCOeval.summarize of a [10, 101, categories, 4] slice: the mean of the entries that are not -1."""
+    metrics: dict[str, float | None] = {}
+    for name, (threshold, area) in _METRICS.items():
+        values = precision[threshold, ..., area]
+        measured = values[values > -1]
+        metrics[name] = float(measured.mean()) if measured.size else None
+    return metrics

@@ -1,0 +1,223 @@
+"""Evaluate one trained run: `python -m contrastmask.engine.evaluate --run ID --seed K [--settings JSON]`.
+
+The protocol is the same for every system (docs/protocol.md): the last checkpoint, detection over all categories,
+COCOeval per subset of categories. Beside it the mask branch is read alone: masks in ground-truth boxes with
+ground-truth labels, compared by IoU. Writes metrics.json, detections.json.gz and gt_box_iou.csv.
+"""
+
+import csv
+import gzip
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from contrastmask.data.files import atomic_writer, write_json
+from contrastmask.engine.coco_metrics import coco_metrics, mean_iou
+from contrastmask.engine.gpu import GpuError, lease
+from contrastmask.engine.locks import Interrupted, RunLock, on_signals
+from contrastmask.engine.tracking import LOCK_NAME
+from contrastmask.engine.train import Job, open_tracker, parse_job
+from contrastmask.experiment import config_hash
+
+SAY_EVERY_S = 10.0
+
+
+def evaluate(job: Job, stop: Any) -> dict[str, Any]:
+    """Measure a run's final weights on val; returns the content of metrics.json."""
+    from pycocotools.coco import COCO
+
+    from contrastmask.engine.checkpoint import sha256
+
+    started = time.monotonic()
+    truth = COCO(job.dataset["val"]["annotations"])
+    detections, ious = predict(job, truth, stop)
+    subsets = {"novel": job.split["novel"], "base": job.split["base"]}
+    subsets["all"] = [category["id"] for category in job.dataset["categories"]]
+    segm = coco_metrics(truth, detections, iou_type="segm", subsets=subsets)
+    bbox = coco_metrics(truth, detections, iou_type="bbox", subsets=subsets)
+    given = mean_iou([(category, iou) for _, category, iou in ious], subsets)
+    write_readings(job.folder, detections, ious)
+    novel = set(job.split["novel"])
+    return {
+        "run": job.spec.id,
+        "seed": job.seed,
+        "scale": job.settings.scale["name"],
+        "preset": job.spec.preset,
+        "config_hash": config_hash(job.config),
+        "checkpoint_sha256": sha256(job.folder / "model.pth"),
+        "data_digest": job.dataset["digest"],
+        "n_images": len(truth.imgs),
+        "seconds": time.monotonic() - started,
+        "segm": segm.by_subset,
+        "bbox": bbox.by_subset,
+        "gt_box_miou": given.by_subset,
+        "per_category": [
+            {
+                "id": category["id"],
+                "name": category["name"],
+                "split": "novel" if category["id"] in novel else "base",
+                "segm_AP": segm.by_category.get(category["id"]),
+                "bbox_AP": bbox.by_category.get(category["id"]),
+                "gt_box_miou": given.by_category.get(category["id"]),
+            }
+            for category in job.dataset["categories"]
+        ],
+    }
+
+
+def predict(job: Job, truth: Any, stop: Any) -> tuple[list[dict[str, Any]], list[tuple[int, int, float]]]:
+    """COCO results of every val image, and (annotation id, category id, IoU) of the masks in ground-truth boxes."""
+    import torch
+
+    from contrastmask.engine.build import build_dataset, build_model
+    from contrastmask.engine.checkpoint import load_weights
+
+    torch.set_num_threads(job.settings.scale["threads"])
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = build_model(job.config, job.dataset, job.split, weights=None)
+    model.load_state_dict(load_weights(job.folder / "model.pth")[0])
+    model.to(device).eval()
+    dataset = build_dataset(job.config, job.dataset, "val")
+    loader = torch.utils.data.DataLoader(dataset, num_workers=job.settings.scale["workers"], collate_fn=list)
+    categories = [category["id"] for category in job.dataset["categories"]]
+    detections, ious, said = [], [], time.monotonic()
+    for done, samples in enumerate(loader, start=1):
+        if stop.requested:
+            raise Interrupted(stop.signum)
+        found, given = predict_image(model, samples[0], truth, categories)
+        detections += found
+        ious += given
+        if time.monotonic() - said > SAY_EVERY_S:
+            said = time.monotonic()
+            print(f"image {done}/{len(dataset)}", flush=True)
+    return detections, ious
+
+
+def predict_image(
+    model: Any, sample: dict[str, Any], truth: Any, categories: list[int]
+) -> tuple[list[dict[str, Any]], list[tuple[int, int, float]]]:
+    """One image through the detector, its features used twice: for detections and for the ground truth's boxes.
+
+    Args:
+        model: a two-stage detector.
+        sample: of the test pipeline.
+        truth: pycocotools' COCO of val.
+        categories: category id of each label.
+    """
+    import torch
+
+    with torch.no_grad():
+        data = model.data_preprocessor({"inputs": [sample["inputs"]], "data_samples": [sample["data_samples"]]})
+        samples = data["data_samples"]
+        meta = samples[0].metainfo
+        features = model.extract_feat(data["inputs"])
+        proposals = model.rpn_head.predict(features, samples, rescale=False)
+        result = model.roi_head.predict(features, proposals, samples, rescale=True)[0]
+        annotations = [a for a in truth.imgToAnns[meta["img_id"]] if usable(a)]
+        given = []
+        if annotations:
+            device = features[0].device
+            scale = torch.tensor(meta["scale_factor"], dtype=torch.float32).repeat(2)
+            boxes = torch.tensor([corners(a["bbox"]) for a in annotations]) * scale
+            labels = torch.tensor([categories.index(a["category_id"]) for a in annotations])
+            given = model.roi_head.predict_masks_in_boxes(features, [meta], [boxes.to(device)], [labels.to(device)])[
+                0
+            ].masks
+    return coco_results(result, meta["img_id"], categories), gt_box_ious(given, annotations, truth)
+
+
+def usable(annotation: dict[str, Any]) -> bool:
+    """Whether an annotation is an object with a mask to compare with."""
+    return not annotation.get("iscrowd") and bool(annotation.get("segmentation")) and min(annotation["bbox"][2:]) > 0
+
+
+def corners(bbox: list[float]) -> list[float]:
+    """x, y, w, h to x1, y1, x2, y2."""
+    x, y, w, h = bbox
+    return [x, y, x + w, y + h]
+
+
+def coco_results(result: Any, image_id: int, categories: list[int]) -> list[dict[str, Any]]:
+    """mmdet's detections of an image as entries of COCO's result format."""
+    boxes, scores, labels = result.bboxes.tolist(), result.scores.tolist(), result.labels.tolist()
+    return [
+        {
+            "image_id": image_id,
+            "category_id": categories[label],
+            "score": score,
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "segmentation": encode(mask),
+        }
+        for (x1, y1, x2, y2), score, label, mask in zip(boxes, scores, labels, result.masks, strict=True)
+    ]
+
+
+def encode(mask: Any) -> dict[str, Any]:
+    """Compressed RLE, as JSON takes it, of a (H, W) bool tensor."""
+    import numpy as np
+    from pycocotools import mask as coco_mask
+
+    rle = coco_mask.encode(np.asfortranarray(mask.cpu().numpy().astype(np.uint8)))
+    return {"size": rle["size"], "counts": rle["counts"].decode()}
+
+
+def gt_box_ious(masks: Any, annotations: list[dict[str, Any]], truth: Any) -> list[tuple[int, int, float]]:
+    """(annotation id, category id, IoU) of each mask with its annotation's."""
+    from pycocotools import mask as coco_mask
+
+    return [
+        (a["id"], a["category_id"], float(coco_mask.iou([encode(mask)], [truth.annToRLE(a)], [0])[0, 0]))
+        for mask, a in zip(masks, annotations, strict=True)
+    ]
+
+
+def write_readings(folder: Path, detections: list[dict[str, Any]], ious: list[tuple[int, int, float]]) -> None:
+    """The per-image readings behind the metrics, for whoever wants to look closer or to bootstrap."""
+    with gzip.open(folder / "detections.json.gz", "wt") as file:
+        json.dump(detections, file)
+    with atomic_writer(folder / "gt_box_iou.csv") as file:
+        writer = csv.writer(file)
+        writer.writerow(("annotation_id", "category_id", "iou"))
+        writer.writerows(ious)
+
+
+def logged(metrics: dict[str, Any]) -> dict[str, float]:
+    """The scalars of metrics.json that MLflow shows, under the same values."""
+    values = {
+        f"{kind}/{subset}/{name}": value
+        for kind in ("segm", "bbox")
+        for subset, numbers in metrics[kind].items()
+        for name, value in numbers.items()
+    }
+    values |= {f"gt_box_miou/{subset}": value for subset, value in metrics["gt_box_miou"].items()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def main() -> int:
+    job = parse_job(__doc__)
+    if not (job.folder / "model.pth").exists():
+        print(f"error: {job.folder / 'model.pth'} is missing: train the run first", file=sys.stderr)
+        return 2
+    try:
+        with RunLock(job.work / LOCK_NAME), lease(1), on_signals() as stop:
+            tracker = open_tracker(job)
+            with tracker.session("evaluate"):
+                tracker.dataset(
+                    job.dataset["name"], job.dataset["digest"], job.dataset["val"]["annotations"], "evaluation"
+                )
+                metrics = evaluate(job, stop)
+                record = json.loads((job.folder / "train.json").read_text())
+                tracker.metrics(logged(metrics), step=record["iterations"], final=True)
+                write_json(job.folder / "metrics.json", metrics)
+    except GpuError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    novel = metrics["segm"]["novel"]["AP"]
+    print(f"{job.spec.id} seed {job.seed}: novel segm AP {100 * novel:.2f}" if novel is not None else "no novel mask")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

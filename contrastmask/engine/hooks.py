@@ -1,0 +1,176 @@
+"""What happens around each training iteration: randomness, resuming, stopping, recording.
+
+mmengine's own hooks are not used for these: its checkpoints are not written atomically, and its MLflow backend starts a
+new run at each resume.
+"""
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from contrastmask.engine import checkpoint
+from contrastmask.engine.locks import Interrupted, Stop
+from contrastmask.engine.tracking import Tracker
+
+MAX_POINTS = 1000  # of each curve
+SAY_EVERY_S = 10.0
+
+
+class NotFinite(RuntimeError):
+    """A loss became NaN or infinite."""
+
+
+class Determinism(Hook):
+    """Makes an iteration's randomness a function of (seed, rank, iteration), so that a resumed run repeats it.
+
+    Also tells the RoI head how far the training is, for lambda's warm-up (Eq. 5).
+    """
+
+    priority = "VERY_HIGH"
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        # torch's generators need well mixed 64-bit seeds; Python's hash of a tuple of ints is fixed and mixes
+        torch.manual_seed(hash((self.seed, runner.rank, runner.iter)) & (2**63 - 1))
+        model = bare(runner.model)
+        if hasattr(model.roi_head, "progress"):
+            model.roi_head.progress = runner.iter / runner.max_iters
+
+
+class Resume(Hook):
+    """Loads the state to go on from, saves it every `every` iterations and when asked to stop.
+
+    Args:
+        folder: of the checkpoints.
+        identity: configuration, data and seed that a checkpoint must be of.
+        state: the checkpoint to go on from, or None.
+        every: iterations between checkpoints.
+        stop: set by a signal.
+        seconds: training time before this process, in s.
+    """
+
+    priority = "VERY_LOW"  # after the parameter schedulers, whose state it saves
+
+    def __init__(
+        self, folder: Path, identity: str, state: dict[str, Any] | None, every: int, stop: Stop, seconds: float
+    ) -> None:
+        self.folder, self.identity, self.state, self.every, self.stop = folder, identity, state, every, stop
+        self.seconds_before, self.started = seconds, time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Training time so far, over all processes, in s."""
+        return self.seconds_before + time.monotonic() - self.started
+
+    def before_train(self, runner: Runner) -> None:
+        self.started = time.monotonic()
+        if self.state is None:
+            return
+        bare(runner.model).load_state_dict(self.state["model"])
+        runner.optim_wrapper.load_state_dict(self.state["optimizer"])
+        for scheduler, saved in zip(runner.param_schedulers, self.state["schedulers"], strict=True):
+            scheduler.load_state_dict(saved)
+        runner.train_loop._iter = self.state["iteration"]  # mmengine has no public way to enter a loop half-way
+        self.state = None
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        done = runner.iter + 1
+        stopping = self._stopping()
+        if stopping or (done % self.every == 0 and done < runner.max_iters):
+            _check_finite(outputs, done)
+            if runner.rank == 0:
+                checkpoint.save(self.folder, self._snapshot(runner, done), done)
+        if stopping:
+            raise Interrupted(self.stop.signum or 15)
+
+    def _stopping(self) -> bool:
+        """Whether any process was asked to stop: all must leave at the same iteration."""
+        if not torch.distributed.is_initialized():
+            return self.stop.requested
+        asked = torch.tensor([float(self.stop.requested)])
+        if torch.distributed.get_backend() == "nccl":
+            asked = asked.cuda()
+        torch.distributed.all_reduce(asked)
+        return bool(asked.item())
+
+    def _snapshot(self, runner: Runner, done: int) -> dict[str, Any]:
+        return {
+            "identity": self.identity,
+            "iteration": done,
+            "seconds": self.seconds,
+            "model": bare(runner.model).state_dict(),
+            "optimizer": runner.optim_wrapper.state_dict(),
+            "schedulers": [scheduler.state_dict() for scheduler in runner.param_schedulers],
+        }
+
+
+class Record(Hook):
+    """Sends losses and learning rate to the tracker, averaged over the iterations between two points.
+
+    Args:
+        tracker: of the run; None in processes other than the first.
+        total: iterations of the whole training.
+        images: images of an iteration, over all processes.
+    """
+
+    def __init__(self, tracker: Tracker | None, total: int, images: int) -> None:
+        self.tracker, self.total, self.images = tracker, total, images
+        self.every = math.ceil(total / MAX_POINTS)
+        self.sums: dict[str, torch.Tensor] = {}
+        self.since, self.count, self.said = time.monotonic(), 0, 0.0
+        self.last: dict[str, float] = {}
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        for name, value in outputs.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach()
+        self.count += 1
+        done = runner.iter + 1
+        if done % self.every == 0 or done == self.total:
+            self._point(runner, done)
+
+    def _point(self, runner: Runner, done: int) -> None:
+        means = {name: float(total) / self.count for name, total in self.sums.items()}
+        _check_finite(means, done)
+        now = time.monotonic()
+        speed = self.images * self.count / (now - self.since)
+        self.last = means
+        self.sums, self.count, self.since = {}, 0, now
+        if self.tracker is None:
+            return
+        rate = runner.optim_wrapper.get_lr()["lr"][0]
+        self.tracker.metrics({f"train/{k}": v for k, v in means.items()} | {"train/lr": rate}, step=done)
+        if now - self.said > SAY_EVERY_S or done == self.total:
+            self.said = now
+            left = (self.total - done) * self.images / speed
+            print(
+                f"iteration {done}/{self.total}  loss {means['loss']:.3f}  {speed:.1f} images/s  "
+                f"{_duration(left)} left",
+                flush=True,
+            )
+
+
+def bare(model: torch.nn.Module) -> Any:
+    """The detector inside mmengine's distributed wrapper, if there is one."""
+    return model.module if is_model_wrapper(model) else model
+
+
+def _check_finite(losses: dict[str, Any], iteration: int) -> None:
+    bad = [name for name, value in losses.items() if not math.isfinite(float(torch.as_tensor(value).detach()))]
+    if bad:
+        raise NotFinite(
+            f"{', '.join(sorted(bad))} is not finite at iteration {iteration}. The last checkpoint is from before; a "
+            "smaller learning rate or clip_grad in the scale's config helps; see the curves in MLflow"
+        )
+
+
+def _duration(seconds: float) -> str:
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"

@@ -1,0 +1,199 @@
+"""ContrastMask's RoI head: box head -> CAM -> CL head -> mask head (Fig. 2), with the losses of Eq. 5.
+
+Shapes: R positive RoIs of the batch (training) or detections (test), C channels, S = `cl_size`.
+"""
+
+from copy import deepcopy
+
+import torch
+from mmdet.models.task_modules.samplers import SamplingResult
+from mmdet.models.utils import empty_instances
+from mmdet.registry import MODELS
+from mmdet.structures.bbox import bbox2roi
+from mmdet.utils import InstanceList
+from torch import Tensor
+
+from contrastmask.models.cam import activation_prior, min_max, resize
+from contrastmask.models.cl_head import ContrastiveHead
+from contrastmask.models.contrast import contrastive_weight, group_loss
+from contrastmask.models.keys import KeySets, Partition, key_sets, partition
+from contrastmask.models.partial_roi_head import PartialRoIHead
+from contrastmask.options import ContrastMaskOptions
+
+
+@MODELS.register_module()
+class ContrastMaskRoIHead(PartialRoIHead):
+    """Adds to the partially supervised RoI head the CAM (option `cam`) and the CL head (option `cl`).
+
+    Base RoIs train the mask head; RoIs of all categories train the CL head.
+    """
+
+    options_class = ContrastMaskOptions
+    options: ContrastMaskOptions
+
+    def __init__(self, *, options: dict, mask_roi_extractor: dict, mask_head: dict, **kwargs) -> None:
+        parsed = ContrastMaskOptions(**options)
+        mask_head = dict(mask_head, fusion=parsed.fusion if parsed.cl else None)
+        super().__init__(options=options, mask_roi_extractor=mask_roi_extractor, mask_head=mask_head, **kwargs)
+        self.mask_size = mask_roi_extractor["roi_layer"]["output_size"]
+        self.progress = 0.0  # share of the training that is done, set before each iteration
+        if self.options.cl:
+            self.cl_head = ContrastiveHead(mask_roi_extractor["out_channels"], self.options)
+            self.cl_roi_extractor = self._resized_extractor(mask_roi_extractor, self.options.cl_size)
+
+    @staticmethod
+    def _resized_extractor(config: dict, size: int) -> torch.nn.Module:
+        config = deepcopy(config)
+        config["roi_layer"]["output_size"] = size
+        return MODELS.build(config)
+
+    # ------------------------------------------------------------------ training
+
+    def mask_loss(
+        self,
+        x: tuple[Tensor],
+        sampling_results: list[SamplingResult],
+        bbox_feats: Tensor,
+        batch_gt_instances: InstanceList,
+    ) -> dict:
+        """L_mask and lambda L_con of Eq. 5. `bbox_feats` is the class branch's map, see `_bbox_forward`."""
+        rois = bbox2roi([res.pos_priors for res in sampling_results])
+        labels = torch.cat([res.pos_gt_labels for res in sampling_results])
+        raw_cam = self.bbox_head.activation(bbox_feats[positive_rows(sampling_results)], labels)
+        chosen = self.mask_rois(sampling_results)
+        encoded = self._encode(x, rois if self._trains_contrast else rois[chosen])
+        losses = {}
+        if self._trains_contrast:
+            losses["loss_contrast"] = self._contrastive_loss(
+                encoded, rois, raw_cam.detach(), sampling_results, batch_gt_instances
+            )
+            encoded = encoded[chosen]
+        logits = self._mask_logits(x, rois[chosen], raw_cam[chosen], encoded)
+        targets = self.mask_targets(sampling_results, batch_gt_instances, chosen, self.train_cfg.mask_size)
+        return dict(loss_mask=self.gated_mask_loss(logits, targets) | losses)
+
+    @property
+    def _trains_contrast(self) -> bool:
+        return self.options.cl and self.options.cl_loss
+
+    def _bbox_forward(self, x: tuple[Tensor], rois: Tensor) -> dict:
+        """mmdet's, with the class branch's last map as `bbox_feats`, which `loss` hands on to `mask_loss`."""
+        features = self.bbox_roi_extractor(x[: self.bbox_roi_extractor.num_inputs], rois)
+        scores, deltas, class_map = self.bbox_head.forward_with_map(features)
+        return dict(cls_score=scores, bbox_pred=deltas, bbox_feats=class_map)
+
+    def _contrastive_loss(
+        self,
+        encoded: Tensor,
+        rois: Tensor,
+        raw_cam: Tensor,
+        sampling_results: list[SamplingResult],
+        batch_gt_instances: InstanceList,
+    ) -> Tensor:
+        """lambda L_con, the mean over the query groups of the batch. Always in fp32."""
+        groups = rois[:, 0].long() // self.options.query_group_size
+        is_base = self.positives_of_base(sampling_results)
+        regions, keys = self._regions_and_keys(raw_cam, is_base, sampling_results, batch_gt_instances)
+        with torch.autocast(encoded.device.type, enabled=False):
+            projected = self.cl_head.project(encoded.float(), groups)
+            total = projected.sum() * 0
+            for group in groups.unique().tolist():
+                rows = groups == group
+                total = total + group_loss(
+                    projected[rows],
+                    Partition(*(region[rows] for region in regions)),
+                    KeySets(*(keys_[rows] for keys_ in keys.sets())),
+                    self.options,
+                )
+        number = -(-len(sampling_results) // self.options.query_group_size)
+        return total / number * contrastive_weight(self.progress, self.options)
+
+    @torch.no_grad()
+    def _regions_and_keys(
+        self,
+        raw_cam: Tensor,
+        is_base: Tensor,
+        sampling_results: list[SamplingResult],
+        batch_gt_instances: InstanceList,
+    ) -> tuple[Partition, KeySets]:
+        """I+, I- and the key sets of the RoIs that take part; those of the others are empty."""
+        options, size = self.options, self.options.cl_size
+        cam = activation_prior(raw_cam.float(), self.mask_size, options.cam_norm)
+        if size != self.mask_size:
+            cam = min_max(resize(cam, size))
+        masks = torch.zeros(cam.shape, dtype=torch.bool, device=cam.device)
+        masks[is_base] = self.mask_targets(sampling_results, batch_gt_instances, is_base, size) > 0.5
+        taking_part = {"all": torch.ones_like(is_base), "base": is_base, "novel": ~is_base}
+        supervised = taking_part[options.cl_supervision][:, None, None]
+        foreground, background = partition(masks, is_base, cam, options)
+        keys = key_sets(masks, is_base, cam, options)
+        if options.min_keys:
+            enough = [s.sum(dim=(1, 2)) >= options.min_keys for s in keys.sets()]
+            keys = keys.only(torch.stack(enough).all(0))
+        return Partition(foreground & supervised, background & supervised), keys.only(supervised[:, 0, 0])
+
+    # ------------------------------------------------------------------ training and test
+
+    def _encode(self, x: tuple[Tensor], rois: Tensor) -> Tensor | None:
+        """f(X): (R, C, S, S), or None without a CL head."""
+        if not self.options.cl:
+            return None
+        features = self.cl_roi_extractor(x[: self.cl_roi_extractor.num_inputs], rois)
+        return self.cl_head.encode(features.detach() if self.options.detach_cl_input else features)
+
+    def _mask_logits(self, x: tuple[Tensor], rois: Tensor, raw_cam: Tensor, encoded: Tensor | None) -> Tensor:
+        """Logits (R, 1, 28, 28) from X, Y and A."""
+        features = self.mask_roi_extractor(x[: self.mask_roi_extractor.num_inputs], rois)
+        prior = None
+        if self.options.cam:
+            raw_cam = raw_cam.detach() if self.options.detach_cam else raw_cam
+            prior = activation_prior(raw_cam, self.mask_size, self.options.cam_norm)
+        y = None if encoded is None else self.cl_head.mask_features(encoded)
+        return self.mask_head(features, y, prior)
+
+    # ------------------------------------------------------------------ test
+
+    def predict_mask(
+        self,
+        x: tuple[Tensor],
+        batch_img_metas: list[dict],
+        results_list: InstanceList,
+        rescale: bool = False,
+    ) -> InstanceList:
+        """Masks of the detections; the CAM is that of the box which option `cam_box` names, for the detected class.
+
+        Given boxes (`predict_masks_in_boxes`) come from no proposal: theirs is their own CAM.
+        """
+        rois = bbox2roi([results.bboxes for results in results_list])
+        if len(rois) == 0:
+            return empty_instances(
+                batch_img_metas,
+                rois.device,
+                task_type="mask",
+                instance_results=results_list,
+                mask_thr_binary=self.test_cfg.mask_thr_binary,
+            )
+        seen = [results.pop("proposals", results.bboxes) for results in results_list]
+        boxes = rois if self.options.cam_box == "refined" else bbox2roi(seen)
+        class_map = self._bbox_forward(x, boxes)["bbox_feats"]
+        raw_cam = self.bbox_head.activation(class_map, torch.cat([r.labels for r in results_list]))
+        logits = self._mask_logits(x, rois, raw_cam, self._encode(x, rois))
+        return self.mask_head.predict_by_feat(
+            mask_preds=logits.split([len(results) for results in results_list]),
+            results_list=results_list,
+            batch_img_metas=batch_img_metas,
+            rcnn_test_cfg=self.test_cfg,
+            rescale=rescale,
+        )
+
+
+def positive_rows(sampling_results: list[SamplingResult]) -> Tensor:
+    """Rows of the positive RoIs among all sampled ones, which lie image by image, positives first.
+
+    Counts are taken from the results: an image may yield fewer than the sampler's number.
+    """
+    rows, start = [], 0
+    for res in sampling_results:
+        rows.append(torch.arange(start, start + len(res.pos_priors), device=res.pos_priors.device))
+        start += len(res.priors)
+    return torch.cat(rows)

@@ -1,0 +1,82 @@
+"""What the finished seeds of one run measured, read from their metrics.json files."""
+
+import json
+import logging
+import math
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contrastmask.report.paper import METRICS
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Mask AP on novel categories of the seeds that could be read, and the files that could not."""
+
+    seeds: tuple[dict[str, float | None], ...]
+    """Per finished seed, fractions in [0, 1]; None where nothing could be measured."""
+    unreadable: tuple[str, ...] = ()
+    """Paths relative to the result folder."""
+
+    def mean(self, metric: str) -> float | None:
+        """Mean over the finished seeds, times 100; None if a seed has no value."""
+        values = self._values(metric)
+        return statistics.fmean(values) if values else None
+
+    def sd(self, metric: str) -> float | None:
+        """Sample standard deviation over the finished seeds, times 100; None for fewer than two."""
+        values = self._values(metric)
+        return statistics.stdev(values) if len(values) > 1 else None
+
+    def _values(self, metric: str) -> list[float]:
+        # Seeds share the validation images, so a metric is missing for all or for none; a mix would be an error
+        # somewhere, and a mean over fewer seeds than n_seeds says would hide it.
+        values = [seed[metric] for seed in self.seeds]
+        return [100 * value for value in values if value is not None] if None not in values else []
+
+
+def read_run(results: Path, scale: str, run: str, seeds: Iterable[int]) -> Measured:
+    """Read what the seeds of `run` have measured so far. A file that cannot be used is logged and listed."""
+    found, unreadable = [], []
+    for seed in seeds:
+        file = results / scale / "runs" / run / f"seed{seed}" / "metrics.json"
+        if not file.exists():
+            continue
+        try:
+            found.append(_novel_mask_ap(file, {"scale": scale, "run": run, "seed": seed}))
+        except (OSError, ValueError) as error:
+            log.warning("%s cannot be used, the table goes without it: %s", file, error)
+            unreadable.append(file.relative_to(results).as_posix())
+    return Measured(tuple(found), tuple(unreadable))
+
+
+def _novel_mask_ap(file: Path, expected: dict[str, Any]) -> dict[str, float | None]:
+    """The six metrics in `file`; ValueError if it is damaged or is not the file that `expected` describes."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError("it holds no JSON object")
+    for key, value in expected.items():
+        if content.get(key) != value:
+            raise ValueError(f"its {key} is {content.get(key)!r}, not {value!r}")
+    segm = content.get("segm")
+    novel = segm.get("novel") if isinstance(segm, dict) else None
+    if not isinstance(novel, dict):
+        raise ValueError("it has no segm.novel")
+    return {metric: _fraction(novel, metric) for metric in METRICS}
+
+
+def _fraction(novel: dict[str, Any], metric: str) -> float | None:
+    if metric not in novel:
+        raise ValueError(f"it has no segm.novel.{metric}")
+    value = novel[metric]
+    if value is None:
+        return None
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or not 0 <= value <= 1:
+        raise ValueError(f"its segm.novel.{metric} is {value!r}, not a fraction in [0, 1] or null")
+    return float(value)

@@ -1,0 +1,68 @@
+"""What the paper prints: its numbers, and its names for methods, backbones and settings."""
+
+import csv
+import re
+from functools import cache
+from typing import TYPE_CHECKING
+
+import yaml
+
+from contrastmask.yamlfiles import ROOT
+
+if TYPE_CHECKING:
+    from contrastmask.experiment import Row
+
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+KEYS = ("table", "setting", "method", "variant", "backbone", "schedule", "mask_layers")
+
+_FOLDER = ROOT / "configs" / "paper"
+_PRINTED_AS = dict(zip(METRICS, ("mAP", "AP50", "AP75", "APS", "APM", "APL"), strict=True))
+_TABLES_OF_PAPER = re.compile(r"table([1-7])")
+
+
+def name(kind: str, id: str) -> str:
+    """The printed name of `id`, one of the `methods`, `backbones` or `settings`; `id` itself if it has none."""
+    return _names()[kind].get(id, {}).get("name", id)
+
+
+def link(method: str) -> str | None:
+    """Where the method with this printed name comes from, if that is known."""
+    by_name = {entry["name"]: entry.get("link") for entry in _names()["methods"].values()}
+    return by_name.get(method)
+
+
+def keys(row: "Row") -> dict[str, str]:
+    """The key columns of `row` as paper_tables.csv spells them; `table` is the file stem for a user's own table."""
+    of_paper = _TABLES_OF_PAPER.fullmatch(row.table)
+    return {
+        "table": of_paper[1] if of_paper else row.table,
+        "setting": row.setting,
+        "method": name("methods", row.method),
+        "variant": row.label,
+        "backbone": name("backbones", row.backbone),
+        "schedule": row.schedule,
+        "mask_layers": "" if row.mask_layers is None else str(row.mask_layers),
+    }
+
+
+def printed(row: "Row") -> dict[str, float | None] | None:
+    """The printed metrics of `row`, in percent as printed; None if the paper has no such row.
+
+    A value is None where the paper prints a dash.
+    """
+    return _numbers().get(tuple(keys(row).values()))
+
+
+@cache
+def _names() -> dict[str, dict[str, dict[str, str]]]:
+    return yaml.safe_load((_FOLDER / "names.yaml").read_text(encoding="utf-8"))
+
+
+@cache
+def _numbers() -> dict[tuple[str, ...], dict[str, float | None]]:
+    with (_FOLDER / "paper_tables.csv").open(encoding="utf-8", newline="") as file:
+        return {tuple(line[key] for key in KEYS): _metrics(line) for line in csv.DictReader(file)}
+
+
+def _metrics(line: dict[str, str]) -> dict[str, float | None]:
+    return {ours: float(line[theirs]) if line[theirs] else None for ours, theirs in _PRINTED_AS.items()}

@@ -1,0 +1,36 @@
+"""Made-up result folders for tables."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contrastmask.report.paper import METRICS
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def smoke() -> dict[str, Any]:
+    return {"name": "smoke", "note": "Made up for a test.", "comparable": False}
+
+
+@pytest.fixture
+def put(results: Path) -> Callable[..., Path]:
+    """put(run, seed, AP) writes a metrics.json in which every metric is `AP`, a fraction; `changes` replaces keys."""
+
+    def write(
+        run: str, seed: int = 0, AP: float = 0.25, scale: str = "smoke", changes: dict[str, Any] | None = None
+    ) -> Path:
+        file = results / scale / "runs" / run / f"seed{seed}" / "metrics.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        content = {"run": run, "seed": seed, "scale": scale, "segm": {"novel": dict.fromkeys(METRICS, AP)}}
+        file.write_text(json.dumps(content | (changes or {})))
+        return file
+
+    return write

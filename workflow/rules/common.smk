@@ -1,0 +1,80 @@
+# The checked settings, the tables, and the small functions that say what a rule needs.
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
+
+sys.path.insert(0, workflow.basedir)  # the package, also where it is not installed
+
+from contrastmask import experiment
+
+
+def load():
+    """Settings and tables, or one readable error before any work starts."""
+    try:
+        settings = experiment.load_settings(config)
+        return settings, experiment.load_tables(settings)
+    except ValueError as error:
+        raise WorkflowError(str(error)) from None
+
+
+SETTINGS, TABLES = load()
+RUNS = experiment.all_runs(TABLES)
+OUT = SETTINGS.folder
+RUN = str(OUT / "runs" / "{run}" / "seed{seed}")
+SETTINGS_JSON = json.dumps(config)
+PYTHON = sys.executable
+SEEDS = " ".join(map(str, SETTINGS.seeds))
+TABLE_ARGUMENTS = f"--scale {config['scale']} --preset {SETTINGS.preset} --seeds {SEEDS} --results {SETTINGS.results}"
+
+
+wildcard_constraints:
+    setting="[A-Za-z0-9_-]+",
+    backbone="[A-Za-z0-9_-]+",
+    run=r"[A-Za-z0-9_.\-]+",
+    seed="[0-9]+",
+
+
+def config_hash(wildcards):
+    """Identity of a run's resolved configuration: when it changes, the run is trained again."""
+    return experiment.config_hash(experiment.resolve(RUNS[wildcards.run], SETTINGS))
+
+
+def annotations_without_novel_masks(wildcards):
+    return str(SETTINGS.split(RUNS[wildcards.run].setting))
+
+
+def backbone_weights(wildcards):
+    """The backbone's ImageNet weights, unless this scale starts from random ones."""
+    resolved = experiment.resolve(RUNS[wildcards.run], SETTINGS)
+    return [str(SETTINGS.backbone_weights(RUNS[wildcards.run].backbone))] if resolved["weights"] else []
+
+
+def metrics_of(table):
+    """metrics.json of every distinct run and seed of a table."""
+    return [
+        str(SETTINGS.run_folder(run.id, seed) / "metrics.json") for run in table.runs for seed in SETTINGS.seeds
+    ]
+
+
+def table_files(names):
+    return [str(OUT / "tables" / f"{name}{suffix}") for name in names for suffix in (".csv", ".md", ".html", ".tex")]
+
+
+def print_tables():
+    """The markdown of the tables that exist, in order."""
+    for name in TABLES:
+        path = OUT / "tables" / f"{name}.md"
+        if path.exists():
+            print(f"\n{path.read_text(encoding='utf-8')}", flush=True)
+    print(f"Tables: {OUT / 'tables'}   Compare runs: make ui", flush=True)
+
+
+def render_what_is_there():
+    """After a failure: the tables with the runs that are done, the others marked `not run`."""
+    command = [PYTHON, "-m", "contrastmask.report.tables", *TABLES, *TABLE_ARGUMENTS.split()]
+    subprocess.run(command, cwd=workflow.basedir, check=False)
+    logger.info("Some runs are missing. What is done is kept; the same command goes on from there.")

@@ -1,0 +1,57 @@
+# Data: generated or found, verified once, split so that no novel mask is left.
+
+
+rule dataset:
+    output:
+        str(SETTINGS.dataset),
+    log:
+        str(OUT / "logs" / "dataset.log"),
+    params:
+        data=json.dumps({k: v for k, v in SETTINGS.scale["dataset"].items() if k != "root"}, sort_keys=True),
+        root=SETTINGS.data_root or str(OUT / "data" / "synthetic"),
+    message:
+        "Verifying the data in {params.root}"
+    shell:
+        "{PYTHON} -m contrastmask.data.dataset --config {params.data:q} --root {params.root:q}"
+        " --out {output:q} 2>&1 | tee {log:q}"
+
+
+rule split:
+    input:
+        dataset=str(SETTINGS.dataset),
+        lists=lambda wildcards: experiment.split_lists(wildcards.setting),
+    output:
+        split=str(OUT / "data" / "{setting}" / "split.json"),
+        annotations=str(OUT / "data" / "{setting}" / "instances_train.json"),
+    log:
+        str(OUT / "logs" / "split_{setting}.log"),
+    message:
+        "Replacing every novel mask by its box: {wildcards.setting}"
+    shell:
+        "{PYTHON} -m contrastmask.data.splits --dataset {input.dataset:q} --setting {wildcards.setting:q}"
+        ' --out "$(dirname {output.split:q})" 2>&1 | tee {log:q}'
+
+
+rule weights:
+    output:
+        str(OUT / "weights" / "{backbone}.pth"),
+    log:
+        str(OUT / "logs" / "weights_{backbone}.log"),
+    params:
+        source=lambda wildcards: experiment.weights_source(wildcards.backbone, SETTINGS),
+    retries: 2
+    message:
+        "Fetching the ImageNet weights of {wildcards.backbone} from {params.source}"
+    shell:
+        "{PYTHON} -m contrastmask.data.weights --backbone {wildcards.backbone} --source {params.source:q} --out {output:q} 2>&1 | tee {log:q}"
+
+
+rule download:
+    params:
+        root=SETTINGS.data_root or "data/coco",
+    log:
+        str(OUT / "logs" / "download.log"),
+    message:
+        "Fetching COCO 2017 into {params.root} (25 GB; goes on where it stopped)"
+    shell:
+        "{PYTHON} -m contrastmask.data.download --root {params.root:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,23 @@
+# One evaluation, under the same protocol for every system.
+
+
+rule evaluate:
+    input:
+        weights=RUN + "/model.pth",
+        record=RUN + "/train.json",
+    output:
+        metrics=RUN + "/metrics.json",
+        detections=RUN + "/detections.json.gz",
+        ious=RUN + "/gt_box_iou.csv",
+    log:
+        str(OUT / "logs" / "evaluate" / "{run}_seed{seed}.log"),
+    benchmark:
+        str(OUT / "benchmarks" / "evaluate" / "{run}_seed{seed}.jsonl")
+    threads: SETTINGS.scale["threads"]
+    resources:
+        gpu=1,
+    message:
+        "Evaluating {wildcards.run}, seed {wildcards.seed}"
+    shell:
+        "exec {PYTHON} -m contrastmask.engine.evaluate --run {wildcards.run:q} --seed {wildcards.seed}"
+        " --settings {SETTINGS_JSON:q} >> {log:q} 2>&1"

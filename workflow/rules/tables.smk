@@ -1,0 +1,20 @@
+# One rule a table, named like its file in configs/tables: `snakemake table5`.
+for table in TABLES.values():
+
+    rule:
+        name:
+            table.name
+        input:
+            metrics_of(table),
+            experiment.CONFIGS / "tables" / f"{table.name}.yaml",
+        output:
+            table_files([table.name]),
+        log:
+            str(OUT / "logs" / "tables" / f"{table.name}.log"),
+        params:
+            table=table.name,
+        localrule: True
+        message:
+            "Assembling {params.table}"
+        shell:
+            "{PYTHON} -m contrastmask.report.tables {params.table} {TABLE_ARGUMENTS} > {log:q} 2>&1"

@@ -1,0 +1,26 @@
+# One training. Checkpoints, lock and tracking spool live in work/, undeclared: Snakemake deletes declared outputs
+# before a job and after a failure, and progress must outlive both.
+
+
+rule train:
+    input:
+        split=annotations_without_novel_masks,
+        weights=backbone_weights,
+    output:
+        config=RUN + "/config.json",
+        weights=RUN + "/model.pth",
+        record=RUN + "/train.json",
+    log:
+        str(OUT / "logs" / "train" / "{run}_seed{seed}.log"),
+    benchmark:
+        str(OUT / "benchmarks" / "train" / "{run}_seed{seed}.jsonl")
+    threads: SETTINGS.scale["threads"]
+    resources:
+        gpu=SETTINGS.gpus_per_run,
+    params:
+        config_hash=config_hash,
+    message:
+        "Training {wildcards.run}, seed {wildcards.seed}"
+    shell:
+        "exec {PYTHON} -m contrastmask.engine.train --run {wildcards.run:q} --seed {wildcards.seed}"
+        " --settings {SETTINGS_JSON:q} >> {log:q} 2>&1"
