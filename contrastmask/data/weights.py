@@ -104,12 +104,9 @@ def check(state: dict[str, torch.Tensor], backbone: str, model: dict[str, Any], 
 
     init_default_scope("mmdet")
     wanted = MODELS.build(copy.deepcopy(model)).state_dict()
-    counters = {key for key in wanted if key.endswith("num_batches_tracked")}  # old files lack them, nothing reads them
-    wrong = [
-        key
-        for key, value in wanted.items()
-        if key not in counters and getattr(state.get(key), "shape", None) != value.shape
-    ]
+    # old files lack BatchNorm's counters, and nothing reads them
+    needed = {key: value.shape for key, value in wanted.items() if not key.endswith("num_batches_tracked")}
+    wrong = [key for key, shape in needed.items() if getattr(state.get(key), "shape", None) != shape]
     if wrong:
         raise WeightsError(
             f"{source} does not fit backbone '{backbone}': {len(wrong)} of {len(needed)} parameters are missing or of "
