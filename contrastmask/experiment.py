@@ -185,11 +185,16 @@ def load_tables(settings: Settings, configs: Path = CONFIGS) -> dict[str, Table]
         ConfigError: naming the file and the row.
     """
     return {
-        name: _load_table(configs / "tables" / f"{name}.yaml", settings.preset, configs) for name in settings.tables
+        name: load_table(configs / "tables" / f"{name}.yaml", settings.preset, configs) for name in settings.tables
     }
 
 
-def _load_table(path: Path, preset: str, configs: Path) -> Table:
+def load_table(path: Path, preset: str, configs: Path = CONFIGS) -> Table:
+    """One table file. A row's keys override the base's; `options` and `config` of both are merged.
+
+    Raises:
+        ConfigError: naming the file and the row.
+    """
     if not NAME.fullmatch(path.stem):
         raise ConfigError(f"{path}: a table's file name may hold letters, digits, '-' and '_' only")
     content = read_yaml(path, "table")

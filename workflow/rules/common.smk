@@ -10,6 +10,7 @@ from snakemake.logging import logger
 sys.path.insert(0, workflow.basedir)  # the package, also where it is not installed
 
 from contrastmask import experiment
+from contrastmask.engine.locks import RunLock
 
 
 def load():
@@ -29,6 +30,21 @@ SETTINGS_JSON = json.dumps(config)
 PYTHON = sys.executable
 SEEDS = " ".join(map(str, SETTINGS.seeds))
 TABLE_ARGUMENTS = f"--scale {config['scale']} --preset {SETTINGS.preset} --seeds {SEEDS} --results {SETTINGS.results}"
+
+
+def forget_stale_lock():
+    """Free the folder if the Snakemake that locked it is gone (SIGKILL, power): the same command then goes on.
+
+    Snakemake's lock is a file and outlives its process. Ours is the kernel's and does not: who holds it, works here.
+    """
+    alive = RunLock(Path(".snakemake") / "alive.lock")
+    if workflow.is_main_process and alive.acquire(wait=False):
+        for stale in Path(".snakemake/locks").glob("*"):
+            stale.unlink()
+    return alive
+
+
+ALIVE = forget_stale_lock()  # held for the life of this process
 
 
 wildcard_constraints:

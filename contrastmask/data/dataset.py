@@ -1,0 +1,216 @@
+"""`prepare`: find or make a data set, verify all of it once, and record it as `dataset.json`.
+
+    python -m contrastmask.data.dataset --config '{"kind": "folder"}' --root DIR --out dataset.json
+
+The digest is sha256, cut to 32 hex digits (what MLflow takes), over the two annotation files' sha256 and the
+sorted (part, file name, byte size) of all images. Paths do not enter: a moved copy is the same data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contrastmask.data.files import DataError, parse_coco, raise_problems, read_coco_bytes, write_json
+from contrastmask.data.verify import check_annotations, check_images, check_parts, check_shape
+
+THREADS = 16  # for image headers: mostly waiting for the disk
+
+SYNTHETIC_KEYS = ("train_images", "val_images", "image_size", "seed", "categories")
+FOLDER_KEYS = ("train_images_dir", "train_annotations", "val_images_dir", "val_annotations")
+KEYS = {"synthetic": SYNTHETIC_KEYS, "coco": (), "folder": FOLDER_KEYS}
+
+COCO_LAYOUT = (
+    *("train2017", "annotations/instances_train2017.json"),
+    *("val2017", "annotations/instances_val2017.json"),
+)
+PLAIN_LAYOUT = ("train", "annotations/instances_train.json", "val", "annotations/instances_val.json")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where the images and annotations of train or val lie."""
+
+    images: Path
+    annotations: Path
+
+
+def prepare(config: dict[str, Any], root: Path, out: Path, workers: int = 1) -> dict[str, Any]:
+    """Verify the data set under `root` and write `out` (docs/design.md: dataset.json), which is returned.
+
+    `config["kind"]`:
+      synthetic  generated under `root` unless complete there; `train_images`, `val_images`, `image_size`,
+                 `seed`, and optionally `categories` (80), as in `synthetic.generate`; `workers` processes
+      coco       train2017/, val2017/, annotations/instances_{train,val}2017.json
+      folder     any COCO-format folder: coco's layout, or train/, val/, annotations/instances_{train,val}.json,
+                 or all four of train_images_dir, train_annotations, val_images_dir, val_annotations, relative
+                 to `root`
+    `config["name"]` is optional; by default the kind, for a folder the name of `root`.
+    Warnings (data that training leaves out) go to stderr.
+
+    Raises:
+        DataError: the configuration or the data is unusable; every problem with its fix.
+    """
+    kind = _check_config(config)
+    root = Path(os.path.abspath(root))
+    if kind == "synthetic":
+        _make_synthetic(config, root, workers)
+    parts = find_parts(config, root)
+    title = f"{root}: the data is not usable"
+    if kind == "synthetic":
+        title += " (generated: remove the folder, and it is made again)"
+    described, categories, digest, warnings = _verify(*parts, title)
+    for text, count in sorted(warnings.items()):
+        print(f"warning: {count} {text}", file=sys.stderr)
+    name = config.get("name", root.name if kind == "folder" else kind)
+    dataset = {"name": name, "kind": kind, "digest": digest, **described, "categories": categories}
+    write_json(out, dataset)
+    return dataset
+
+
+def read_dataset(path: Path) -> dict[str, Any]:
+    """Read a `dataset.json`.
+
+    Raises:
+        DataError: it is missing or not one that `prepare` wrote.
+    """
+    dataset = parse_coco(read_coco_bytes(path), path)
+    missing = [
+        key for key in ("digest", "train", "val", "categories") if not isinstance(dataset, dict) or key not in dataset
+    ]
+    if missing:
+        raise DataError(f"{path}: lacks {', '.join(missing)}; write it with python -m contrastmask.data.dataset")
+    return dataset
+
+
+def _check_config(config: dict[str, Any]) -> str:
+    """The kind, after refusing unknown keys."""
+    if not isinstance(config, dict) or config.get("kind") not in KEYS:
+        given = config.get("kind") if isinstance(config, dict) else config
+        raise DataError(f"data: kind must be one of {', '.join(KEYS)}, not {given!r}")
+    kind = config["kind"]
+    unknown = set(config) - {"kind", "name", *KEYS[kind]}
+    if unknown:
+        allowed = ", ".join(("name", *KEYS[kind]))
+        raise DataError(f"data: unknown {', '.join(sorted(unknown))} for kind {kind}; it takes {allowed}")
+    return kind
+
+
+def _make_synthetic(config: dict[str, Any], root: Path, workers: int) -> None:
+    # Imported here: the other kinds need neither OpenCV nor NumPy.
+    from contrastmask.data import synthetic
+
+    given = {key: config[key] for key in SYNTHETIC_KEYS if key in config}
+    try:
+        parameters = synthetic.Parameters(**given)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"data: {error}. Kind synthetic takes {', '.join(SYNTHETIC_KEYS)}.") from error
+    if not synthetic.is_complete(root, parameters):
+        synthetic.generate(root, **vars(parameters), workers=workers)
+
+
+def find_parts(config: dict[str, Any], root: Path) -> tuple[Part, Part]:
+    """Where train and val lie under `root`.
+
+    Raises:
+        DataError: nothing is there; the message says what was looked for.
+    """
+    given = [key for key in FOLDER_KEYS if key in config]
+    if given and len(given) < len(FOLDER_KEYS):
+        lacking = ", ".join(key for key in FOLDER_KEYS if key not in given)
+        raise DataError(f"data: give all of {', '.join(FOLDER_KEYS)} or none; {lacking} missing")
+    layouts = {"coco": [COCO_LAYOUT], "synthetic": [PLAIN_LAYOUT], "folder": [COCO_LAYOUT, PLAIN_LAYOUT]}
+    candidates = [tuple(config[key] for key in FOLDER_KEYS)] if given else layouts[config["kind"]]
+    for layout in candidates:
+        train_images, train_file, val_images, val_file = (root / path for path in layout)
+        if train_images.is_dir() and val_images.is_dir() and train_file.is_file() and val_file.is_file():
+            return Part(train_images, train_file), Part(val_images, val_file)
+    lines = [f"{root}: no data set found (data_root). Looked for"]
+    for layout in candidates:
+        lines.append("  " + ", ".join(f"{p}{'' if (root / p).exists() else ' (missing)'}" for p in layout))
+    raise DataError("\n".join(lines))
+
+
+def _verify(train: Part, val: Part, title: str) -> tuple[dict[str, Any], list[dict], str, Counter]:
+    """All checks; `title` heads their error.
+
+    Returns the parts' descriptions, the categories, the digest and the warnings' counts.
+    """
+    digest = hashlib.sha256()
+    problems: list[str] = []
+    warnings: Counter = Counter()
+    described: dict[str, Any] = {}
+    read: dict[str, dict] = {}
+    for name, part in (("train", train), ("val", val)):
+        raw = read_coco_bytes(part.annotations)
+        sha256 = hashlib.sha256(raw).hexdigest()
+        coco = parse_coco(raw, part.annotations)
+        del raw  # 450 MB for COCO
+        malformed = check_shape(coco, part.annotations)
+        if malformed:
+            problems += malformed
+            continue
+        found, counted = check_annotations(coco, part.annotations, need_masks=name == "val")
+        in_images, turned, sizes = check_images(coco, part.images, part.annotations, THREADS)
+        problems += found + in_images
+        warnings += counted + turned
+        read[name] = {"images": coco["images"], "categories": coco["categories"]}
+        described[name] = _describe(part, coco, sha256)
+        digest.update(f"{name} {sha256}\n".encode())
+        for file_name, n_bytes in sorted(sizes.items()):
+            digest.update(f"{name}\t{file_name}\t{n_bytes}\n".encode())
+    if len(read) == 2:
+        problems += check_parts(read["train"], read["val"], train.annotations, val.annotations)
+    raise_problems(title, problems)
+    categories = [{"id": c["id"], "name": c["name"]} for c in read["train"]["categories"]]
+    return described, categories, digest.hexdigest()[:32], warnings
+
+
+def _describe(part: Part, coco: dict, sha256: str) -> dict[str, Any]:
+    return {
+        "annotations": str(part.annotations),
+        "images": str(part.images),
+        "n_images": len(coco["images"]),
+        "n_annotations": len(coco["annotations"]),
+        "sha256": sha256,
+    }
+
+
+def _read_config(text: str) -> dict[str, Any]:
+    """A JSON object, or the path of a file that holds one."""
+    source = text
+    try:
+        if not text.lstrip().startswith("{"):
+            source = Path(text).read_text(encoding="utf-8")
+        return json.loads(source)
+    except (OSError, ValueError) as error:
+        raise DataError(f"--config must be a JSON object or a file that holds one ({error})") from error
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; exit status 2 with one message for unusable data."""
+    parser = argparse.ArgumentParser(
+        prog="python -m contrastmask.data.dataset", description="Verify a data set and record it."
+    )
+    parser.add_argument("--config", required=True, help='JSON, e.g. {"kind": "coco"}, or a file that holds it')
+    parser.add_argument("--root", required=True, type=Path, help="folder of the data (for synthetic: to fill)")
+    parser.add_argument("--out", required=True, type=Path, help="dataset.json to write")
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw synthetic images (1)")
+    arguments = parser.parse_args(argv)
+    try:
+        prepare(_read_config(arguments.config), arguments.root, arguments.out, arguments.workers)
+    except (DataError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

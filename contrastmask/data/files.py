@@ -1,0 +1,92 @@
+"""Reading and writing of the data layer's files: errors that name the fix, writes that are all or nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+SHOWN = 20  # problems listed in one error; the rest is a count
+
+
+class DataError(ValueError):
+    """The data is unusable; the message names each problem and its fix."""
+
+
+def raise_problems(what: str, problems: list[str]) -> None:
+    """Raise one `DataError` that lists the first `SHOWN` problems, or return if there are none."""
+    if not problems:
+        return
+    lines = [f"{what}: {len(problems)} problem{'s' if len(problems) > 1 else ''}"]
+    lines += [f"  - {problem}" for problem in problems[:SHOWN]]
+    if len(problems) > SHOWN:
+        lines.append(f"  ... and {len(problems) - SHOWN} more")
+    raise DataError("\n".join(lines))
+
+
+@contextmanager
+def atomic_writer(path: Path) -> Iterator[IO[str]]:
+    """Open a text file that appears under `path` only when the block ends without an exception."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write small `value` as indented JSON, atomically."""
+    with atomic_writer(path) as stream:
+        stream.write(json.dumps(value, indent=1) + "\n")
+
+
+def write_coco(path: Path, images: list[dict], annotations: Iterable[dict], categories: list[dict]) -> None:
+    """Write an instances file, atomically, one annotation at a time.
+
+    `json.dump` would fall back to Python's slow encoder and `json.dumps` would hold COCO's 450 MB as one
+    string; encoding each annotation by itself is as fast as the latter and needs no memory.
+    """
+    encode = json.JSONEncoder(separators=(",", ":")).encode
+    with atomic_writer(path) as stream:
+        stream.write(f'{{"images":{encode(images)},\n"categories":{encode(categories)},\n"annotations":[')
+        for index, annotation in enumerate(annotations):
+            stream.write((",\n" if index else "\n") + encode(annotation))
+        stream.write("\n]}\n")
+
+
+def read_coco_bytes(path: Path) -> bytes:
+    """The raw bytes of an annotation file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}). Check data_root and the file.") from error
+
+
+def parse_coco(raw: bytes, path: Path) -> Any:
+    """Parse JSON, refusing NaN and Infinity, which JSON does not have but Python's reader accepts.
+
+    Raises:
+        DataError: `raw` is not valid JSON; the message gives the position.
+    """
+
+    def refuse(constant: str) -> None:
+        raise DataError(f"{path}: holds the number {constant}. Write finite numbers only.")
+
+    try:
+        return json.loads(raw, parse_constant=refuse)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path}: not valid JSON ({error}). The file may be cut short: fetch or export it again."
+        ) from error

@@ -1,0 +1,281 @@
+"""`write_split`: per setting, training annotations from which every novel mask is gone.
+
+    python -m contrastmask.data.splits --dataset dataset.json --setting nonvoc2voc --out DIR
+
+A split list is a file `configs/splits/<name>.yaml`:
+
+    name: voc                    # as the file; a-z, 0-9, _ and -, beginning with a letter or digit
+    categories: [person, 2]      # names or ids of the data set; or instead of this key:
+    remaining: true              # every category of the data set that the other list does not hold
+
+A setting is `<base>2<novel>`, two such names around a 2: base categories keep their masks; of the novel ones
+only boxes are left. mmdet turns a box without a valid segmentation into one to ignore, so a novel annotation
+keeps a segmentation: the rectangle of its box, made from the box alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from contrastmask.data.categories import CONFIGS, coco_categories
+from contrastmask.data.dataset import read_dataset
+from contrastmask.data.files import (
+    DataError,
+    parse_coco,
+    raise_problems,
+    read_coco_bytes,
+    write_coco,
+    write_json,
+)
+from contrastmask.data.masks import box_polygon
+
+SPLITS = CONFIGS / "splits"
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+@dataclass(frozen=True)
+class SplitList:
+    """A split list as written; `categories` is None for `remaining: true`."""
+
+    name: str
+    categories: tuple[str | int, ...] | None
+
+
+def read_list(path: Path) -> SplitList:
+    """Read and check one split list.
+
+    Raises:
+        DataError: it is not a valid list; the message names the key and the fix.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"{path}: cannot be read as YAML ({error})") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: must hold name: and categories: (or remaining: true)")
+    problems = [
+        f'unknown key "{key}"; a split list has name, categories, remaining'
+        for key in sorted(set(map(str, content)) - {"name", "categories", "remaining"})
+    ]
+    if content.get("name") != path.stem:
+        problems.append(f"name must be {path.stem!r}, as the file, not {content.get('name')!r}")
+    remaining, entries = content.get("remaining", False), content.get("categories", [])
+    if not isinstance(remaining, bool) or remaining == ("categories" in content):
+        problems.append("give either categories: [...] or remaining: true")
+    elif not remaining:
+        problems += _wrong_entries(entries)
+    raise_problems(str(path), problems)
+    return SplitList(path.stem, None if remaining else tuple(entries))
+
+
+def _wrong_entries(entries: Any) -> list[str]:
+    if not isinstance(entries, list) or not entries:
+        return [f"categories must be a list of names or ids, not {entries!r:.60}"]
+    return [
+        f"categories holds {entry!r}; write names or ids (a name that YAML reads otherwise needs quotes)"
+        for entry in entries
+        if not isinstance(entry, (str, int)) or isinstance(entry, bool)
+    ]
+
+
+def parse_setting(setting: str, splits_dir: Path = SPLITS) -> tuple[str, str]:
+    """The names of the base and the novel list: the one place at a 2 where both sides are split lists.
+
+    Raises:
+        DataError: there is no such place, or more than one.
+    """
+    names = sorted(path.stem for path in splits_dir.glob("*.yaml") if NAME.fullmatch(path.stem))
+    pairs = [
+        (setting[:place], setting[place + 1 :])
+        for place, character in enumerate(setting)
+        if character == "2" and setting[:place] in names and setting[place + 1 :] in names
+    ]
+    if len(pairs) == 1:
+        return pairs[0]
+    if pairs:
+        readings = " or ".join(f"{base} to {novel}" for base, novel in pairs)
+        raise DataError(f"setting {setting!r} can be read as {readings}; rename one of the lists in {splits_dir}")
+    known = ", ".join(names) or "no lists"
+    raise DataError(f"setting {setting!r} must be <base>2<novel>; {splits_dir} holds {known}")
+
+
+def resolve(setting: str, categories: list[dict], splits_dir: Path = SPLITS) -> tuple[list[int], list[int], list[str]]:
+    """Base ids, novel ids (in the order of the data set's `categories`), and warnings.
+
+    Raises:
+        DataError: a list names an unknown category or one twice; the lists overlap, leave out a category of
+            the data set, or hold none of them.
+    """
+    base_name, novel_name = parse_setting(setting, splits_dir)
+    lists = [read_list(splits_dir / f"{name}.yaml") for name in (base_name, novel_name)]
+    problems: list[str] = []
+    warnings: list[str] = []
+    found = [_look_up(entry, categories, splits_dir, problems, warnings) for entry in lists]
+    base, novel = found
+    if base is None and novel is None:
+        problems.append(f"both {base_name} and {novel_name} say remaining: true; one must list its categories")
+    raise_problems(f"setting {setting}", problems)
+    ids = [category["id"] for category in categories]
+    base = set(ids) - (novel or set()) if base is None else base
+    novel = set(ids) - base if novel is None else novel
+    names = {category["id"]: category["name"] for category in categories}
+    if base & novel:
+        problems.append(f"in both {base_name} and {novel_name}: {_spell(base & novel, names)}; keep each in one")
+    if set(ids) - base - novel:
+        left = _spell(set(ids) - base - novel, names)
+        problems.append(f"in neither {base_name} nor {novel_name}: {left}; add each to one of them")
+    for name, members in ((base_name, base), (novel_name, novel)):
+        if not members:
+            problems.append(f"none of the data set's categories is in {name}; list at least one")
+    raise_problems(f"setting {setting} ({splits_dir})", problems)
+    return [i for i in ids if i in base], [i for i in ids if i in novel], warnings
+
+
+def _spell(ids: set[int], names: dict[int, str]) -> str:
+    return ", ".join(f"{names[i]} ({i})" for i in sorted(ids))
+
+
+def _look_up(
+    split: SplitList, categories: list[dict], splits_dir: Path, problems: list[str], warnings: list[str]
+) -> set[int] | None:
+    """The ids that a list names; None for `remaining`.
+
+    A COCO category that the data set lacks is a warning, so that COCO's lists serve subsets of it; any other
+    unknown entry is a problem.
+    """
+    if split.categories is None:
+        return None
+    path = splits_dir / f"{split.name}.yaml"
+    known: dict[str | int, int] = {c["name"]: c["id"] for c in categories} | {c["id"]: c["id"] for c in categories}
+    of_coco = {key for c in coco_categories() for key in (c.id, c.name)}
+    ids: list[int] = []
+    absent = []
+    for entry in split.categories:
+        if entry in known:
+            ids.append(known[entry])
+        elif entry in of_coco:
+            absent.append(str(entry))
+        else:
+            close = difflib.get_close_matches(str(entry), [c["name"] for c in categories], n=1)
+            hint = f"did you mean {close[0]!r}?" if close else "use the names in its annotation file"
+            problems.append(f"{path}: the data set has no category {entry!r}; {hint}")
+    for twice in sorted({i for i in ids if ids.count(i) > 1}):
+        name = next(c["name"] for c in categories if c["id"] == twice)
+        problems.append(f"{path}: lists {name!r} ({twice}) more than once; keep one")
+    if absent:
+        some = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
+        warnings.append(f"{path}: {len(absent)} COCO categories are not in the data set: {some}")
+    return set(ids)
+
+
+def write_split(dataset_json: Path, setting: str, out_dir: Path, splits_dir: Path = SPLITS) -> dict[str, Any]:
+    """Write `out_dir`/instances_train.json and split.json (docs/design.md); returns the latter.
+
+    Base annotations are copied whole. Of a novel one, crowds too, there remain id, image, category, box, area
+    and flags, and its box as segmentation. Images and categories keep only what training reads, so that no
+    mask can travel in a key of its own.
+
+    The digest is sha256 (32 hex digits) over the data set's digest, the setting and both lists' ids.
+
+    Raises:
+        DataError: the setting or a list is unusable (see `resolve`), the annotations changed since they were
+            verified, or a base annotation has no segmentation.
+    """
+    dataset = read_dataset(dataset_json)
+    base, novel, warnings = resolve(setting, dataset["categories"], splits_dir)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    coco = _read_train(dataset, dataset_json)
+    _check_masks(coco["annotations"], set(base), dataset)
+    write_coco(
+        out_dir / "instances_train.json",
+        [{key: image[key] for key in ("id", "file_name", "width", "height")} for image in coco["images"]],
+        _without_novel_masks(coco["annotations"], set(novel)),
+        dataset["categories"],
+    )
+    n_novel = sum(annotation["category_id"] in set(novel) for annotation in coco["annotations"])
+    identity = {"dataset": dataset["digest"], "setting": setting, "base": base, "novel": novel}
+    split = {
+        "setting": setting,
+        "base": base,
+        "novel": novel,
+        "n_base_masks": len(coco["annotations"]) - n_novel,
+        "n_novel_boxes": n_novel,
+        "digest": hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32],
+    }
+    write_json(out_dir / "split.json", split)
+    return split
+
+
+def _read_train(dataset: dict[str, Any], dataset_json: Path) -> dict[str, Any]:
+    """The training annotations, if they are still those that were verified."""
+    path = Path(dataset["train"]["annotations"])
+    raw = read_coco_bytes(path)
+    if hashlib.sha256(raw).hexdigest() != dataset["train"]["sha256"]:
+        raise DataError(
+            f"{path}: changed since {dataset_json} was written; verify it again with "
+            "python -m contrastmask.data.dataset"
+        )
+    return parse_coco(raw, path)
+
+
+def _check_masks(annotations: list[dict], base: set[int], dataset: dict[str, Any]) -> None:
+    """Refuse base annotations without a mask: training would fail on them far from the cause."""
+    lacking: dict[int, int] = {}
+    for annotation in annotations:
+        if annotation["category_id"] in base and not annotation.get("segmentation"):
+            lacking[annotation["category_id"]] = lacking.get(annotation["category_id"], 0) + 1
+    names = {category["id"]: category["name"] for category in dataset["categories"]}
+    problems = [
+        f"{count} annotations of base category {names[i]} ({i}) have no segmentation; add them, or make the "
+        "category novel"
+        for i, count in sorted(lacking.items())
+    ]
+    raise_problems(dataset["train"]["annotations"], problems)
+
+
+def _without_novel_masks(annotations: list[dict], novel: set[int]) -> Iterator[dict]:
+    for annotation in annotations:
+        yield _box_only(annotation) if annotation["category_id"] in novel else annotation
+
+
+def _box_only(annotation: dict) -> dict:
+    """A new annotation made only of the fields that may remain of a novel one."""
+    kept = {key: annotation[key] for key in ("id", "image_id", "category_id", "bbox", "area", "iscrowd")}
+    if annotation.get("ignore"):
+        kept["ignore"] = 1  # else mmdet would train on a box that the data set excludes
+    return kept | {"segmentation": box_polygon(annotation["bbox"])}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; exit status 2 with one message for an unusable setting."""
+    parser = argparse.ArgumentParser(
+        prog="python -m contrastmask.data.splits",
+        description="Write the training annotations of a setting: novel masks replaced by boxes.",
+    )
+    parser.add_argument("--dataset", required=True, type=Path, help="dataset.json")
+    parser.add_argument("--setting", required=True, help="<base>2<novel>, e.g. nonvoc2voc")
+    parser.add_argument("--out", required=True, type=Path, help="folder to write to")
+    parser.add_argument("--splits-dir", type=Path, default=SPLITS, help="folder of the lists (configs/splits)")
+    arguments = parser.parse_args(argv)
+    try:
+        write_split(arguments.dataset, arguments.setting, arguments.out, arguments.splits_dir)
+    except (DataError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,233 @@
+"""Checks of a COCO-format data set that run once, before any training.
+
+Errors are what would stop or silently change a training or an evaluation; each message names the file, the
+key or value, and the fix. Warnings are counts of what mmdet drops by itself and what the user may want to
+know (COCO itself has some boxes thinner than a pixel).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+REQUIRED: dict[str, dict[str, Any]] = {
+    "images": {"id": int, "file_name": str, "width": int, "height": int},
+    "annotations": {"id": int, "image_id": int, "category_id": int, "bbox": list, "area": (int, float)},
+    "categories": {"id": int, "name": str},
+}
+LIMIT = 1e12  # no coordinate or area is larger; comparing with it also refuses NaN and infinity
+TAIL = 64  # bytes read from an image's end
+END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
+EXIF_ORIENTATION = 274
+
+
+def check_shape(coco: Any, path: Path) -> list[str]:
+    """Whether `coco` has COCO's lists with their required keys and types. Problems end the checks of the file."""
+    if not isinstance(coco, dict):
+        return [f"{path}: must be a JSON object with images, annotations and categories"]
+    problems = []
+    for key, fields in REQUIRED.items():
+        rows = coco.get(key)
+        if not isinstance(rows, list):
+            problems.append(f'{path}: "{key}" is missing or not a list; a COCO file has one')
+            continue
+        for position, row in enumerate(rows):
+            wrong = _wrong_field(row, fields)
+            if wrong:
+                problems.append(f"{path}: {key}[{position}]: {wrong}")
+    return problems
+
+
+def _wrong_field(row: Any, fields: dict) -> str | None:
+    if not isinstance(row, dict):
+        return "must be a JSON object"
+    for name, kind in fields.items():
+        if not isinstance(row.get(name), kind) or isinstance(row[name], bool):
+            word = {int: "a whole number", str: "a text", list: "a list"}.get(kind, "a number")
+            return f'"{name}" must be {word}, not {row.get(name)!r:.60}'
+    return None
+
+
+def check_annotations(coco: dict, path: Path, need_masks: bool) -> tuple[list[str], Counter]:
+    """Ids, references, boxes and segmentations of a file that passed `check_shape`.
+
+    `need_masks`: an annotation without a segmentation is an error (evaluation measures masks) instead of a
+    warning. Returns the problems and the warnings' counts.
+    """
+    problems = [
+        f"{path}: {key}: {field} {value!r} occurs {count} times; each may occur once"
+        for key, field in (
+            *(("images", "id"), ("images", "file_name"), ("annotations", "id")),
+            *(("categories", "id"), ("categories", "name")),
+        )
+        for value, count in Counter(row[field] for row in coco[key]).items()
+        if count > 1
+    ]
+    if not coco["images"]:
+        problems.append(f"{path}: holds no images")
+    sizes = {image["id"]: (image["width"], image["height"]) for image in coco["images"]}
+    categories = {category["id"] for category in coco["categories"]}
+    warnings: Counter = Counter()
+    for annotation in coco["annotations"]:
+        wrong = _wrong_annotation(annotation, sizes, categories, need_masks, warnings)
+        if wrong:
+            problems.append(f"{path}: annotation {annotation['id']}: {wrong}")
+    return problems, warnings
+
+
+def _wrong_annotation(
+    annotation: dict, sizes: dict, categories: set, need_masks: bool, warnings: Counter
+) -> str | None:
+    if annotation["image_id"] not in sizes:
+        return f'image_id {annotation["image_id"]} is not in "images"; remove the annotation or add the image'
+    if annotation["category_id"] not in categories:
+        return f'category_id {annotation["category_id"]} is not in "categories"; correct it or add the category'
+    if annotation.get("iscrowd") not in (0, 1):
+        return f"iscrowd must be 0 or 1, not {annotation.get('iscrowd')!r}; set 0 for a single object"
+    size = sizes[annotation["image_id"]]
+    return _wrong_box(annotation, size, warnings) or _wrong_mask(annotation, size, need_masks, warnings)
+
+
+def _wrong_box(annotation: dict, size: tuple[int, int], warnings: Counter) -> str | None:
+    """Problem of a box [x, y, w, h]; counts those that mmdet leaves out (`CocoDataset.parse_data_info`)."""
+    box, area = annotation["bbox"], annotation["area"]
+    if len(box) != 4 or not all(isinstance(v, (int, float)) and -LIMIT < v < LIMIT for v in (*box, area)):
+        return f"bbox {box!r:.80} and area {area!r:.20} must be four numbers [x, y, w, h] and one, all finite"
+    x, y, w, h = box
+    if w < 0 or h < 0 or area < 0:
+        return f"bbox {box} or area {area} is negative; a bbox is [x, y, width, height], not two corners"
+    if w < 1 or h < 1 or area == 0:
+        warnings["boxes thinner than 1 px or of area 0, which training leaves out"] += 1
+    elif min(x + w, size[0]) <= max(x, 0) or min(y + h, size[1]) <= max(y, 0):
+        return f"bbox {box} lies outside its image of {size[0]}x{size[1]}; correct or remove the annotation"
+    elif x < -1 or y < -1 or x + w > size[0] + 1 or y + h > size[1] + 1:
+        warnings["boxes that leave their image by more than 1 px"] += 1
+    return None
+
+
+def _wrong_mask(annotation: dict, size: tuple[int, int], needed: bool, warnings: Counter) -> str | None:
+    """Problem of a segmentation: absent (allowed unless `needed`), polygons, or RLE of the image's size."""
+    mask = annotation.get("segmentation")
+    if not mask:
+        if needed:
+            return "has no segmentation; evaluation measures masks: add it or remove the annotation"
+        warnings["annotations without a segmentation (box only)"] += 1
+        return None
+    if isinstance(mask, dict):
+        return _wrong_rle(mask, size)
+    if not isinstance(mask, list):
+        return f"segmentation must be polygons or RLE, not {mask!r:.60}"
+    valid = [polygon for polygon in mask if _is_polygon(polygon)]
+    if not valid:
+        return "its segmentation holds no polygon of 3 or more points (x, y, x, y, ...); mend it or use []"
+    if len(valid) < len(mask):
+        warnings["annotations with an invalid polygon beside valid ones, which training leaves out"] += 1
+    return None
+
+
+def _is_polygon(polygon: Any) -> bool:
+    """An even number of coordinates, 6 or more, all finite (`sum` is the fast way over COCO's 40 million)."""
+    if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+        return False
+    try:
+        return math.isfinite(sum(polygon))
+    except (TypeError, OverflowError):
+        return False
+
+
+def _wrong_rle(mask: dict, size: tuple[int, int]) -> str | None:
+    counts, shape = mask.get("counts"), mask.get("size")
+    if shape != [size[1], size[0]]:
+        return f"RLE size {shape} is not [height, width] of its image, {[size[1], size[0]]}"
+    if not isinstance(counts, (list, str)) or not counts:
+        return "RLE counts must be a list of run lengths or COCO's compressed text"
+    if isinstance(counts, list):
+        try:
+            total = sum(counts)
+        except TypeError:
+            return "RLE counts must be whole numbers"
+        if total != size[0] * size[1]:
+            return f"RLE counts sum to {total}, not to the image's {size[0] * size[1]} pixels"
+    return None
+
+
+# ---------------------------------------------------------------------------- images
+
+
+def check_images(
+    coco: dict, folder: Path, annotations: Path, threads: int
+) -> tuple[list[str], Counter, dict[str, int]]:
+    """Open every image of the file: present, whole, of the recorded size.
+
+    Reads headers and the last bytes only; decodes an image in full only if its end mark is missing. Returns
+    the problems, the warnings' counts, and the byte size per file name.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        results = list(pool.map(partial(_look_at, folder), coco["images"], chunksize=64))
+    problems: list[str] = []
+    warnings: Counter = Counter()
+    sizes: dict[str, int] = {}
+    for image, (problem, n_bytes, turned) in zip(coco["images"], results, strict=True):
+        sizes[image["file_name"]] = n_bytes
+        if problem:
+            problems.append(f"{folder / image['file_name']}: {problem} (listed in {annotations})")
+        if turned:
+            warnings["images whose EXIF asks to turn them; masks may not fit: save them upright"] += 1
+    return problems, warnings, sizes
+
+
+def _look_at(folder: Path, image: dict) -> tuple[str | None, int, bool]:
+    """Problem, byte size, and whether EXIF asks for a rotation, of one image."""
+    try:
+        with (folder / image["file_name"]).open("rb") as stream:
+            n_bytes = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, n_bytes - TAIL))
+            tail = stream.read()
+            stream.seek(0)
+            with Image.open(stream) as opened:
+                problem = _compare(image, opened, tail)
+                return problem, n_bytes, opened.getexif().get(EXIF_ORIENTATION, 1) not in (0, 1)
+    except FileNotFoundError:
+        return "missing; check data_root, or fetch the images again", 0, False
+    # SyntaxError is how some of PIL's readers report a broken file.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return f"cannot be read as an image ({error}); fetch it again", 0, False
+
+
+def _compare(image: dict, opened: Image.Image, tail: bytes) -> str | None:
+    if opened.size != (image["width"], image["height"]):
+        recorded = f"{image['width']}x{image['height']}"
+        return f"is {opened.width}x{opened.height}, recorded as {recorded}; correct one of them"
+    if END_MARKS.get(opened.format or "", b"") not in tail:
+        opened.load()  # raises OSError if it is truncated; some whole files only lack the mark
+    return None
+
+
+# ---------------------------------------------------------------------------- train against val
+
+
+def check_parts(train: dict, val: dict, train_path: Path, val_path: Path) -> list[str]:
+    """Same categories in the same order, no image in both."""
+    problems = []
+    lists = [[(c["id"], c["name"]) for c in part["categories"]] for part in (train, val)]
+    if lists[0] != lists[1]:
+        differing = sorted(set(lists[0]) ^ set(lists[1])) or "only their order"
+        problems.append(f"{val_path}: its categories differ from {train_path} ({differing}); give both the same list")
+    if not lists[0]:
+        problems.append(f"{train_path}: holds no categories")
+    for field in ("id", "file_name"):
+        shared = {i[field] for i in train["images"]} & {i[field] for i in val["images"]}
+        if shared:
+            some = ", ".join(map(repr, sorted(shared)[:3]))
+            problems.append(
+                f"{val_path}: {len(shared)} image {field}s also occur in {train_path} ({some}); "
+                "train and val must not share images: give each image its own"
+            )
+    return problems

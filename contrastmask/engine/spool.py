@@ -1,0 +1,149 @@
+"""The tracking spool: what happened to a run, one JSON object a line, appended and never rewritten.
+
+It is the truth that MLflow only shows. A power cut can tear the last line: readers skip what is not a whole JSON
+object, the next writer ends the torn line and goes on after it. One writer at a time (the holder of the run
+lock), any number of readers.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Event = dict[str, Any]
+FINISHED, FAILED, KILLED, RUNNING = "FINISHED", "FAILED", "KILLED", "RUNNING"
+
+log = logging.getLogger(__name__)
+
+
+class Spool:
+    """The file at `path`; created by the first `append`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self._unwritten = b""
+        self._failing = False
+
+    def append(self, event: Event) -> None:
+        """Write one line. A full or unwritable disk costs a warning; the line is kept for the next append."""
+        self._put(json.dumps(event, allow_nan=False, separators=(",", ":")).encode() + b"\n")
+
+    def heal(self) -> None:
+        """End a torn last line. Only for who is about to write."""
+        if self.path.exists() and not self.ends_line(self.path.stat().st_size):
+            self._put(b"\n")
+
+    def _put(self, line: bytes) -> None:
+        self._unwritten += line
+        try:
+            self._write()
+        except OSError as error:
+            if not self._failing:
+                log.warning("tracking: cannot write %s: %s; will go on trying", self.path, error)
+            self._failing = True
+        else:
+            self._failing = False
+
+    def _write(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            while self._unwritten:  # a nearly full disk takes part of it: keep exactly the rest
+                self._unwritten = self._unwritten[os.write(fd, self._unwritten) :]
+        finally:
+            os.close(fd)
+
+    def ends_line(self, offset: int) -> bool:
+        """Whether a line of the file ends at this byte offset (0 does)."""
+        if offset == 0:
+            return True
+        with self.path.open("rb") as file:
+            file.seek(offset - 1)
+            return file.read(1) == b"\n"
+
+    def to_disk(self) -> None:
+        """Force the file to the disk: what is shipped must not be lost by a power cut, or it would come twice."""
+        with self.path.open("rb") as file:
+            os.fsync(file.fileno())
+
+    def read(self, offset: int = 0) -> Iterator[tuple[Event | None, int]]:
+        """(event, byte offset after it) of each whole line from `offset` on; None for a damaged line."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                offset += len(line)
+                yield _parse(line), offset
+
+    def header(self) -> Event | None:
+        """The line that names the run; None for an empty spool."""
+        return next((event for event, _ in self.read() if event and event["event"] == "run"), None)
+
+    def state(self) -> State:
+        """What the whole file says so far."""
+        state = State()
+        for event, _ in self.read():
+            if event is not None:
+                state.apply(event)
+        return state
+
+
+def _parse(line: bytes) -> Event | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
+
+
+@dataclass
+class State:
+    """Summary of a spool: enough to continue the run and never write a point twice."""
+
+    header: Event | None = None
+    status: str = ""
+    resumes: int = 0
+    unfinished: set[str] = field(default_factory=set)  # phases that began and did not finish
+    params: dict[str, str] = field(default_factory=dict)
+    points: dict[str, tuple[int, float]] = field(default_factory=dict)  # last (step, value) of each metric
+    nonfinite: set[str] = field(default_factory=set)
+
+    def apply(self, event: Event) -> None:
+        """Take one more line into account."""
+        match event["event"]:
+            case "run":
+                self.header = self.header or event
+            case "session":
+                self.resumes += is_resume(self, event["phase"], event["iteration"])
+                self.unfinished.add(event["phase"])
+                self.status = RUNNING
+            case "status":
+                self.status = event["status"]
+                if self.status == FINISHED:
+                    self.unfinished.discard(event["phase"])
+            case "params":
+                self.params.update(event["values"])
+            case "metrics":
+                for key, value in event["values"].items():
+                    self.points[key] = (event["step"], float(value))
+                    if not math.isfinite(float(value)):
+                        self.nonfinite.add(key)
+
+
+def is_resume(state: State, phase: str, iteration: int) -> bool:
+    """Whether a session that begins now goes on with an earlier one."""
+    return phase in state.unfinished or iteration > 0
+
+
+def encode(value: float) -> float | str:
+    """JSON has no nan and no infinity: they are spelled out, and float() reads both forms back exactly."""
+    return value if math.isfinite(value) else str(value)

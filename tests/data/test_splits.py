@@ -1,0 +1,284 @@
+"""The split lets nothing of a novel mask through, touches nothing else, and explains what is wrong with a list."""
+
+import copy
+import json
+import random
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from contrastmask.data.categories import CONFIGS
+from contrastmask.data.dataset import prepare
+from contrastmask.data.files import DataError, write_json
+from contrastmask.data.splits import SPLITS, main, parse_setting, resolve, write_split
+
+CATEGORIES = [
+    {"id": i, "name": name} for i, name in ((1, "person"), (2, "bicycle"), (8, "truck"), (10, "traffic light"))
+]
+VOC_IDS = {1, 2}
+
+
+def write_lists(folder: Path, **lists) -> Path:
+    """Each list is a list of categories or True for `remaining`."""
+    folder.mkdir(exist_ok=True)
+    for name, entries in lists.items():
+        body = {"remaining": True} if entries is True else {"categories": entries}
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump({"name": name, **body}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    config = {"kind": "synthetic", "train_images": 16, "val_images": 2, "image_size": 64, "seed": 3, "categories": 12}
+    prepare(config, folder / "data", folder / "dataset.json")
+    return folder / "dataset.json"
+
+
+def train_of(dataset_json: Path) -> dict:
+    return json.loads(Path(json.loads(dataset_json.read_text())["train"]["annotations"]).read_text())
+
+
+def rectangle(box):
+    x, y, w, h = box
+    return [[x, y, x + w, y, x + w, y + h, x, y + h]]
+
+
+def test_the_papers_lists_are_those_of_the_paper():
+    paper = json.loads((CONFIGS / "paper" / "coco_splits.json").read_text())
+    for name in ("voc", "nonvoc"):
+        written = yaml.safe_load((SPLITS / f"{name}.yaml").read_text())
+        assert written == {"name": name, "categories": [c["name"] for c in paper[name]]}
+
+
+@pytest.mark.parametrize("setting", ["nonvoc2voc", "voc2nonvoc"])
+def test_coco_splits_into_20_and_60(setting):
+    paper = json.loads((CONFIGS / "paper" / "coco_splits.json").read_text())
+    every = sorted(paper["voc"] + paper["nonvoc"], key=lambda c: c["id"])
+    base, novel, warnings = resolve(setting, every)
+    expected = setting.split("2")
+    assert base == [c["id"] for c in every if c in paper[expected[0]]]
+    assert novel == [c["id"] for c in every if c in paper[expected[1]]]
+    assert not warnings
+
+
+@pytest.mark.parametrize("setting", ["nonvoc2voc", "voc2nonvoc"])
+def test_novel_masks_are_boxes_and_the_rest_is_untouched(synthetic, tmp_path, setting):
+    split = write_split(synthetic, setting, tmp_path)
+    before, after = train_of(synthetic), json.loads((tmp_path / "instances_train.json").read_text())
+    assert split == json.loads((tmp_path / "split.json").read_text())
+    assert after["images"] == before["images"] and after["categories"] == before["categories"]
+    counts = {True: 0, False: 0}
+    crowds = 0
+    for old, new in zip(before["annotations"], after["annotations"], strict=True):
+        is_novel = old["category_id"] in split["novel"]
+        counts[is_novel] += 1
+        expected = {**old, "segmentation": rectangle(old["bbox"])} if is_novel else old
+        crowds += is_novel and old["iscrowd"]
+        assert new == expected
+    assert (split["n_base_masks"], split["n_novel_boxes"]) == (counts[False], counts[True])
+    assert len(split["digest"]) == 32 and min(counts.values()) > 0
+
+
+def scramble(coco: dict, novel: set[int], rng: random.Random) -> dict:
+    """Other novel masks, in the segmentation and in keys of their own."""
+    coco = copy.deepcopy(coco)
+    for annotation in coco["annotations"]:
+        if annotation["category_id"] in novel:
+            annotation["segmentation"] = [[rng.uniform(0, 60) for _ in range(8)]]
+            annotation["mask_rle"] = rng.random()
+    coco["panoptic"] = rng.random()
+    return coco
+
+
+def describe(coco: dict, folder: Path) -> Path:
+    """A dataset.json for training annotations alone, as `prepare` would record them."""
+    import hashlib
+
+    folder.mkdir(exist_ok=True)
+    path = folder / "instances.json"
+    path.write_text(json.dumps(coco))
+    train = {"annotations": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    dataset = {"digest": "0" * 32, "train": train, "val": {}, "categories": coco["categories"]}
+    write_json(folder / "dataset.json", dataset)
+    return folder / "dataset.json"
+
+
+def test_scrambled_novel_masks_leave_the_same_bytes(synthetic, tmp_path):
+    coco = train_of(synthetic)
+    novel = set(write_split(synthetic, "nonvoc2voc", tmp_path / "a")["novel"])
+    scrambled = scramble(coco, novel, random.Random(0))
+    assert scrambled != coco
+    write_split(describe(scrambled, tmp_path / "s"), "nonvoc2voc", tmp_path / "b")
+    assert (tmp_path / "a/instances_train.json").read_bytes() == (tmp_path / "b/instances_train.json").read_bytes()
+
+
+@st.composite
+def coco_dicts(draw) -> dict:
+    number = st.floats(0, 50, allow_nan=False).map(lambda v: round(v, 2))
+    polygon = st.lists(number, min_size=6, max_size=12).map(lambda p: p[: len(p) // 2 * 2])
+    mask = st.lists(polygon, min_size=1, max_size=2) | st.just({"counts": [5, 5], "size": [2, 5]})
+    annotation = st.fixed_dictionaries(
+        {
+            "image_id": st.integers(1, 3),
+            "category_id": st.sampled_from([c["id"] for c in CATEGORIES]),
+            "bbox": st.lists(number, min_size=4, max_size=4),
+            "area": number,
+            "iscrowd": st.integers(0, 1),
+            "segmentation": mask,
+        },
+        optional={"ignore": st.booleans(), "extra": polygon},
+    )
+    annotations = draw(st.lists(annotation, max_size=12))
+    return {
+        "images": [{"id": i, "file_name": f"{i}.jpg", "width": 50, "height": 50, "mask": 1} for i in (1, 2, 3)],
+        "annotations": [{"id": number, **a} for number, a in enumerate(annotations)],
+        "categories": CATEGORIES,
+    }
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(coco=coco_dicts(), seed=st.integers(0, 99))
+def test_any_split_keeps_base_and_no_novel_mask(tmp_path, coco, seed):
+    split = write_split(describe(coco, tmp_path / "in"), "nonvoc2voc", tmp_path / "out")
+    written = (tmp_path / "out" / "instances_train.json").read_bytes()
+    after = json.loads(written)
+    assert (split["base"], split["novel"]) == ([8, 10], [1, 2])
+    assert [set(image) for image in after["images"]] == [{"id", "file_name", "width", "height"}] * 3
+    for old, new in zip(coco["annotations"], after["annotations"], strict=True):
+        if old["category_id"] not in VOC_IDS:
+            assert new == old
+            continue
+        same = {"id", "image_id", "category_id", "bbox", "area", "iscrowd"}
+        assert all(new[key] == old[key] for key in same)
+        assert new["segmentation"] == rectangle(old["bbox"])
+        assert set(new) - same - {"segmentation"} == ({"ignore"} if old.get("ignore") else set())
+    scrambled = describe(scramble(coco, VOC_IDS, random.Random(seed)), tmp_path / "in")
+    write_split(scrambled, "nonvoc2voc", tmp_path / "out")
+    assert (tmp_path / "out" / "instances_train.json").read_bytes() == written
+
+
+def test_a_users_lists_by_name_id_and_remaining(synthetic, tmp_path):
+    lists = write_lists(tmp_path / "splits", wheels=["bicycle", 3, "motorcycle"], others=True)
+    split = write_split(synthetic, "others2wheels", tmp_path / "out", lists)
+    assert split["novel"] == [2, 3, 4] and len(split["base"]) == 9
+    other_way = write_split(synthetic, "wheels2others", tmp_path / "out", lists)
+    assert (other_way["base"], other_way["novel"]) == (split["novel"], split["base"])
+    assert other_way["digest"] != split["digest"]
+
+
+def test_digest_depends_on_data_setting_and_lists(synthetic, tmp_path):
+    lists = write_lists(tmp_path / "splits", a=["person"], b=True)
+    first = write_split(synthetic, "a2b", tmp_path, lists)["digest"]
+    assert write_split(synthetic, "a2b", tmp_path, lists)["digest"] == first
+    write_lists(lists, a=["person", "bicycle"])
+    assert write_split(synthetic, "a2b", tmp_path, lists)["digest"] != first
+    dataset = json.loads(synthetic.read_text())
+    write_json(tmp_path / "other.json", {**dataset, "digest": "f" * 32})
+    write_lists(lists, a=["person"])
+    assert write_split(tmp_path / "other.json", "a2b", tmp_path, lists)["digest"] != first
+
+
+def test_categories_of_coco_that_the_data_lacks_are_a_warning(capsys, synthetic, tmp_path):
+    write_split(synthetic, "nonvoc2voc", tmp_path)
+    warning = capsys.readouterr().err
+    assert "voc.yaml: 14 COCO categories are not in the data set: train, boat" in warning
+
+
+def test_settings_are_read_at_the_one_place_that_fits(tmp_path):
+    lists = write_lists(tmp_path / "s", a2b=["person"], c=True, a=["person"], b2d=True, d=True)
+    assert parse_setting("a2b2c", lists) == ("a2b", "c")
+    assert parse_setting("a2c", lists) == ("a", "c")
+    with pytest.raises(DataError, match="can be read as a to b2d or a2b to d"):
+        parse_setting("a2b2d", lists)
+    for unknown in ("a2x", "voc", "2", "a-c"):
+        with pytest.raises(DataError, match="holds a, a2b, b2d, c, d"):
+            parse_setting(unknown, lists)
+
+
+LISTS = {
+    "overlap": ({"a": ["person", "truck"], "b": ["person", "bicycle", 10]}, ["in both a and b", "person (1)"]),
+    "overlap with itself": ({"a": ["person"], "b": ["person"]}, ["in both", "in neither", "truck (8)"]),
+    "missing": ({"a": ["person"], "b": ["bicycle", "truck"]}, ["in neither a nor b", "traffic light (10)", "add"]),
+    "misspelt": ({"a": ["preson"], "b": True}, ["a.yaml", "'preson'", "did you mean 'person'"]),
+    "unknown": ({"a": ["xyzzy"], "b": True}, ["a.yaml", "'xyzzy'", "annotation file"]),
+    "unknown id": ({"a": [12], "b": True}, ["a.yaml", "no category 12"]),
+    "twice": ({"a": ["person", 1], "b": True}, ["a.yaml", "'person' (1) more than once"]),
+    "both remaining": ({"a": True, "b": True}, ["both a and b", "remaining"]),
+    "none left": ({"a": ["dog"], "b": True}, ["none of the data set's categories is in a"]),
+    "nothing remains": ({"a": [1, 2, 8, 10], "b": True}, ["is in b"]),
+    "empty": ({"a": [], "b": True}, ["a.yaml", "names or ids"]),
+    "not a name": ({"a": ["person", None], "b": True}, ["a.yaml", "None", "names or ids"]),
+    "yes": ({"a": [False], "b": True}, ["a.yaml", "False", "quotes"]),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_wrong_lists_are_named(tmp_path, name):
+    lists, words = LISTS[name]
+    with pytest.raises(DataError) as caught:
+        resolve("a2b", CATEGORIES, write_lists(tmp_path / "splits", **lists))
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: a\ncategorys: [person]", ["categorys", "give either"]),
+        ("name: b\ncategories: [person]", ["name must be 'a'"]),
+        ("name: a\ncategories: [person]\nremaining: true", ["give either"]),
+        ("name: a\nremaining: 3", ["give either"]),
+        ("name: [", ["YAML"]),
+        ("person", ["must hold name"]),
+    ],
+)
+def test_malformed_files_are_named(tmp_path, text, words):
+    lists = write_lists(tmp_path / "splits", b=True)
+    (lists / "a.yaml").write_text(text)
+    with pytest.raises(DataError) as caught:
+        resolve("a2b", CATEGORIES, lists)
+    assert all(word in str(caught.value) for word in ["a.yaml", *words]), caught.value
+
+
+def test_base_without_masks_is_refused_and_novel_is_not(synthetic, tmp_path):
+    coco = train_of(synthetic)
+    for annotation in coco["annotations"]:
+        if annotation["category_id"] in (1, 8):
+            annotation.pop("segmentation")
+    write_lists(tmp_path / "splits", boxed=[1, 8], rest=True)
+    dataset = describe(coco, tmp_path / "in")
+    write_split(dataset, "rest2boxed", tmp_path / "out", tmp_path / "splits")
+    count = sum(a["category_id"] == 8 for a in coco["annotations"])
+    with pytest.raises(DataError, match=rf"{count} annotations of base category truck \(8\) have no segmentation"):
+        write_split(dataset, "boxed2rest", tmp_path / "out", tmp_path / "splits")
+
+
+def test_annotations_that_changed_since_verification_are_refused(synthetic, tmp_path):
+    dataset = describe(train_of(synthetic), tmp_path / "in")
+    (tmp_path / "in" / "instances.json").write_text("{}")
+    with pytest.raises(DataError, match="changed since"):
+        write_split(dataset, "nonvoc2voc", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_command_line(synthetic, tmp_path, capsys):
+    assert main(["--dataset", str(synthetic), "--setting", "nonvoc2voc", "--out", str(tmp_path)]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"instances_train.json", "split.json"}
+    capsys.readouterr()
+    assert main(["--dataset", str(synthetic), "--setting", "x2voc", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("error: setting 'x2voc'")
+    assert main(["--dataset", str(tmp_path / "none.json"), "--setting", "nonvoc2voc", "--out", str(tmp_path)]) == 2
+    assert "none.json" in capsys.readouterr().err
+
+
+def test_coco_mini(shared_dir, tmp_path):
+    prepare({"kind": "coco"}, shared_dir / "coco-mini", tmp_path / "dataset.json")
+    split = write_split(tmp_path / "dataset.json", "nonvoc2voc", tmp_path)
+    assert (len(split["base"]), len(split["novel"])) == (60, 20)
+    assert split["n_base_masks"] + split["n_novel_boxes"] == 2974
+    after = json.loads((tmp_path / "instances_train.json").read_text())
+    novel = [a for a in after["annotations"] if a["category_id"] in split["novel"]]
+    assert novel and all(a["segmentation"] == rectangle(a["bbox"]) for a in novel)

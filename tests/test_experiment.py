@@ -1,0 +1,176 @@
+"""Rows to runs to configurations."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from contrastmask import experiment
+from contrastmask.experiment import CONFIGS, RunSpec, load_settings, load_table, load_tables, resolve, run_spec
+from contrastmask.options import METHODS, preset_options
+from contrastmask.yamlfiles import ConfigError
+
+ROW = {"method": "contrastmask", "backbone": "r50", "schedule": "1x", "setting": "nonvoc2voc"}
+
+
+def config(**changes: object) -> dict:
+    return yaml.safe_load((CONFIGS / "config.yaml").read_text()) | changes
+
+
+@pytest.fixture
+def configs(tmp_path: Path) -> Path:
+    """A copy of configs/ to write into."""
+    return Path(shutil.copytree(CONFIGS, tmp_path / "configs"))
+
+
+def write_table(configs: Path, **content: object) -> Path:
+    path = configs / "tables" / "table8.yaml"
+    path.write_text(yaml.safe_dump({"title": "t", "caption": "c", "rows": [{"label": "a"}], "base": ROW} | content))
+    return path
+
+
+def test_rows_that_need_the_same_training_share_one_run() -> None:
+    tables = load_tables(load_settings(config()))
+    main = run_spec(ROW, "paper")
+    sharing = {(t.name, row.label) for t in tables.values() for row in t.rows if row.run == main}
+    assert sharing == {
+        ("table1", "Ours"), ("table2", "Baseline + CM + CL"), ("table3", "CL head C8F3"), ("table4", "sigma=0.3"),
+        ("table5", "tau=0.7"), ("table6", "CL supervision=all"), ("table7", "query-sharing=yes"),
+    }  # fmt: skip
+    assert len(experiment.all_runs(tables)) == 25
+
+
+def test_two_spellings_of_one_training_give_one_id() -> None:
+    explicit = run_spec(ROW | {"options": {"sigma": 0.3, "cl": True}}, "paper")
+    assert explicit == run_spec(ROW, "paper")
+    assert explicit.id == "contrastmask-paper_r50_1x_nonvoc2voc"
+
+
+def test_different_options_give_different_ids_and_hashes() -> None:
+    settings = load_settings(config())
+    specs = [run_spec(ROW | {"options": {"sigma": s}}, "paper") for s in (0.1, 0.2, 0.3)]
+    specs += [run_spec(ROW, "official"), run_spec(ROW | {"config": {"clip_grad": {"max_norm": 1}}}, "paper")]
+    assert len({spec.id for spec in specs}) == len(specs)
+    assert len({experiment.config_hash(resolve(spec, settings)) for spec in specs}) == len(specs)
+
+
+def test_a_method_without_preset_differences_has_one_run_for_both() -> None:
+    row = ROW | {"method": "mask-rcnn"}
+    assert run_spec(row, "paper") == run_spec(row, "official")
+
+
+def test_resolved_configuration_holds_every_option_of_the_preset() -> None:
+    for preset in ("paper", "official"):
+        spec = run_spec(ROW | {"options": {"sigma": 0.6}}, preset)
+        resolved = resolve(spec, load_settings(config()))["model"]["roi_head"]["options"]
+        assert resolved == preset_options("contrastmask", preset) | {"sigma": 0.6}
+        METHODS["contrastmask"](**resolved)
+
+
+def test_width_narrows_channels_and_nothing_else() -> None:
+    scale_free = load_settings(config(scale="paper", data_root="/data"))
+    full = resolve(run_spec(ROW, "paper"), scale_free)["model"]
+    model = {"in_channels": [256, 512], "groups": 32, "num_convs": 4, "deep": [{"feat_channels": 3}]}
+    experiment.narrow(model, 0.25)
+    assert model == {"in_channels": [64, 128], "groups": 8, "num_convs": 4, "deep": [{"feat_channels": 1}]}
+    assert full["neck"]["out_channels"] == 256
+    assert full["backbone"] == full["backbone"] | {"depth": 50, "frozen_stages": 1, "norm_eval": True}
+
+
+def test_learning_rate_follows_the_real_batch_and_epochs_stay() -> None:
+    for gpus, images, lr in ((8, 2, 0.02), (1, 2, 0.0025), (4, 8, 0.04)):
+        settings = load_settings(config(scale="paper", data_root="/d", gpus_per_run=gpus, images_per_gpu=images))
+        resolved = resolve(run_spec(ROW, "paper"), settings)
+        assert resolved["optimizer"]["lr"] == pytest.approx(lr)
+        assert (resolved["batch"], resolved["one_x"]) == (gpus * images, {"epochs": 12})
+
+
+def test_iterations_stretch_when_the_batch_shrinks() -> None:
+    settings = load_settings(config(images_per_gpu=2))
+    assert resolve(run_spec(ROW, "paper"), settings)["one_x"]["iterations"] == 2 * settings.scale["one_x"]["iterations"]
+
+
+def test_comments_do_not_change_the_hash_and_values_do(configs: Path) -> None:
+    settings = load_settings(config())
+
+    def digest() -> str:
+        experiment._fragment.cache_clear()
+        return experiment.config_hash(resolve(run_spec(ROW, "paper", configs), settings, configs))
+
+    fragment, before = configs / "schedules" / "1x.py", digest()
+    fragment.write_text("# a comment\n" + fragment.read_text())
+    assert digest() == before
+    fragment.write_text(fragment.read_text().replace("11 / 12", "10 / 12"))
+    assert digest() != before
+
+
+def test_mask_head_depth_is_what_the_row_prints() -> None:
+    settings = load_settings(config())
+    for table in load_tables(settings).values():
+        for row in table.rows:
+            if row.run:
+                assert resolve(row.run, settings)["model"]["roi_head"]["mask_head"]["num_convs"] == row.mask_layers
+
+
+def test_a_new_table_is_one_file(configs: Path) -> None:
+    write_table(configs, rows=[{"label": "delta=0.2", "options": {"delta": 0.2}}, {"label": "0.1"}])
+    table = load_tables(load_settings(config(), configs), configs)["table8"]
+    assert [row.run.options for row in table.rows if row.run] == [(("delta", 0.2),), ()]
+
+
+def test_options_of_base_and_row_are_merged(configs: Path) -> None:
+    path = write_table(
+        configs, base=ROW | {"options": {"cl_convs": 4}}, rows=[{"label": "x", "options": {"sigma": 0.1}}]
+    )
+    assert load_table(path, "paper", configs).rows[0].run == RunSpec(
+        **ROW, preset="paper", options=(("cl_convs", 4), ("sigma", 0.1))
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"options": {"sgma": 0.1}}, ["table8.yaml", "row 1", "sgma", "sigma"]),
+        ({"options": {"sigma": 2}}, ["row 1", "sigma", "(0, 1]"]),
+        ({"options": {"fusion": "sum"}}, ["fusion", "concat"]),
+        ({"optoins": {}}, ["table8.yaml", "optoins", "options"]),
+        ({"method": "contrasmask"}, ["contrasmask", "contrastmask", "mask-rcnn"]),
+        ({"backbone": "r34"}, ["r34", "r50", "x101"]),
+        ({"schedule": "2x"}, ["2x", "1x", "3x"]),
+        ({"setting": "voc"}, ["voc", "row 1"]),
+        ({"setting": "nonvoc2dogs"}, ["dogs"]),
+    ],
+)
+def test_a_mistake_in_a_table_names_file_row_and_what_there_is(configs: Path, row: dict, words: list[str]) -> None:
+    path = write_table(configs, rows=[{"label": "a"} | row])
+    with pytest.raises(ConfigError) as caught:
+        load_table(path, "paper", configs)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"scale": "smok"}, ["smok", "smoke", "paper"]),
+        ({"scale": "../../etc"}, ["scale"]),
+        ({"preset": "mine"}, ["preset", "official"]),
+        ({"seeds": []}, ["seeds"]),
+        ({"seeds": [-1]}, ["seeds.0"]),
+        ({"tables": ["table99"]}, ["table99", "table1"]),
+        ({"tabels": "all"}, ["tabels", "tables"]),
+        ({"scale": "paper"}, ["data_root"]),
+        ({"data_root": "/data"}, ["smoke", "data_root"]),
+        ({"gpus_per_run": 0}, ["gpus_per_run"]),
+    ],
+)
+def test_a_mistake_in_the_configuration_names_the_key(changes: dict, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_tables(load_settings(config(**changes)))
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_every_scale_file_is_valid() -> None:
+    for path in (CONFIGS / "scales").glob("*.yaml"):
+        data_root = None if path.stem == "smoke" else "/data"
+        assert load_settings(config(scale=path.stem, data_root=data_root)).scale["name"] == path.stem
