@@ -184,9 +184,7 @@ def load_tables(settings: Settings, configs: Path = CONFIGS) -> dict[str, Table]
     Raises:
         ConfigError: naming the file and the row.
     """
-    return {
-        name: load_table(configs / "tables" / f"{name}.yaml", settings.preset, configs) for name in settings.tables
-    }
+    return {name: load_table(configs / "tables" / f"{name}.yaml", settings.preset, configs) for name in settings.tables}
 
 
 def load_table(path: Path, preset: str, configs: Path = CONFIGS) -> Table:

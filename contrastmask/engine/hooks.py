@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 
 from contrastmask.engine import checkpoint
 from contrastmask.engine.locks import Interrupted, Stop
+from contrastmask.engine.provenance import code_digest
 from contrastmask.engine.tracking import Tracker
 
 MAX_POINTS = 1000  # of each curve
@@ -54,16 +55,23 @@ class Resume(Hook):
         state: the checkpoint to go on from, or None.
         every: iterations between checkpoints.
         stop: set by a signal.
-        seconds: training time before this process, in s.
+        record: whose unfinished point is saved too.
     """
 
     priority = "VERY_LOW"  # after the parameter schedulers, whose state it saves
 
     def __init__(
-        self, folder: Path, identity: str, state: dict[str, Any] | None, every: int, stop: Stop, seconds: float
+        self,
+        folder: Path,
+        identity: str,
+        state: dict[str, Any] | None,
+        every: int,
+        stop: Stop,
+        record: "Record",
     ) -> None:
         self.folder, self.identity, self.state, self.every, self.stop = folder, identity, state, every, stop
-        self.seconds_before, self.started = seconds, time.monotonic()
+        self.record = record
+        self.seconds_before, self.started = state["seconds"] if state else 0.0, time.monotonic()
 
     @property
     def seconds(self) -> float:
@@ -78,13 +86,14 @@ class Resume(Hook):
         runner.optim_wrapper.load_state_dict(self.state["optimizer"])
         for scheduler, saved in zip(runner.param_schedulers, self.state["schedulers"], strict=True):
             scheduler.load_state_dict(saved)
+        self.record.load_state_dict(self.state["record"])
         runner.train_loop._iter = self.state["iteration"]  # mmengine has no public way to enter a loop half-way
         self.state = None
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         done = runner.iter + 1
         stopping = self._stopping()
-        if stopping or (done % self.every == 0 and done < runner.max_iters):
+        if stopping or done % self.every == 0 or done == runner.max_iters:
             _check_finite(outputs, done)
             if runner.rank == 0:
                 checkpoint.save(self.folder, self._snapshot(runner, done), done)
@@ -105,7 +114,9 @@ class Resume(Hook):
         return {
             "identity": self.identity,
             "iteration": done,
+            "code": code_digest(),
             "seconds": self.seconds,
+            "record": self.record.state_dict(),
             "model": bare(runner.model).state_dict(),
             "optimizer": runner.optim_wrapper.state_dict(),
             "schedulers": [scheduler.state_dict() for scheduler in runner.param_schedulers],
@@ -128,9 +139,19 @@ class Record(Hook):
         self.since, self.count, self.said = time.monotonic(), 0, 0.0
         self.last: dict[str, float] = {}
 
+    def state_dict(self) -> dict[str, Any]:
+        """The unfinished point and the last finished one."""
+        sums = {name: float(value) for name, value in self.sums.items()}
+        return {"sums": sums, "count": self.count, "last": self.last}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with a point begun before a stop."""
+        self.sums = {name: torch.tensor(value) for name, value in state["sums"].items()}
+        self.count, self.last = state["count"], state["last"]
+
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         for name, value in outputs.items():
-            self.sums[name] = self.sums.get(name, 0) + value.detach()
+            self.sums[name] = value.detach() + self.sums.get(name, torch.tensor(0.0)).to(value.device)
         self.count += 1
         done = runner.iter + 1
         if done % self.every == 0 or done == self.total:

@@ -97,21 +97,15 @@ def train(job: Job, stop: Stop) -> None:
 
     torch.set_num_threads(job.settings.scale["threads"])
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    images = job.config["batch"] // world
-    stream = Stream(build_dataset(job.config, job.dataset, "train", job.annotations), job.seed, images)
+    images, workers = job.config["batch"] // world, job.settings.scale["workers"]
+    stream = Stream(build_dataset(job.config, job.dataset, "train", job.annotations), job.seed, job.config["batch"])
     total = total_iterations(job.config, len(stream))
-    found = checkpoint.latest(job.work, identity=job.identity) if (job.work).exists() else None
-    start, state = found or (0, None)
-    if start:
-        print(f"going on from iteration {start} of {total}", flush=True)
-
+    start, state = where_to_go_on(job, total)
     tracker = open_tracker(job) if rank == 0 else None
-    torch.manual_seed(job.seed)
-    weights = str(job.settings.backbone_weights(job.spec.backbone)) if job.config["weights"] else None
-    resume = Resume(
-        job.work, job.identity, state, job.settings.scale["checkpoint_every"], stop, (state or {}).get("seconds", 0.0)
-    )
     record = Record(tracker, total, job.config["batch"])
+    resume = Resume(job.work, job.identity, state, job.settings.scale["checkpoint_every"], stop, record)
+    weights = str(job.settings.backbone_weights(job.spec.backbone)) if job.config["weights"] else None
+    torch.manual_seed(job.seed)
     runner = Runner(
         model=build_model(job.config, job.dataset, job.split, weights),
         work_dir=str(job.work / "mmengine"),
@@ -119,9 +113,9 @@ def train(job: Job, stop: Stop) -> None:
             stream,
             batch_size=images,
             sampler=StreamSampler(start, total, images, rank, world),
-            num_workers=job.settings.scale["workers"],
+            num_workers=workers,
             collate_fn=pseudo_collate,
-            persistent_workers=job.settings.scale["workers"] > 0,
+            persistent_workers=workers > 0,
         ),
         train_cfg={"type": "IterBasedTrainLoop", "max_iters": total, "fast_forward_on_resume": True},
         optim_wrapper=optim_wrapper(job.config),
@@ -141,6 +135,30 @@ def train(job: Job, stop: Stop) -> None:
         meta = {"run": job.spec.id, "seed": job.seed, "identity": job.identity, "iterations": total}
         checkpoint.save_weights(job.folder / "model.pth", bare(runner.model).state_dict(), meta)
         write_train_record(job, tracker, total, resume.seconds, record.last)
+    for older in job.work.glob("iter_*.pth"):
+        if older.name != f"iter_{total}.pth":
+            older.unlink()
+
+
+def where_to_go_on(job: Job, total: int) -> tuple[int, dict[str, Any] | None]:
+    """Iteration and state of the newest good checkpoint, (0, None) without one.
+
+    A finished training is taken as it is, in case its outputs were lost, unless the code has changed since: whoever
+    asks for it again (`snakemake --forcerun train`) then wants it anew. A half-done one goes on even so.
+    """
+    from contrastmask.engine import checkpoint
+
+    found = checkpoint.latest(job.work, identity=job.identity)
+    if found is None:
+        return 0, None
+    start, state = found
+    if start == total and state["code"] != code_digest():
+        print("this run was finished by other code: training it again from the start", flush=True)
+        for file in job.work.glob("iter_*.pth"):
+            file.unlink()
+        return 0, None
+    print(f"going on from iteration {start} of {total}", flush=True)
+    return start, state
 
 
 def optim_wrapper(config: dict[str, Any]) -> dict[str, Any]:
@@ -258,7 +276,7 @@ def start(job: Job) -> int:
         if gpus:
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
         if len(gpus) > 1:
-            return _torchrun(len(gpus), stop)
+            return _torchrun(job, len(gpus), stop)
         train(job, stop)
     return 0
 
@@ -268,8 +286,11 @@ def _finished(job: Job) -> bool:
     return record.exists() and weights.exists() and json.loads(record.read_text())["identity"] == job.identity
 
 
-def _torchrun(processes: int, stop: Stop) -> int:
+def _torchrun(job: Job, processes: int, stop: Stop) -> int:
     """Start this command once per GPU; a signal is handed on, and all processes leave at the same iteration."""
+    from contrastmask.engine import checkpoint
+
+    checkpoint.latest(job.work, identity=job.identity)  # sets damaged files aside before several processes look
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     child = subprocess.Popen([*command, "-m", "contrastmask.engine.train", *sys.argv[1:]])
     while True:

@@ -111,5 +111,6 @@ def sample(sets: Tensor, sigma: float) -> Tensor:
     flat = sets.flatten(1)
     order = torch.rand(flat.shape, device=flat.device).masked_fill(~flat, 2.0).argsort(dim=1)
     rank = torch.empty_like(order).scatter_(1, order, torch.arange(flat.shape[1], device=flat.device).expand_as(order))
-    wanted = torch.ceil(flat.sum(dim=1, keepdim=True) * sigma - 1e-6)  # 0.3 * 10 is above 3 in floating point
+    # in double precision, less a little: 0.3 * 170 is above 51 in single precision
+    wanted = torch.ceil(flat.sum(dim=1, keepdim=True).double() * sigma - 1e-6)
     return (rank < wanted).view_as(sets)

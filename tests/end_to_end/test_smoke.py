@@ -1,0 +1,260 @@
+"""The whole chain as a user runs it, at smoke scale, in an empty copy of the project."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+MAIN = "contrastmask-paper_r50_1x_nonvoc2voc"
+METRICS = ["AP", "AP50", "AP75", "APs", "APm", "APl"]
+pytestmark = pytest.mark.slow
+
+
+def snakemake(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=3600, check=False)
+
+
+def fresh_project(folder: Path) -> Path:
+    for name in ("Snakefile", "workflow", "profiles", "configs", "contrastmask", "requirements.lock"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Tables 1-7 made from nothing."""
+    folder = fresh_project(tmp_path_factory.mktemp("smoke"))
+    done = snakemake(folder)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+    (folder / "output.txt").write_text(done.stdout)
+    yield folder
+
+
+def frame(project: Path, table: str) -> pd.DataFrame:
+    return pd.read_csv(project / "results" / "smoke" / "tables" / f"{table}.csv", keep_default_na=False, dtype=str)
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_text())
+
+
+def seed_folder(project: Path, run: str = MAIN) -> Path:
+    return project / "results" / "smoke" / "runs" / run / "seed0"
+
+
+def test_every_table_is_there_in_four_formats_and_is_printed(project: Path) -> None:
+    output = (project / "output.txt").read_text()
+    for number in range(1, 8):
+        for suffix in ("csv", "md", "html", "tex"):
+            assert (project / "results" / "smoke" / "tables" / f"table{number}.{suffix}").stat().st_size > 0
+        assert (project / "results" / "smoke" / "tables" / f"table{number}.md").read_text() in output
+
+
+def test_rows_and_printed_numbers_are_the_papers(project: Path) -> None:
+    printed = pd.read_csv(ROOT / "configs" / "paper" / "paper_tables.csv", keep_default_na=False, dtype=str)
+    keys = ["table", "setting", "method", "variant", "backbone", "schedule", "mask_layers"]
+    ours = pd.concat([frame(project, f"table{n}") for n in range(1, 8)], ignore_index=True)
+    assert len(ours) == len(printed) == 56
+    merged = ours.merge(printed, on=keys, suffixes=("", "_printed"))
+    assert len(merged) == 56
+    assert pd.to_numeric(merged["paper_AP"]).equals(pd.to_numeric(merged["mAP"]))
+
+
+def test_every_implemented_row_has_numbers_and_no_other_row_has(project: Path) -> None:
+    for number in range(1, 8):
+        table = frame(project, f"table{number}")
+        assert set(table["scale"]) == {"smoke"}
+        for _, row in table.iterrows():
+            done = row["method"] in ("ContrastMask", "Mask R-CNN")
+            assert row["status"] == ("ok" if done else "not implemented")
+            assert (row["AP"] != "") == done
+
+
+def test_a_tables_number_is_the_runs_number(project: Path) -> None:
+    for number in range(1, 8):
+        for _, row in frame(project, f"table{number}").iterrows():
+            if row["run"]:
+                measured = read(seed_folder(project, row["run"]) / "metrics.json")["segm"]["novel"]
+                for metric in METRICS:
+                    ours = float(row[metric]) if row[metric] else None
+                    expected = None if measured[metric] is None else pytest.approx(100 * measured[metric])
+                    assert ours == expected
+
+
+def test_smoke_tables_say_that_they_mean_nothing(project: Path) -> None:
+    for suffix in ("md", "html", "tex"):
+        assert "mean nothing" in (project / "results" / "smoke" / "tables" / f"table2.{suffix}").read_text()
+
+
+def test_metrics_are_complete_and_lie_in_their_range(project: Path) -> None:
+    metrics = read(seed_folder(project) / "metrics.json")
+    for kind in ("segm", "bbox"):
+        for subset in ("novel", "base", "all"):
+            assert set(metrics[kind][subset]) == set(METRICS)
+            assert all(v is None or 0 <= v <= 1 for v in metrics[kind][subset].values())
+    assert 0 < metrics["gt_box_miou"]["novel"] <= 1
+    assert len(metrics["per_category"]) == 80
+    record = read(seed_folder(project) / "train.json")
+    assert metrics["checkpoint_sha256"] == record["checkpoint_sha256"]
+    assert (
+        metrics["data_digest"] == record["data_digest"] == read(project / "results/smoke/data/dataset.json")["digest"]
+    )
+
+
+def test_mlflow_has_every_training_with_the_values_of_the_files(project: Path) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{project / 'results' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("contrastmask/smoke")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    assert len(runs) == 25
+    for run in runs:
+        assert run.info.status == "FINISHED"
+        name, seed = run.info.run_name.rsplit("/", 1)
+        folder = project / "results" / "smoke" / "runs" / name / seed
+        metrics, record = read(folder / "metrics.json"), read(folder / "train.json")
+        for subset in ("novel", "base", "all"):
+            for metric, value in metrics["segm"][subset].items():
+                assert run.data.metrics.get(f"segm/{subset}/{metric}") == value
+        assert run.data.tags["config.hash"] == record["config_hash"]
+        assert run.data.tags["checkpoint.sha256"] == record["checkpoint_sha256"]
+        assert run.data.tags["table_rows"].startswith("table")
+        assert run.data.params["seed"] == "0"
+        assert {d.dataset.digest for d in run.inputs.dataset_inputs} == {record["data_digest"]}
+        curve = client.get_metric_history(run.info.run_id, "train/loss")
+        assert [point.step for point in curve] == list(range(1, record["iterations"] + 1))
+
+
+def test_nothing_is_left_to_do(project: Path) -> None:
+    done = snakemake(project, "-n")
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_a_new_ablation_is_one_file_and_trains_only_what_is_new(project: Path) -> None:
+    table = {
+        "title": "Threshold of the CAM",
+        "caption": "How sure the CAM must be.",
+        "base": {"method": "contrastmask", "backbone": "r50", "schedule": "1x", "setting": "nonvoc2voc"},
+        "rows": [{"label": "delta=0.1"}, {"label": "delta=0.2", "options": {"delta": 0.2}}],
+    }
+    (project / "configs" / "tables" / "table8.yaml").write_text(yaml.safe_dump(table))
+    before = (seed_folder(project) / "model.pth").stat().st_mtime_ns
+    done = snakemake(project, "table8")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (seed_folder(project) / "model.pth").stat().st_mtime_ns == before
+    ours = frame(project, "table8")
+    assert list(ours["variant"]) == ["delta=0.1", "delta=0.2"]
+    assert set(ours["status"]) == {"ok"} and set(ours["paper_AP"]) == {""}
+
+
+def settings(project: Path, **changes: object) -> str:
+    return json.dumps({"results": str(project / "results")} | changes)
+
+
+def command(module: str, project: Path, run: str, **changes: object) -> list[str]:
+    arguments = ["--run", run, "--seed", "0", "--settings", settings(project, **changes)]
+    return [sys.executable, "-m", f"contrastmask.engine.{module}", *arguments]
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_training_goes_on_and_ends_as_if_undisturbed(
+    project: Path, tmp_path: Path, how: signal.Signals
+) -> None:
+    """Same weights, bit by bit, one MLflow run, no point twice."""
+    results = tmp_path / "results"
+    shutil.copytree(project / "results" / "smoke" / "data", results / "smoke" / "data")
+    folder = results / "smoke" / "runs" / MAIN / "seed0"
+    train = command("train", tmp_path, MAIN)
+    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"}
+    with subprocess.Popen(train, cwd=project, env=environment) as first:
+        while not list(folder.glob("work/iter_*.pth")):
+            time.sleep(0.05)
+            assert first.poll() is None
+        first.send_signal(how)
+    assert not (folder / "model.pth").exists()
+    assert first.returncode == (-9 if how == signal.SIGKILL else 128 + how)
+    again = subprocess.run(train, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "going on from iteration" in again.stdout
+
+    import torch
+
+    undisturbed = torch.load(seed_folder(project) / "model.pth", weights_only=True)["state_dict"]
+    resumed = torch.load(folder / "model.pth", weights_only=True)["state_dict"]
+    assert all(torch.equal(undisturbed[key], resumed[key]) for key in undisturbed)
+    events = [json.loads(line) for line in (folder / "work" / "tracking.jsonl").read_text().splitlines()]
+    steps = [event["step"] for event in events if event["event"] == "metrics" and "train/loss" in event["values"]]
+    assert steps == sorted(set(steps)) == list(range(1, len(steps) + 1))
+    assert sum(event["event"] == "run" for event in events) == 1
+    subprocess.run([sys.executable, "-m", "contrastmask.engine.tracking", "sync", "--results", str(results)],
+                   cwd=project, env=environment, check=True)  # fmt: skip
+    from mlflow import MlflowClient
+
+    client = MlflowClient(environment["MLFLOW_TRACKING_URI"])
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    assert [run.info.status for run in runs] == ["FINISHED"]
+    assert [p.step for p in client.get_metric_history(runs[0].info.run_id, "train/loss")] == steps
+
+
+@pytest.mark.parametrize("run", [MAIN, "mask-rcnn_r50_1x_nonvoc2voc"])
+def test_scrambled_novel_masks_change_nothing(project: Path, tmp_path: Path, run: str) -> None:
+    """Novel polygons scrambled before the split: training losses and weights are bit-identical."""
+    results = tmp_path / "results"
+    data = results / "smoke" / "data"
+    shutil.copytree(project / "results" / "smoke" / "data" / "synthetic", data / "synthetic")
+    novel = set(read(project / "results" / "smoke" / "data" / "nonvoc2voc" / "split.json")["novel"])
+    source = data / "synthetic" / "annotations" / "instances_train.json"
+    content, scrambled = read(source), 0
+    for annotation in content["annotations"]:
+        if annotation["category_id"] in novel and not annotation["iscrowd"]:
+            x, y, w, h = annotation["bbox"]
+            annotation["segmentation"] = [[x, y, x + w / 3, y, x, y + h / 3]]
+            scrambled += 1
+    assert scrambled > 20
+    source.write_text(json.dumps(content))
+    python = [sys.executable, "-m"]
+    scale = {"kind": "folder"}
+    subprocess.run([*python, "contrastmask.data.dataset", "--config", json.dumps(scale), "--root",
+                    str(data / "synthetic"), "--out", str(data / "dataset.json")], cwd=project, check=True)  # fmt: skip
+    subprocess.run([*python, "contrastmask.data.splits", "--dataset", str(data / "dataset.json"), "--setting",
+                    "nonvoc2voc", "--out", str(data / "nonvoc2voc")], cwd=project, check=True)  # fmt: skip
+    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"}
+    subprocess.run(command("train", tmp_path, run), cwd=project, env=environment, check=True)
+    losses, curves = [], []
+    for folder in (seed_folder(project, run), results / "smoke" / "runs" / run / "seed0"):
+        losses.append(read(folder / "train.json")["losses"])
+        events = [json.loads(line) for line in (folder / "work" / "tracking.jsonl").read_text().splitlines()]
+        curves.append([e["values"] for e in events if e["event"] == "metrics" and "train/loss" in e["values"]])
+    assert losses[0] == losses[1]
+    assert curves[0] == curves[1]
+    assert len(curves[0]) > 5
+
+
+def test_real_photos_go_through_the_chain(project: Path, shared_dir: Path, tmp_path: Path) -> None:
+    """A COCO-format folder of photos: verified, split, trained for a few iterations, evaluated, tabled."""
+    scale = yaml.safe_load((ROOT / "configs" / "scales" / "coco-mini.yaml").read_text())
+    scale |= {"name": "photos", "one_x": {"iterations": 6}, "checkpoint_every": 3, "width": 0.125}
+    (project / "configs" / "scales" / "photos.yaml").write_text(yaml.safe_dump(scale))
+    done = snakemake(
+        project, "table7", "--config", "scale=photos", f"data_root={shared_dir / 'coco-mini'}", "tables=[table7]"
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    table = pd.read_csv(project / "results" / "photos" / "tables" / "table7.csv")
+    assert list(table["status"]) == ["ok", "ok"]
+    assert list(table["scale"]) == ["photos", "photos"]

@@ -1,0 +1,140 @@
+"""The graph: what Snakemake would do, and what it says when something is wrong. Nothing is trained here."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def snakemake(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+
+
+def planned(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    """Jobs by rule of a dry run."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = re.findall(r"^(\w+)\s+(\d+)$", done.stdout + done.stderr, re.M)
+    return {rule: int(count) for rule, count in rows}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the project's workflow in an empty folder."""
+    for name in ("Snakefile", "workflow", "profiles", "configs", "contrastmask"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, tmp_path / name)
+    return tmp_path
+
+
+def test_all_tables_need_25_trainings(project: Path) -> None:
+    jobs = planned(snakemake("-n", cwd=project))
+    assert (jobs["dataset"], jobs["split"], jobs["train"], jobs["evaluate"]) == (1, 2, 25, 25)
+    assert all(jobs[f"table{n}"] == 1 for n in range(1, 8))
+
+
+def test_one_table_needs_only_its_own_trainings(project: Path) -> None:
+    jobs = planned(snakemake("-n", "table5", cwd=project))
+    assert (jobs["train"], jobs["table5"], jobs["split"]) == (3, 1, 1)
+    assert "table1" not in jobs
+
+
+def test_seeds_multiply_trainings(project: Path) -> None:
+    assert planned(snakemake("-n", "table7", "--config", "seeds=[0,1,2]", cwd=project))["train"] == 6
+
+
+def test_a_new_ablation_is_one_file(project: Path) -> None:
+    table = {
+        "title": "Threshold of the CAM",
+        "caption": "How sure the CAM must be.",
+        "base": {"method": "contrastmask", "backbone": "r50", "schedule": "1x", "setting": "nonvoc2voc"},
+        "rows": [{"label": f"delta={d}", "options": {"delta": d}} for d in (0.05, 0.1, 0.2)],
+    }
+    (project / "configs" / "tables" / "table8.yaml").write_text(yaml.safe_dump(table))
+    jobs = planned(snakemake("-n", "table8", cwd=project))
+    assert (jobs["train"], jobs["table8"]) == (3, 1)
+    assert planned(snakemake("-n", cwd=project))["train"] == 27  # the row delta=0.1 is the main run
+
+
+def test_the_paper_scale_fetches_weights_once_per_backbone(project: Path) -> None:
+    done = snakemake("-n", "--config", "scale=paper", "data_root=/data/coco", "gpus_per_run=8", cwd=project)
+    jobs = planned(done)
+    assert (jobs["weights"], jobs["train"]) == (4, 25)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["preset=mine"], ["preset", "official"]),
+        (["scale=nowhere"], ["nowhere", "smoke"]),
+        (["scale=paper"], ["data_root"]),
+        (["sede=3"], ["sede", "seeds"]),
+        (["tables=[table77]"], ["table77"]),
+    ],
+)
+def test_a_mistake_stops_before_any_work_with_one_message(
+    project: Path, arguments: list[str], words: list[str]
+) -> None:
+    done = snakemake("--config", *arguments, cwd=project)
+    output = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert all(word in output for word in words), output
+    assert "Traceback" not in output
+    assert not (project / "results").exists()
+
+
+def test_an_unknown_key_in_a_table_file_names_file_and_key(project: Path) -> None:
+    path = project / "configs" / "tables" / "table4.yaml"
+    path.write_text(path.read_text().replace("caption:", "capton:"))
+    output = snakemake("-n", cwd=project)
+    assert output.returncode != 0
+    assert "table4.yaml" in output.stdout + output.stderr and "capton" in output.stdout + output.stderr
+
+
+def test_a_lock_left_by_a_killed_snakemake_does_not_stop_the_next(project: Path) -> None:
+    locks = project / ".snakemake" / "locks"
+    locks.mkdir(parents=True)
+    output = str(project / "results" / "smoke" / "data" / "dataset.json")
+    (locks / "0.output.lock").write_text(output + "\n")
+    assert snakemake("results/smoke/data/dataset.json", cwd=project).returncode == 0
+
+
+def test_two_snakemakes_in_one_folder_do_not_work_at_once(project: Path) -> None:
+    slow = project / "configs" / "scales" / "smoke.yaml"
+    slow.write_text(slow.read_text().replace("train_images: 64", "train_images: 6000"))
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "results/smoke/data/dataset.json"]
+    with subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+        while not list((project / ".snakemake").glob("locks/*")):
+            time.sleep(0.1)
+            assert first.poll() is None
+        second = snakemake("results/smoke/data/dataset.json", cwd=project)
+        first.terminate()
+    assert second.returncode != 0
+    assert "lock" in (second.stdout + second.stderr).lower()
+
+
+def test_data_is_verified_and_a_bad_annotation_stops_everything(project: Path, tmp_path: Path) -> None:
+    assert snakemake("results/smoke/data/dataset.json", cwd=project).returncode == 0
+    data = project / "results" / "smoke" / "data" / "synthetic"
+    train = data / "annotations" / "instances_train.json"
+    content = json.loads(train.read_text())
+    content["annotations"][0]["category_id"] = 12345
+    train.write_text(json.dumps(content))
+    scale = (project / "configs" / "scales" / "coco-mini.yaml").read_text()
+    (project / "configs" / "scales" / "mine.yaml").write_text(scale.replace("name: coco-mini", "name: mine"))
+    done = snakemake("table2", "--config", "scale=mine", f"data_root={data}", cwd=project)
+    output = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "12345" in output and "instances_train.json" in output
+    assert not (project / "results" / "mine" / "runs").exists()
