@@ -69,6 +69,8 @@ def grouped_norm(norm: nn.BatchNorm1d, x: Tensor, groups: Tensor) -> Tensor:
         x: (R, P, C).
         groups: (R,), rising group numbers.
     """
+    if len(x) == 0:  # no statistics to take; the parameters stay in the graph
+        return x * norm.weight + norm.bias
     sizes = torch.unique_consecutive(groups, return_counts=True)[1].tolist()
     return torch.cat([norm(part.flatten(0, 1)).view_as(part) for part in x.split(sizes)])
 

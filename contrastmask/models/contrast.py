@@ -94,7 +94,7 @@ def group_loss(features: Tensor, regions: Partition, keys: KeySets, options: Con
         similarities(queries(features, region, rois, options.query_sharing), features, options.similarity)
         for region in (foreground, background)
     )
-    if options.pool_keys:
+    if options.pool_keys and options.query_sharing:  # a query of one RoI meets that RoI's keys only (Table 7 "no")
         fg, bg, *drawn = (t.reshape(1, -1) for t in (fg, bg, *drawn))
     fg_easy, fg_hard, bg_easy, bg_hard = drawn
     easy, hard, below = options.tau, 1 - options.tau, options.tau_in_denominator

@@ -44,9 +44,14 @@ def build(table: "Table", results: Path, scale: dict[str, Any], seeds: Sequence[
 
 
 def write(
-    table: "Table", frame: pd.DataFrame, results: Path, scale: dict[str, Any], seeds: Sequence[int]
+    table: "Table",
+    frame: pd.DataFrame,
+    results: Path,
+    scale: dict[str, Any],
+    seeds: Sequence[int],
+    folder: str = "tables",
 ) -> list[Path]:
-    """Write `frame` as results/<scale>/tables/<table>.{csv,md,html,tex}; return the four paths."""
+    """Write `frame` as results/<scale>/<folder>/<table>.{csv,md,html,tex}; return the four paths."""
     shown = view(table, frame, scale, seeds)
     content = {
         "csv": frame.to_csv(index=False, lineterminator="\n"),
@@ -54,7 +59,7 @@ def write(
         "html": to_html(shown),
         "tex": to_tex(shown),
     }
-    paths = [results / scale["name"] / "tables" / f"{table.name}.{suffix}" for suffix in content]
+    paths = [results / scale["name"] / folder / f"{table.name}.{suffix}" for suffix in content]
     for path, text in zip(paths, content.values(), strict=True):
         with atomic_writer(path) as file:
             file.write(text)
@@ -97,6 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--preset", default="paper")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--folder", default="tables", help="under results/<scale>")
     parser.add_argument("--print", action="store_true", help="print the markdown instead of the paths written")
     given = parser.parse_args(arguments)
 
@@ -107,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in given.tables:
         table = load_table(CONFIGS / "tables" / f"{name}.yaml", given.preset, CONFIGS)
         frame = build(table, given.results, scale, given.seeds, given.preset)
-        paths = write(table, frame, given.results, scale, given.seeds)
+        paths = write(table, frame, given.results, scale, given.seeds, given.folder)
         print(paths[1].read_text(encoding="utf-8") if given.print else "\n".join(map(str, paths)))
     return 0
 

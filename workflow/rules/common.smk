@@ -90,7 +90,10 @@ def print_tables():
 
 
 def render_what_is_there():
-    """After a failure: the tables with the runs that are done, the others marked `not run`."""
-    command = [PYTHON, "-m", "contrastmask.report.tables", *TABLES, *TABLE_ARGUMENTS.split()]
-    subprocess.run(command, cwd=workflow.basedir, check=False)
-    logger.info("Some runs are missing. What is done is kept; the same command goes on from there.")
+    """After a failure: the tables as far as they go, missing runs marked `not run`.
+
+    Not in tables/: Snakemake would take them for finished.
+    """
+    command = [PYTHON, "-m", "contrastmask.report.tables", *TABLES, *TABLE_ARGUMENTS.split(), "--folder=partial"]
+    subprocess.run(command, cwd=workflow.basedir, stdout=subprocess.DEVNULL, check=False)
+    logger.info(f"Runs are missing. The tables as far as they go: {OUT / 'partial'}. The same command goes on from here.")
