@@ -381,11 +381,15 @@ def config_hash(config: dict[str, Any]) -> str:
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`base` with `changes` on top, nested mappings merged key by key; neither argument is touched."""
+    """`base` with `changes` on top, nested mappings merged key by key; neither argument is touched.
+
+    As in mmengine, a mapping with `_delete_: true` replaces the old one instead.
+    """
     merged = copy.deepcopy(base)
     for key, value in changes.items():
-        if isinstance(value, dict) and isinstance(merged.get(key), dict):
-            merged[key] = merge(merged[key], value)
+        if isinstance(value, dict):
+            keep = not value.get("_delete_") and isinstance(merged.get(key), dict)
+            merged[key] = merge(merged[key] if keep else {}, {k: v for k, v in value.items() if k != "_delete_"})
         else:
             merged[key] = copy.deepcopy(value)
     return merged

@@ -7,6 +7,7 @@ import torch
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
 from mmdet.structures.mask import mask_target
 from mmdet.utils import InstanceList
@@ -36,6 +37,16 @@ class PartialRoIHead(StandardRoIHead):
         is_base = torch.zeros(num_classes, dtype=torch.bool)
         is_base[base_labels] = True
         self.register_buffer("is_base", is_base)
+
+    def loss(
+        self, x: tuple[Tensor], rpn_results_list: InstanceList, batch_data_samples: list[DetDataSample]
+    ) -> dict[str, Tensor]:
+        """mmdet's, on FPN features in fp32, whatever autocast made of them.
+
+        mmdet gives boxes the features' type; in bf16 they would be rounded to up to 4 pixels. torchvision's RoIAlign
+        has no gradient in bf16 either.
+        """
+        return super().loss(tuple(level.float() for level in x), rpn_results_list, batch_data_samples)
 
     def mask_loss(
         self,

@@ -108,7 +108,7 @@ def test_metrics_are_complete_and_lie_in_their_range(project: Path) -> None:
             assert set(metrics[kind][subset]) == set(METRICS)
             assert all(v is None or 0 <= v <= 1 for v in metrics[kind][subset].values())
     assert 0 < metrics["gt_box_miou"]["novel"] <= 1
-    assert len(metrics["per_category"]) == 80
+    assert len(metrics["per_category"]) == 8
     record = read(seed_folder(project) / "train.json")
     assert metrics["checkpoint_sha256"] == record["checkpoint_sha256"]
     assert (
@@ -226,7 +226,7 @@ def test_scrambled_novel_masks_change_nothing(project: Path, tmp_path: Path, run
             x, y, w, h = annotation["bbox"]
             annotation["segmentation"] = [[x, y, x + w / 3, y, x, y + h / 3]]
             scrambled += 1
-    assert scrambled > 20
+    assert scrambled > 50
     source.write_text(json.dumps(content))
     python = [sys.executable, "-m"]
     scale = {"kind": "folder"}

@@ -1,29 +1,10 @@
-"""Tiny detectors at smoke scale and hand-made batches."""
+"""Fixtures of the model tests."""
 
-import copy
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor
-
-from contrastmask.engine.build import build_model
-from contrastmask.experiment import load_settings, resolve, run_spec
-from contrastmask.yamlfiles import ROOT, read_yaml
-
-import mmdet.structures.mask  # isort: skip
-from mmdet.structures import DetDataSample
-from mmengine.structures import InstanceData
-
-DATASET = {"categories": [{"id": i, "name": n} for i, n in ((1, "person"), (2, "bicycle"), (5, "bus"), (9, "boat"))]}
-SPLIT = {"base": [2, 9], "novel": [1, 5]}
-BASE, NOVEL = (1, 3), (0, 2)  # labels
-SIZE = 96
-
-Build = Callable[..., torch.nn.Module]
+from models.tiny import Build, tiny_model
 
 
 @pytest.fixture(autouse=True)
@@ -35,153 +16,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def tiny_config(method: str, preset: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The resolved configuration of a run at smoke scale."""
-    entry = {"method": method, "backbone": "r50", "schedule": "1x", "setting": "nonvoc2voc", "options": options}
-    return resolve(run_spec(entry, preset), load_settings(read_yaml(ROOT / "configs" / "config.yaml", "config")))
-
-
 @pytest.fixture(scope="session")
 def build() -> Build:
-    """`build(method, preset, **options)`: a detector in training mode, the same object for the same arguments."""
-    made: dict[str, torch.nn.Module] = {}
-
-    def get(method: str = "contrastmask", preset: str = "paper", **options: Any) -> torch.nn.Module:
-        key = repr((method, preset, sorted(options.items())))
-        if key not in made:
-            torch.manual_seed(0)
-            made[key] = build_model(tiny_config(method, preset, options), DATASET, SPLIT, weights=None)
-            made[key].init_weights()
-        model = made[key].train()
-        model.zero_grad(set_to_none=True)
-        model.roi_head.progress = 0.5
-        return model
-
-    return get
-
-
-@dataclass(frozen=True)
-class Object:
-    """An ellipse with its box (x1, y1, x2, y2) and label."""
-
-    box: tuple[int, int, int, int]
-    label: int
-
-    def mask(self) -> np.ndarray:
-        """(SIZE, SIZE) uint8."""
-        x1, y1, x2, y2 = self.box
-        y, x = np.mgrid[:SIZE, :SIZE] + 0.5
-        inside = ((x - (x1 + x2) / 2) / ((x2 - x1) / 2)) ** 2 + ((y - (y1 + y2) / 2) / ((y2 - y1) / 2)) ** 2 <= 1
-        return inside.astype(np.uint8)
-
-
-A, B = Object((8, 10, 60, 50), 1), Object((30, 40, 90, 88), 0)
-C, D = Object((5, 5, 45, 85), 3), Object((50, 8, 92, 44), 2)
-IMAGES = ((A, B), (C, D))
-
-
-@dataclass
-class Batch:
-    """Network inputs, annotations and proposals; `fresh` because mmdet changes what it is given."""
-
-    inputs: Tensor
-    samples: list[DetDataSample]
-    proposals: list[InstanceData]
-
-    def fresh(self) -> "Batch":
-        """An independent copy."""
-        return copy.deepcopy(self)
-
-
-def scramble(mask: np.ndarray, seed: int = 5) -> np.ndarray:
-    """A mask that has nothing to do with `mask`."""
-    return np.random.default_rng(seed).integers(0, 2, mask.shape, dtype=np.uint8)
-
-
-def make_batch(
-    images: tuple[tuple[Object, ...], ...] = IMAGES,
-    scrambled: tuple[int, ...] = (),
-    ignored: tuple[Object, ...] = (),
-    jitter: int = 1,
-    background: int = 6,
-) -> Batch:
-    """A batch whose pixels do not depend on the annotations.
-
-    Args:
-        images: objects of each image.
-        scrambled: labels whose masks are replaced by noise.
-        ignored: crowds, in every image.
-        jitter: proposals beside each object, each overlapping it by more than half.
-        background: random small proposals in each image.
-    """
-    rng = np.random.default_rng(0)
-    generator = torch.Generator().manual_seed(0)
-    samples, proposals = [], []
-    for objects in images:
-        boxes = torch.tensor([o.box for o in objects], dtype=torch.float32).reshape(-1, 4)
-        sample = DetDataSample(
-            metainfo=dict(
-                img_shape=(SIZE, SIZE),
-                ori_shape=(SIZE, SIZE),
-                scale_factor=(1.0, 1.0),
-                batch_input_shape=(SIZE, SIZE),
-                pad_shape=(SIZE, SIZE),
-                img_id=0,
-            )
-        )
-        sample.gt_instances = InstanceData(
-            bboxes=boxes,
-            labels=torch.tensor([o.label for o in objects], dtype=torch.long),
-            masks=bitmaps([scramble(o.mask()) if o.label in scrambled else o.mask() for o in objects]),
-        )
-        sample.ignored_instances = InstanceData(
-            bboxes=torch.tensor([o.box for o in ignored], dtype=torch.float32).reshape(-1, 4),
-            labels=torch.tensor([o.label for o in ignored], dtype=torch.long),
-            masks=bitmaps([o.mask() for o in ignored]),
-        )
-        corners = torch.as_tensor(rng.uniform(0, SIZE - 12, (background, 2)), dtype=torch.float32)
-        small = torch.cat([corners, corners + 8], 1)
-        near = [boxes + torch.as_tensor(rng.uniform(-3, 3, boxes.shape), dtype=torch.float32) for _ in range(jitter)]
-        found = torch.cat([*near, small]).clamp(0, SIZE)
-        proposals.append(InstanceData(bboxes=found, scores=torch.ones(len(found)), labels=torch.zeros(len(found)).long()))
-        samples.append(sample)
-    return Batch(torch.randn(len(images), 3, SIZE, SIZE, generator=generator), samples, proposals)
-
-
-def bitmaps(masks: list[np.ndarray]) -> mmdet.structures.mask.BitmapMasks:
-    """mmdet's container of masks."""
-    stacked = np.stack(masks) if masks else np.zeros((0, SIZE, SIZE), dtype=np.uint8)
-    return mmdet.structures.mask.BitmapMasks(stacked, SIZE, SIZE)
-
-
-def detector_losses(model: torch.nn.Module, batch: Batch, seed: int = 0) -> dict[str, Tensor]:
-    """Every loss of the detector, RPN included; lists summed."""
-    batch = batch.fresh()
-    torch.manual_seed(seed)
-    losses = model.loss(batch.inputs, batch.samples)
-    return {name: sum(loss) if isinstance(loss, list) else loss for name, loss in losses.items()}
-
-
-def roi_losses(model: torch.nn.Module, batch: Batch, seed: int = 0) -> dict[str, Tensor]:
-    """Losses of the RoI head on the batch's own proposals."""
-    batch = batch.fresh()
-    features = model.extract_feat(batch.inputs)
-    torch.manual_seed(seed)
-    return model.roi_head.loss(features, batch.proposals, batch.samples)
-
-
-def sampling(model: torch.nn.Module, batch: Batch, seed: int = 0) -> tuple[list, list]:
-    """Sampling results and ground truth of the batch, as the RoI head would have them."""
-    batch = batch.fresh()
-    torch.manual_seed(seed)
-    results = []
-    for sample, found in zip(batch.samples, batch.proposals, strict=True):
-        found.priors = found.pop("bboxes")
-        assigned = model.roi_head.bbox_assigner.assign(found, sample.gt_instances, sample.ignored_instances)
-        results.append(model.roi_head.bbox_sampler.sample(assigned, found, sample.gt_instances))
-    return results, [sample.gt_instances for sample in batch.samples]
-
-
-def grads(module: torch.nn.Module) -> dict[str, float]:
-    """Largest absolute gradient of each parameter that has one."""
-    return {n: float(p.grad.abs().max()) for n, p in module.named_parameters() if p.grad is not None}
+    """`build(method, preset, **options)`: a tiny detector, built once."""
+    return tiny_model

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import replace
-from itertools import product
+from itertools import chain, product
 
 import numpy as np
 import pytest
@@ -27,6 +27,11 @@ PAPER = ContrastMaskOptions(sigma=1.0)  # all keys are drawn, so that nothing is
 RELEASED = ContrastMaskOptions(**OFFICIAL["contrastmask"] | {"sigma": 1.0})
 SIDE, CHANNELS = 4, 5
 few = settings(max_examples=40, deadline=None)
+three_ways = pytest.mark.parametrize(
+    "options",
+    [PAPER, RELEASED, replace(PAPER, query_sharing=False)],
+    ids=["paper", "released", "own queries"],
+)
 
 
 def phi(query: np.ndarray, key: np.ndarray, kind: str) -> float:
@@ -70,7 +75,7 @@ def naive_loss(z: np.ndarray, fg: np.ndarray, bg: np.ndarray, keys: list[np.ndar
                 tuple([phi(query, z[n][i], o.similarity) for i in np.flatnonzero(k[n])] for k in (positive, negative))
             )
         if o.pool_keys and o.query_sharing:
-            found = [tuple(sum((f[which] for f in found), []) for which in (0, 1))]
+            found = [tuple(list(chain.from_iterable(f[which] for f in found)) for which in (0, 1))]
         terms = [t for p, m in found if (t := equation_1(p, m, tau, o.tau_in_denominator)) is not None]
         total += sum(terms) / len(terms) if terms else 0.0
     return total
@@ -170,7 +175,9 @@ def test_residual_similarity_subtracts_the_query_from_the_key() -> None:
     assert similarities(query, key, "cosine")[0].tolist() == pytest.approx([1.0, 0.5**0.5, 1.0], abs=1e-6)
 
 
-@pytest.mark.parametrize("options", [PAPER, RELEASED, replace(PAPER, query_sharing=False)], ids=str)
+@pytest.mark.parametrize(
+    "options", [PAPER, RELEASED, replace(PAPER, query_sharing=False)], ids=["paper", "released", "own queries"]
+)
 def test_gradient_equals_finite_differences(options: ContrastMaskOptions) -> None:
     z, regions, keys = random_case(5, rois=3)
     z.requires_grad_()
@@ -221,9 +228,8 @@ def test_nothing_to_contrast_is_zero_with_a_gradient(empty: str) -> None:
 @given(st.integers(0, 10**6), st.sampled_from([PAPER, RELEASED]))
 def test_loss_falls_as_features_move_to_their_query(seed: int, options: ContrastMaskOptions) -> None:
     z, regions, keys = random_case(seed, rois=3, density=0.7)
-    keys = KeySets(*(k | s for k, s in zip(keys.sets(), [regions.foreground] * 2 + [regions.background] * 2)))
-    if not all(s.flatten(1).any(1).any() for s in regions):
-        return
+    sides = [regions.foreground] * 2 + [regions.background] * 2
+    keys = KeySets(*(k | side for k, side in zip(keys.sets(), sides, strict=True)))
     foreground = torch.zeros(CHANNELS, dtype=z.dtype)
     foreground[0] = 5.0  # far enough that the query itself stays between the two clusters' means
     target = torch.where(regions.foreground.flatten(1)[..., None], foreground, -foreground)
@@ -231,7 +237,9 @@ def test_loss_falls_as_features_move_to_their_query(seed: int, options: Contrast
     assert values[0] > values[1] > values[2] or values[0] == values[2] == 0
 
 
-@pytest.mark.parametrize("options", [PAPER, RELEASED, replace(PAPER, query_sharing=False)], ids=str)
+@pytest.mark.parametrize(
+    "options", [PAPER, RELEASED, replace(PAPER, query_sharing=False)], ids=["paper", "released", "own queries"]
+)
 def test_order_of_rois_does_not_matter(options: ContrastMaskOptions) -> None:
     z, regions, keys = random_case(8, rois=5, density=0.7)
     order = torch.tensor([3, 0, 4, 1, 2])
