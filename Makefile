@@ -22,8 +22,8 @@ ui: $(BIN)/.ready  ## compare runs in MLflow, http://127.0.0.1:5000
 sync: $(BIN)/.ready  ## bring MLflow up to date with the files under results/
 	$(BIN)/python -m contrastmask.engine.tracking sync --results results
 
-lint: $(BIN)/.ready  ## ruff, mypy, snakefmt, snakemake --lint
-	ruff check . && ruff format --check . && mypy && snakefmt --check Snakefile workflow && snakemake --lint
+lint: $(BIN)/.ready  ## ruff, mypy, snakefmt
+	ruff check . && ruff format --check . && mypy && snakefmt --check Snakefile workflow
 
 lock:  ## resolve requirements.in anew (needs uv)
 	uv pip compile --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header \

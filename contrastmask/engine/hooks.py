@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -158,7 +159,9 @@ class Record(Hook):
             self._point(runner, done)
 
     def _point(self, runner: Runner, done: int) -> None:
-        means = {name: float(total) / self.count for name, total in self.sums.items()}
+        totals = torch.stack([total.float() for total in self.sums.values()])
+        all_reduce(totals, "mean")  # over the processes; nothing to do with one
+        means = dict(zip(self.sums, (totals / self.count).tolist(), strict=True))
         _check_finite(means, done)
         now = time.monotonic()
         speed = self.images * self.count / (now - self.since)

@@ -125,6 +125,7 @@ def train(job: Job, stop: Stop) -> None:
         launcher="pytorch" if world > 1 else "none",
         log_level="ERROR",
         default_scope="mmdet",
+        cfg={"model_wrapper_cfg": join_processes()} if world > 1 else None,
     )
     if tracker is None:
         runner.train()
@@ -138,6 +139,18 @@ def train(job: Job, stop: Stop) -> None:
     for older in job.work.glob("iter_*.pth"):
         if older.name != f"iter_{total}.pth":
             older.unlink()
+
+
+def join_processes() -> dict[str, Any]:
+    """Start torch.distributed, on GPUs by NCCL and otherwise by gloo; returns the model wrapper's configuration."""
+    import torch
+
+    cuda, local_rank = torch.cuda.is_available(), int(os.environ["LOCAL_RANK"])
+    if cuda:
+        torch.cuda.set_device(local_rank)
+    torch.distributed.init_process_group("nccl" if cuda else "gloo")
+    devices = [local_rank] if cuda else None
+    return {"type": "MMDistributedDataParallel", "device_ids": devices, "broadcast_buffers": False}
 
 
 def where_to_go_on(job: Job, total: int) -> tuple[int, dict[str, Any] | None]:
@@ -292,7 +305,8 @@ def _torchrun(job: Job, processes: int, stop: Stop) -> int:
 
     checkpoint.latest(job.work, identity=job.identity)  # sets damaged files aside before several processes look
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    child = subprocess.Popen([*command, "-m", "contrastmask.engine.train", *sys.argv[1:]])
+    # without "--" torchrun takes --run for an abbreviation of its own options
+    child = subprocess.Popen([*command, "-m", "--", "contrastmask.engine.train", *sys.argv[1:]])
     while True:
         try:
             code = child.wait(timeout=1)

@@ -61,11 +61,11 @@ class Projector(BaseModule):
         return self.last(x)
 
 
-def grouped_norm(norm: nn.BatchNorm1d, x: Tensor, groups: Tensor) -> Tensor:
+def grouped_norm(norm: nn.Module, x: Tensor, groups: Tensor) -> Tensor:
     """BatchNorm over the pixels of each group of RoIs apart: what each GPU of 2 images does in the paper's set-up.
 
     Args:
-        norm: statistics and affine parameters; running statistics follow every group in turn.
+        norm: an nn.BatchNorm1d; its running statistics follow every group in turn.
         x: (R, P, C).
         groups: (R,), rising group numbers.
     """

@@ -6,6 +6,7 @@ Shapes: R positive RoIs of the batch (training) or detections (test), C channels
 from copy import deepcopy
 
 import torch
+from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.models.utils import empty_instances
 from mmdet.registry import MODELS
@@ -42,7 +43,7 @@ class ContrastMaskRoIHead(PartialRoIHead):
             self.cl_roi_extractor = self._resized_extractor(mask_roi_extractor, self.options.cl_size)
 
     @staticmethod
-    def _resized_extractor(config: dict, size: int) -> torch.nn.Module:
+    def _resized_extractor(config: dict, size: int) -> SingleRoIExtractor:
         config = deepcopy(config)
         config["roi_layer"]["output_size"] = size
         return MODELS.build(config)
@@ -61,20 +62,18 @@ class ContrastMaskRoIHead(PartialRoIHead):
         labels = torch.cat([res.pos_gt_labels for res in sampling_results])
         raw_cam = self.bbox_head.activation(bbox_feats[positive_rows(sampling_results)], labels)
         chosen = self.mask_rois(sampling_results)
-        encoded = self._encode(x, rois if self._trains_contrast else rois[chosen])
-        losses = {}
-        if self._trains_contrast:
+        losses, encoded = {}, None
+        if self.options.cl and self.options.cl_loss:
+            every = self._encode(x, rois)
             losses["loss_contrast"] = self._contrastive_loss(
-                encoded, rois, raw_cam.detach(), sampling_results, batch_gt_instances
+                every, rois, raw_cam.detach(), sampling_results, batch_gt_instances
             )
-            encoded = encoded[chosen]
+            encoded = every[chosen]
+        elif self.options.cl:
+            encoded = self._encode(x, rois[chosen])
         logits = self._mask_logits(x, rois[chosen], raw_cam[chosen], encoded)
         targets = self.mask_targets(sampling_results, batch_gt_instances, chosen, self.train_cfg.mask_size)
         return dict(loss_mask=self.gated_mask_loss(logits, targets) | losses)
-
-    @property
-    def _trains_contrast(self) -> bool:
-        return self.options.cl and self.options.cl_loss
 
     def _bbox_forward(self, x: tuple[Tensor], rois: Tensor) -> dict:
         """mmdet's, with the class branch's last map as `bbox_feats`, which `loss` hands on to `mask_loss`."""
@@ -134,10 +133,8 @@ class ContrastMaskRoIHead(PartialRoIHead):
 
     # ------------------------------------------------------------------ training and test
 
-    def _encode(self, x: tuple[Tensor], rois: Tensor) -> Tensor | None:
-        """f(X): (R, C, S, S), or None without a CL head."""
-        if not self.options.cl:
-            return None
+    def _encode(self, x: tuple[Tensor], rois: Tensor) -> Tensor:
+        """f(X): (R, C, S, S)."""
         features = self.cl_roi_extractor(x[: self.cl_roi_extractor.num_inputs], rois)
         return self.cl_head.encode(features.detach() if self.options.detach_cl_input else features)
 
@@ -177,7 +174,7 @@ class ContrastMaskRoIHead(PartialRoIHead):
         boxes = rois if self.options.cam_box == "refined" else bbox2roi(seen)
         class_map = self._bbox_forward(x, boxes)["bbox_feats"]
         raw_cam = self.bbox_head.activation(class_map, torch.cat([r.labels for r in results_list]))
-        logits = self._mask_logits(x, rois, raw_cam, self._encode(x, rois))
+        logits = self._mask_logits(x, rois, raw_cam, self._encode(x, rois) if self.options.cl else None)
         return self.mask_head.predict_by_feat(
             mask_preds=logits.split([len(results) for results in results_list]),
             results_list=results_list,

@@ -50,7 +50,8 @@ def test_a_perfect_detection_has_ap_1(truth: COCO) -> None:
     assert found[0]["category_id"] == 3 and found[0]["bbox"] == [5, 5, 10, 10]
     json.dumps(found)
     for kind in ("segm", "bbox"):
-        assert coco_metrics(truth, found, iou_type=kind, subsets={"all": [3]}).by_subset["all"]["AP"] == pytest.approx(1)
+        metrics = coco_metrics(truth, found, iou_type=kind, subsets={"all": [3]})
+        assert metrics.by_subset["all"]["AP"] == pytest.approx(1)
 
 
 def test_iou_in_given_boxes_is_the_iou_of_the_masks(truth: COCO) -> None:

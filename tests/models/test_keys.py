@@ -182,6 +182,12 @@ def test_constant_cam_gives_no_foreground_and_all_background() -> None:
     assert regions.background.all()
 
 
+@pytest.mark.parametrize("options", [PAPER, RELEASED], ids=["paper", "released"])
+def test_an_undecided_cam_gives_no_sets(options: ContrastMaskOptions) -> None:
+    for found in all_sets(np.zeros((1, 8, 8), bool), [False], np.full((1, 8, 8), 0.5, np.float32), options):
+        assert not found.any()
+
+
 def test_no_rois_give_empty_sets() -> None:
     none = np.zeros((0, 14, 14))
     for options in (PAPER, RELEASED):
@@ -193,7 +199,7 @@ def test_no_rois_give_empty_sets() -> None:
 # ---------------------------------------------------------------- the sampling operator
 
 
-@pytest.mark.parametrize("sigma", ["0.3", "0.1", "0.5", "0.7", "1.0"])
+@pytest.mark.parametrize("sigma", ["0.3", "0.1", "0.55", "0.07", "1.0"])
 def test_sample_draws_exactly_the_ceiling_for_every_count(sigma: str) -> None:
     counts = range(785)
     sets = torch.zeros(785, 28, 28, dtype=torch.bool)

@@ -71,9 +71,7 @@ def backbone_weights(wildcards):
 
 def metrics_of(table):
     """metrics.json of every distinct run and seed of a table."""
-    return [
-        str(SETTINGS.run_folder(run.id, seed) / "metrics.json") for run in table.runs for seed in SETTINGS.seeds
-    ]
+    return [str(SETTINGS.run_folder(run.id, seed) / "metrics.json") for run in table.runs for seed in SETTINGS.seeds]
 
 
 def table_files(names):
@@ -96,4 +94,6 @@ def render_what_is_there():
     """
     command = [PYTHON, "-m", "contrastmask.report.tables", *TABLES, *TABLE_ARGUMENTS.split(), "--folder=partial"]
     subprocess.run(command, cwd=workflow.basedir, stdout=subprocess.DEVNULL, check=False)
-    logger.info(f"Runs are missing. The tables as far as they go: {OUT / 'partial'}. The same command goes on from here.")
+    logger.info(
+        f"Runs are missing. The tables as far as they go: {OUT / 'partial'}. The same command goes on from here."
+    )

@@ -37,9 +37,9 @@ rule weights:
         str(OUT / "weights" / "{backbone}.pth"),
     log:
         str(OUT / "logs" / "weights_{backbone}.log"),
+    retries: 2
     params:
         source=lambda wildcards: experiment.weights_source(wildcards.backbone, SETTINGS),
-    retries: 2
     message:
         "Fetching the ImageNet weights of {wildcards.backbone} from {params.source}"
     shell:
@@ -47,10 +47,10 @@ rule weights:
 
 
 rule download:
-    params:
-        root=SETTINGS.data_root or "data/coco",
     log:
         str(OUT / "logs" / "download.log"),
+    params:
+        root=SETTINGS.data_root or "data/coco",
     message:
         "Fetching COCO 2017 into {params.root} (25 GB; goes on where it stopped)"
     shell:

@@ -3,12 +3,12 @@
 
 rule evaluate:
     input:
-        weights=RUN + "/model.pth",
-        record=RUN + "/train.json",
+        weights=f"{RUN}/model.pth",
+        record=f"{RUN}/train.json",
     output:
-        metrics=RUN + "/metrics.json",
-        detections=RUN + "/detections.json.gz",
-        ious=RUN + "/gt_box_iou.csv",
+        metrics=f"{RUN}/metrics.json",
+        detections=f"{RUN}/detections.json.gz",
+        ious=f"{RUN}/gt_box_iou.csv",
     log:
         str(OUT / "logs" / "evaluate" / "{run}_seed{seed}.log"),
     benchmark:

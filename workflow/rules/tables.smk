@@ -11,9 +11,9 @@ for table in TABLES.values():
             table_files([table.name]),
         log:
             str(OUT / "logs" / "tables" / f"{table.name}.log"),
+        localrule: True
         params:
             table=table.name,
-        localrule: True
         message:
             "Assembling {params.table}"
         shell:

@@ -7,9 +7,9 @@ rule train:
         split=annotations_without_novel_masks,
         weights=backbone_weights,
     output:
-        config=RUN + "/config.json",
-        weights=RUN + "/model.pth",
-        record=RUN + "/train.json",
+        config=f"{RUN}/config.json",
+        weights=f"{RUN}/model.pth",
+        record=f"{RUN}/train.json",
     log:
         str(OUT / "logs" / "train" / "{run}_seed{seed}.log"),
     benchmark:
