@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from contrastmask.engine.gpu import visible_gpus
 from contrastmask.options import METHODS, OFFICIAL, OptionError, check_options, preset_options
 from contrastmask.yamlfiles import ROOT, ConfigError, check, read_yaml
 
@@ -147,6 +148,7 @@ def load_settings(config: dict[str, Any], configs: Path = CONFIGS) -> Settings:
         )
     if kind != "synthetic" and not (data_root or scale["dataset"].get("root")):
         raise ConfigError(f"scale '{scale['name']}' needs data: give --config data_root=FOLDER (dataset kind '{kind}')")
+    images = config["images_per_gpu"] or scale["images_per_gpu"]
     every = sorted(path.stem for path in (configs / "tables").glob("*.yaml"))
     tables = every if config["tables"] == "all" else config["tables"]
     return Settings(
@@ -156,10 +158,17 @@ def load_settings(config: dict[str, Any], configs: Path = CONFIGS) -> Settings:
         tables=tuple(sorted(tables, key=_natural)),
         results=Path(config["results"]),
         data_root=data_root or scale["dataset"].get("root"),
-        gpus_per_run=config["gpus_per_run"],
-        images_per_gpu=config["images_per_gpu"] or scale["images_per_gpu"],
+        gpus_per_run=_gpus(config["gpus_per_run"], scale["batch"] // images),
+        images_per_gpu=images,
         weights=tuple(sorted(config["weights"].items())),
     )
+
+
+def _gpus(asked: int | str, wanted: int) -> int:
+    """GPUs of a run; `auto`: as many as the scale's batch asks for, or whatever is there. Without any, 1 is the CPU."""
+    if asked != "auto":
+        return int(asked)
+    return max(1, min(wanted, len(visible_gpus()))) if wanted > 1 else 1
 
 
 def settings_from_json(text: str, configs: Path = CONFIGS) -> Settings:

@@ -78,7 +78,7 @@ class ContrastMaskOptions(MaskRCNNOptions):
     in each term of Eq. 4 whose two key sets it has."""
     cam_fallback: bool = False
     """Base RoIs with fewer than 2 pixels of fore- or background take that partition from the CAM at 0.95 / 0.05
-    (released code); otherwise they do not take part."""
+    (released code)."""
     sigma: float = 0.3
     """sigma: share of each key set that is drawn; ceil(sigma n) of n pixels, without replacement."""
     query_rois: Literal["all", "kept"] = "all"
@@ -161,9 +161,10 @@ def _check_contrastmask(options: ContrastMaskOptions) -> None:
             raise OptionError(f"option '{key}' must lie in ({low}, {high}], not {getattr(options, key)}")
     if options.tau == 1:
         raise OptionError("option 'tau' must be below 1: hard keys have the temperature 1 - tau")
-    for key in ("cl_convs", "cl_fcs", "cl_size", "query_group_size"):
-        if getattr(options, key) < 1:
-            raise OptionError(f"option '{key}' must be at least 1, not {getattr(options, key)}")
+    least = {"cl_convs": 1, "cl_fcs": 1, "cl_size": 2, "query_group_size": 1, "min_keys": 0}
+    for key, low in least.items():
+        if getattr(options, key) < low:
+            raise OptionError(f"option '{key}' must be at least {low}, not {getattr(options, key)}")
     if options.box_head != "conv" and (options.cam or options.cl):
         raise OptionError("options 'cam' and 'cl' need a class activation map: set box_head to 'conv'")
 

@@ -79,11 +79,19 @@ def test_width_narrows_channels_and_nothing_else() -> None:
 
 
 def test_learning_rate_follows_the_real_batch_and_epochs_stay() -> None:
-    for gpus, images, lr in ((8, 2, 0.02), (1, 2, 0.0025), (4, 8, 0.04)):
+    for gpus, images, lr in ((8, 2, 0.02), (1, 2, 0.0025), (4, 8, 0.04), (1, 16, 0.02)):
         settings = load_settings(config(scale="paper", data_root="/d", gpus_per_run=gpus, images_per_gpu=images))
         resolved = resolve(run_spec(ROW, "paper"), settings)
         assert resolved["optimizer"]["lr"] == pytest.approx(lr)
         assert (resolved["batch"], resolved["one_x"]) == (gpus * images, {"epochs": 12})
+
+
+def test_auto_takes_as_many_gpus_as_the_batch_asks_for_or_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there, images, taken in ((16, None, 8), (4, None, 4), (0, None, 1), (4, 16, 1), (8, 4, 4)):
+        monkeypatch.setattr(experiment, "visible_gpus", lambda n=there: [str(i) for i in range(n)])
+        settings = load_settings(config(scale="paper", data_root="/d", images_per_gpu=images))
+        assert settings.gpus_per_run == taken
+    assert load_settings(config()).gpus_per_run == 1  # smoke's batch fits one
 
 
 def test_iterations_stretch_when_the_batch_shrinks() -> None:

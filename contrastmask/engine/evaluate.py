@@ -16,15 +16,15 @@ from typing import Any
 from contrastmask.data.files import atomic_writer, write_json
 from contrastmask.engine.coco_metrics import coco_metrics, mean_iou
 from contrastmask.engine.gpu import GpuError, lease
-from contrastmask.engine.locks import Interrupted, RunLock, on_signals
+from contrastmask.engine.job import Job, open_tracker, parse_job
+from contrastmask.engine.locks import Interrupted, RunLock, Stop, on_signals
 from contrastmask.engine.tracking import LOCK_NAME
-from contrastmask.engine.train import Job, open_tracker, parse_job
 from contrastmask.experiment import config_hash
 
 SAY_EVERY_S = 10.0
 
 
-def evaluate(job: Job, stop: Any) -> dict[str, Any]:
+def evaluate(job: Job, stop: Stop) -> dict[str, Any]:
     """Measure a run's final weights on val; returns the content of metrics.json."""
     from pycocotools.coco import COCO
 
@@ -67,7 +67,7 @@ def evaluate(job: Job, stop: Any) -> dict[str, Any]:
     }
 
 
-def predict(job: Job, truth: Any, stop: Any) -> tuple[list[dict[str, Any]], list[tuple[int, int, float]]]:
+def predict(job: Job, truth: Any, stop: Stop) -> tuple[list[dict[str, Any]], list[tuple[int, int, float]]]:
     """COCO results of every val image, and (annotation id, category id, IoU) of the masks in ground-truth boxes."""
     import torch
 

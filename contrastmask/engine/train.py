@@ -5,71 +5,21 @@ run's folder. Stopped in any way, the same command goes on from the last checkpo
 GPUs: the command starts one process per GPU by torchrun.
 """
 
-import argparse
-import dataclasses
-import hashlib
 import json
 import math
 import os
 import subprocess
 import sys
-from pathlib import Path
+import time
 from typing import Any
 
 from contrastmask.data.files import write_json
 from contrastmask.engine.gpu import GpuError, lease
+from contrastmask.engine.job import Job, open_tracker, parse_job
 from contrastmask.engine.locks import Interrupted, RunLock, Stop, on_signals
-from contrastmask.engine.provenance import code_digest, provenance
-from contrastmask.engine.tracking import LOCK_NAME, Tracker, tracking_uri
-from contrastmask.experiment import RunSpec, Settings, config_hash, find_run, load_tables, resolve
-from contrastmask.yamlfiles import ConfigError
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """A run and everything that it reads."""
-
-    settings: Settings
-    spec: RunSpec
-    seed: int
-    config: dict[str, Any]
-    dataset: dict[str, Any]
-    split: dict[str, Any]
-
-    @property
-    def folder(self) -> Path:
-        return self.settings.run_folder(self.spec.id, self.seed)
-
-    @property
-    def work(self) -> Path:
-        return self.folder / "work"
-
-    @property
-    def identity(self) -> str:
-        """What a checkpoint must be of to be gone on from: configuration, data, split and seed."""
-        parts = [config_hash(self.config), self.dataset["digest"], self.split["digest"], str(self.seed)]
-        return hashlib.sha256("/".join(parts).encode()).hexdigest()[:32]
-
-    @property
-    def annotations(self) -> Path:
-        """Training annotations without novel masks."""
-        return self.settings.split(self.spec.setting).with_name("instances_train.json")
-
-
-def load_job(settings: Settings, run: str, seed: int) -> Job:
-    """Resolve a run and read its data's descriptions.
-
-    Raises:
-        ConfigError: unknown run, or the data has not been prepared.
-    """
-    spec = find_run(settings, run)
-    dataset, split = settings.dataset, settings.split(spec.setting)
-    for path in (dataset, split):
-        if not path.exists():
-            raise ConfigError(f"{path} is missing: run `snakemake --cores 1 {path}` first")
-    return Job(
-        settings, spec, seed, resolve(spec, settings), json.loads(dataset.read_text()), json.loads(split.read_text())
-    )
+from contrastmask.engine.provenance import code_digest
+from contrastmask.engine.record import record_facts, write_train_record
+from contrastmask.engine.tracking import LOCK_NAME
 
 
 def total_iterations(config: dict[str, Any], n_images: int) -> int:
@@ -190,91 +140,6 @@ def schedulers(config: dict[str, Any], total: int) -> list[dict[str, Any]]:
     ]
 
 
-# ---------------------------------------------------------------------------- records
-
-
-def open_tracker(job: Job) -> Tracker:
-    """The tracker of a run, shared by training and evaluation."""
-    return Tracker(
-        job.work,
-        experiment=f"contrastmask/{job.settings.scale['name']}",
-        run_name=f"{job.spec.id}/seed{job.seed}",
-        uri=tracking_uri(job.settings.results),
-    )
-
-
-def record_facts(job: Job, tracker: Tracker, total: int) -> None:
-    """Parameters, data, rows, provenance: what a person needs to trust the run and to compare it."""
-    spec = job.spec
-    rows = [
-        f"{table.name}: {row.label or row.method}"
-        for table in load_tables(job.settings).values()
-        for row in table.rows
-        if row.run == spec
-    ]
-    lr, batch = job.config["optimizer"]["lr"], job.config["batch"]
-    tracker.params(
-        {
-            "method": spec.method,
-            "backbone": spec.backbone,
-            "schedule": spec.schedule,
-            "setting": spec.setting,
-            "preset": spec.preset,
-            "seed": job.seed,
-            "iterations": total,
-            "batch": batch,
-            "lr": lr,
-        }
-        | {f"option.{k}": v for k, v in job.config["model"]["roi_head"]["options"].items()}
-    )
-    tracker.tags(
-        {
-            "scale": job.settings.scale["name"],
-            "note": job.settings.scale["note"],
-            "table_rows": "; ".join(rows),
-            "config.hash": config_hash(job.config),
-            "data.digest": job.dataset["digest"],
-            "split.digest": job.split["digest"],
-            "code.digest": code_digest(),
-        }
-        | provenance()
-    )
-    tracker.dataset(job.dataset["name"], job.dataset["digest"], job.dataset["train"]["annotations"], "training")
-    tracker.text("config.json", json.dumps(job.config, indent=1))
-
-
-def write_train_record(job: Job, tracker: Tracker, total: int, seconds: float, losses: dict[str, float]) -> None:
-    """train.json: what was trained, on what, how long."""
-    import torch
-
-    from contrastmask.engine.checkpoint import sha256
-
-    digest = sha256(job.folder / "model.pth")
-    memory = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-    tracker.tags({"checkpoint.sha256": digest, "checkpoint.path": str(job.folder / "model.pth")})
-    tracker.metrics({"train/seconds": seconds}, step=total, final=True)
-    record = {
-        "run": job.spec.id,
-        "seed": job.seed,
-        "scale": job.settings.scale["name"],
-        "preset": job.spec.preset,
-        "config_hash": config_hash(job.config),
-        "identity": job.identity,
-        "data_digest": job.dataset["digest"],
-        "split_digest": job.split["digest"],
-        "code_digest": code_digest(),
-        "iterations": total,
-        "batch": job.config["batch"],
-        "lr": job.config["optimizer"]["lr"],
-        "seconds": seconds,
-        "gpu_memory_bytes": memory,
-        "losses": losses,
-        "checkpoint_sha256": digest,
-        "provenance": provenance(),
-    }
-    write_json(job.folder / "train.json", record)
-
-
 # ---------------------------------------------------------------------------- command
 
 
@@ -307,31 +172,15 @@ def _torchrun(job: Job, processes: int, stop: Stop) -> int:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     # without "--" torchrun takes --run for an abbreviation of its own options
     child = subprocess.Popen([*command, "-m", "--", "contrastmask.engine.train", *sys.argv[1:]])
-    while True:
-        try:
-            code = child.wait(timeout=1)
-            break
-        except subprocess.TimeoutExpired:
-            if stop.requested:
-                child.send_signal(stop.signum)
+    told = False
+    while child.poll() is None:
+        if stop.requested and not told:
+            child.send_signal(stop.signum)
+            told = True
+        time.sleep(0.5)
     if stop.requested:
         raise Interrupted(stop.signum)
-    return code
-
-
-def parse_job(description: str | None, arguments: list[str] | None = None) -> Job:
-    """The job that a command line names; a mistake ends the process with one message and code 2."""
-    from contrastmask.experiment import settings_from_json
-
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--run", required=True, help="run id, as under results/<scale>/runs")
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--settings", default="{}", help="JSON of what differs from configs/config.yaml")
-    given = parser.parse_args(arguments)
-    try:
-        return load_job(settings_from_json(given.settings), given.run, given.seed)
-    except ValueError as error:
-        parser.exit(2, f"error: {error}\n")
+    return child.returncode
 
 
 def main() -> int:

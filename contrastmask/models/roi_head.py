@@ -161,6 +161,7 @@ class ContrastMaskRoIHead(PartialRoIHead):
 
         Given boxes (`predict_masks_in_boxes`) come from no proposal: theirs is their own CAM.
         """
+        seen = [results.pop("proposals", results.bboxes) for results in results_list]
         rois = bbox2roi([results.bboxes for results in results_list])
         if len(rois) == 0:
             return empty_instances(
@@ -170,7 +171,6 @@ class ContrastMaskRoIHead(PartialRoIHead):
                 instance_results=results_list,
                 mask_thr_binary=self.test_cfg.mask_thr_binary,
             )
-        seen = [results.pop("proposals", results.bboxes) for results in results_list]
         boxes = rois if self.options.cam_box == "refined" else bbox2roi(seen)
         class_map = self._bbox_forward(x, boxes)["bbox_feats"]
         raw_cam = self.bbox_head.activation(class_map, torch.cat([r.labels for r in results_list]))

@@ -1,6 +1,7 @@
 """ContrastMask's RoI head: which loss reaches what, query groups, the CAM of a detection."""
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -156,6 +157,53 @@ def test_sampling_reads_the_mask_heads_map_resized_and_normalised(
     if size == 28:
         expected = min_max(resize(expected, 28))
     torch.testing.assert_close(seen[0], expected)
+
+
+def priors_seen(head: torch.nn.Module) -> tuple[list[torch.Tensor], Callable[[], None]]:
+    """Maps A that enter the mask head, and what stops recording them."""
+    seen: list[torch.Tensor] = []
+    handle = head.mask_head.register_forward_pre_hook(lambda module, args: seen.append(args[2].detach()))
+    return seen, handle.remove
+
+
+def maps_of(head: torch.nn.Module, features: tuple, rois: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The RoIs' own maps, from a pass of the box head that sees them alone."""
+    with torch.no_grad():
+        raw = head.bbox_head.activation(head._bbox_forward(features, rois)["bbox_feats"], labels)
+    return min_max(resize(raw, 14))
+
+
+def test_each_roi_has_its_own_map_for_its_objects_class(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, partitioned = build(), []
+    batch = make_batch()
+    results, _ = sampling(model, batch)
+    rois, labels = bbox2roi([r.pos_priors for r in results]), torch.cat([r.pos_gt_labels for r in results])
+    features = model.extract_feat(batch.inputs)
+    expected = maps_of(model.roi_head, features, rois, labels)
+    real = module.partition
+    monkeypatch.setattr(module, "partition", lambda m, b, cam, o: (partitioned.append(cam), real(m, b, cam, o))[1])
+    seen, stop = priors_seen(model.roi_head)
+    roi_losses(model, batch)
+    stop()
+    torch.testing.assert_close(partitioned[0], expected, rtol=1e-3, atol=1e-4)
+    base = model.roi_head.positives_of_base(results)
+    torch.testing.assert_close(seen[0], expected[base], rtol=1e-3, atol=1e-4)
+    assert not base[: int(base.sum())].all(), "else the order of rows could not matter"
+
+
+@pytest.mark.parametrize("which", ["proposal", "refined"])
+def test_each_detection_has_the_map_of_its_predicted_class(build: Build, which: str) -> None:
+    model = build(cam_box=which).eval()
+    results, features, metas = detections(model, make_batch())
+    labels = torch.cat([r.labels for r in results])
+    assert len(labels.unique()) > 1
+    boxes = bbox2roi([r.proposals if which == "proposal" else r.bboxes for r in results])
+    expected = maps_of(model.roi_head, features, boxes, labels)
+    seen, stop = priors_seen(model.roi_head)
+    with torch.no_grad():
+        model.roi_head.predict_mask(features, metas, results)
+    stop()
+    torch.testing.assert_close(seen[0], expected, rtol=1e-3, atol=1e-4)
 
 
 # ---------------------------------------------------------------- query groups

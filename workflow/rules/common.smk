@@ -26,7 +26,8 @@ SETTINGS, TABLES = load()
 RUNS = experiment.all_runs(TABLES)
 OUT = SETTINGS.folder
 RUN = str(OUT / "runs" / "{run}" / "seed{seed}")
-SETTINGS_JSON = json.dumps(config)
+# `auto` is decided here, not in the jobs, which may see fewer GPUs
+SETTINGS_JSON = json.dumps({**config, "gpus_per_run": SETTINGS.gpus_per_run})
 PYTHON = sys.executable
 SEEDS = " ".join(map(str, SETTINGS.seeds))
 TABLE_ARGUMENTS = f"--scale {config['scale']} --preset {SETTINGS.preset} --seeds {SEEDS} --results {SETTINGS.results}"

@@ -1,0 +1,82 @@
+"""A run with everything that it reads: what training and evaluation start from."""
+
+import argparse
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contrastmask.engine.tracking import Tracker, tracking_uri
+from contrastmask.experiment import RunSpec, Settings, config_hash, find_run, resolve, settings_from_json
+from contrastmask.yamlfiles import ConfigError
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run and everything that it reads."""
+
+    settings: Settings
+    spec: RunSpec
+    seed: int
+    config: dict[str, Any]
+    dataset: dict[str, Any]
+    split: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        return self.settings.run_folder(self.spec.id, self.seed)
+
+    @property
+    def work(self) -> Path:
+        return self.folder / "work"
+
+    @property
+    def identity(self) -> str:
+        """What a checkpoint must be of to be gone on from: configuration, data, split and seed."""
+        parts = [config_hash(self.config), self.dataset["digest"], self.split["digest"], str(self.seed)]
+        return hashlib.sha256("/".join(parts).encode()).hexdigest()[:32]
+
+    @property
+    def annotations(self) -> Path:
+        """Training annotations without novel masks."""
+        return self.settings.split(self.spec.setting).with_name("instances_train.json")
+
+
+def load_job(settings: Settings, run: str, seed: int) -> Job:
+    """Resolve a run and read its data's descriptions.
+
+    Raises:
+        ConfigError: unknown run, or the data has not been prepared.
+    """
+    spec = find_run(settings, run)
+    dataset, split = settings.dataset, settings.split(spec.setting)
+    for path in (dataset, split):
+        if not path.exists():
+            raise ConfigError(f"{path} is missing: run `snakemake --cores 1 {path}` first")
+    return Job(
+        settings, spec, seed, resolve(spec, settings), json.loads(dataset.read_text()), json.loads(split.read_text())
+    )
+
+
+def parse_job(description: str | None, arguments: list[str] | None = None) -> Job:
+    """The job that a command line names; a mistake ends the process with one message and code 2."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--run", required=True, help="run id, as under results/<scale>/runs")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--settings", default="{}", help="JSON of what differs from configs/config.yaml")
+    given = parser.parse_args(arguments)
+    try:
+        return load_job(settings_from_json(given.settings), given.run, given.seed)
+    except ValueError as error:
+        parser.exit(2, f"error: {error}\n")
+
+
+def open_tracker(job: Job) -> Tracker:
+    """The tracker of a run, shared by training and evaluation."""
+    return Tracker(
+        job.work,
+        experiment=f"contrastmask/{job.settings.scale['name']}",
+        run_name=f"{job.spec.id}/seed{job.seed}",
+        uri=tracking_uri(job.settings.results),
+    )

@@ -1,0 +1,81 @@
+"""What a person needs to trust a training and to compare it: facts for MLflow, and train.json."""
+
+import json
+
+from contrastmask.data.files import write_json
+from contrastmask.engine.job import Job
+from contrastmask.engine.provenance import code_digest, provenance
+from contrastmask.engine.tracking import Tracker
+from contrastmask.experiment import config_hash, load_tables
+
+
+def record_facts(job: Job, tracker: Tracker, total: int) -> None:
+    """Parameters, data, rows, provenance: what a person needs to trust the run and to compare it."""
+    spec = job.spec
+    rows = [
+        f"{table.name}: {row.label or row.method}"
+        for table in load_tables(job.settings).values()
+        for row in table.rows
+        if row.run == spec
+    ]
+    lr, batch = job.config["optimizer"]["lr"], job.config["batch"]
+    tracker.params(
+        {
+            "method": spec.method,
+            "backbone": spec.backbone,
+            "schedule": spec.schedule,
+            "setting": spec.setting,
+            "preset": spec.preset,
+            "seed": job.seed,
+            "iterations": total,
+            "batch": batch,
+            "lr": lr,
+        }
+        | {f"option.{k}": v for k, v in job.config["model"]["roi_head"]["options"].items()}
+    )
+    tracker.tags(
+        {
+            "scale": job.settings.scale["name"],
+            "note": job.settings.scale["note"],
+            "table_rows": "; ".join(rows),
+            "config.hash": config_hash(job.config),
+            "data.digest": job.dataset["digest"],
+            "split.digest": job.split["digest"],
+            "code.digest": code_digest(),
+        }
+        | provenance()
+    )
+    tracker.dataset(job.dataset["name"], job.dataset["digest"], job.dataset["train"]["annotations"], "training")
+    tracker.text("config.json", json.dumps(job.config, indent=1))
+
+
+def write_train_record(job: Job, tracker: Tracker, total: int, seconds: float, losses: dict[str, float]) -> None:
+    """train.json: what was trained, on what, how long."""
+    import torch
+
+    from contrastmask.engine.checkpoint import sha256
+
+    digest = sha256(job.folder / "model.pth")
+    memory = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+    tracker.tags({"checkpoint.sha256": digest, "checkpoint.path": str(job.folder / "model.pth")})
+    tracker.metrics({"train/seconds": seconds}, step=total, final=True)
+    record = {
+        "run": job.spec.id,
+        "seed": job.seed,
+        "scale": job.settings.scale["name"],
+        "preset": job.spec.preset,
+        "config_hash": config_hash(job.config),
+        "identity": job.identity,
+        "data_digest": job.dataset["digest"],
+        "split_digest": job.split["digest"],
+        "code_digest": code_digest(),
+        "iterations": total,
+        "batch": job.config["batch"],
+        "lr": job.config["optimizer"]["lr"],
+        "seconds": seconds,
+        "gpu_memory_bytes": memory,
+        "losses": losses,
+        "checkpoint_sha256": digest,
+        "provenance": provenance(),
+    }
+    write_json(job.folder / "train.json", record)
