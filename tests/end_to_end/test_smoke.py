@@ -210,6 +210,31 @@ def test_a_stopped_training_goes_on_and_ends_as_if_undisturbed(
     assert [p.step for p in client.get_metric_history(runs[0].info.run_id, "train/loss")] == steps
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_snakemake_goes_on_by_the_same_command(project: Path, tmp_path: Path, how: signal.Signals) -> None:
+    """SIGKILL leaves a lock and a training without parent; Ctrl-C reaches the whole process group."""
+    again = fresh_project(tmp_path)
+    shutil.copytree(project / "results" / "smoke" / "data", again / "results" / "smoke" / "data")
+    order = [sys.executable, "-m", "snakemake", "--cores", "2", "table7"]
+    with subprocess.Popen(order, cwd=again, start_new_session=True, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL) as first:  # fmt: skip
+        while not list(again.glob("results/smoke/runs/*/seed0/work/iter_*.pth")):
+            time.sleep(0.05)
+            assert first.poll() is None
+        if how == signal.SIGKILL:
+            first.kill()
+        else:
+            os.killpg(first.pid, how)
+    assert first.returncode != 0
+    done = snakemake(again, "table7")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert frame(again, "table7").equals(frame(project, "table7"))
+    for folder in again.glob("results/smoke/runs/*/seed0"):
+        events = [json.loads(line) for line in (folder / "work" / "tracking.jsonl").read_text().splitlines()]
+        steps = [event["step"] for event in events if event["event"] == "metrics" and "train/loss" in event["values"]]
+        assert steps == list(range(1, read(folder / "train.json")["iterations"] + 1))
+
+
 @pytest.mark.parametrize("run", [MAIN, "mask-rcnn_r50_1x_nonvoc2voc"])
 def test_scrambled_novel_masks_change_nothing(project: Path, tmp_path: Path, run: str) -> None:
     """Novel polygons scrambled before the split: training losses and weights are bit-identical."""
