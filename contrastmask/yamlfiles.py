@@ -8,6 +8,7 @@ import jsonschema
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = ROOT / "configs"
 SCHEMAS = ROOT / "workflow" / "schemas"
 
 

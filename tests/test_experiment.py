@@ -88,7 +88,7 @@ def test_learning_rate_follows_the_real_batch_and_epochs_stay() -> None:
 
 def test_auto_takes_as_many_gpus_as_the_batch_asks_for_or_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     for there, images, taken in ((16, None, 8), (4, None, 4), (0, None, 1), (4, 16, 1), (8, 4, 4)):
-        monkeypatch.setattr(experiment, "visible_gpus", lambda n=there: [str(i) for i in range(n)])
+        monkeypatch.setattr("contrastmask.experiment.settings.visible_gpus", lambda n=there: [str(i) for i in range(n)])
         settings = load_settings(config(scale="paper", data_root="/d", images_per_gpu=images))
         assert settings.gpus_per_run == taken
     assert load_settings(config()).gpus_per_run == 1  # smoke's batch fits one
@@ -103,13 +103,13 @@ def test_comments_do_not_change_the_hash_and_values_do(configs: Path) -> None:
     settings = load_settings(config())
 
     def digest() -> str:
-        experiment._fragment.cache_clear()
+        fragment.cache_clear()
         return experiment.config_hash(resolve(run_spec(ROW, "paper", configs), settings, configs))
 
-    fragment, before = configs / "schedules" / "1x.py", digest()
-    fragment.write_text("# a comment\n" + fragment.read_text())
+    path, before = configs / "schedules" / "1x.py", digest()
+    path.write_text("# a comment\n" + path.read_text())
     assert digest() == before
-    fragment.write_text(fragment.read_text().replace("11 / 12", "10 / 12"))
+    path.write_text(path.read_text().replace("11 / 12", "10 / 12"))
     assert digest() != before
 
 

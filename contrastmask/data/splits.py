@@ -196,15 +196,15 @@ def write_split(dataset_json: Path, setting: str, out_dir: Path, splits_dir: Pat
     base, novel, warnings = resolve(setting, dataset["categories"], splits_dir)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    coco = _read_train(dataset, dataset_json)
+    coco, novel_ids = _read_train(dataset, dataset_json), set(novel)
     _check_masks(coco["annotations"], set(base), dataset)
     write_coco(
         out_dir / "instances_train.json",
         [{key: image[key] for key in ("id", "file_name", "width", "height")} for image in coco["images"]],
-        _without_novel_masks(coco["annotations"], set(novel)),
+        _without_novel_masks(coco["annotations"], novel_ids),
         dataset["categories"],
     )
-    n_novel = sum(annotation["category_id"] in set(novel) for annotation in coco["annotations"])
+    n_novel = sum(annotation["category_id"] in novel_ids for annotation in coco["annotations"])
     identity = {"dataset": dataset["digest"], "setting": setting, "base": base, "novel": novel}
     split = {
         "setting": setting,

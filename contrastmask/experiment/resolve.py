@@ -1,0 +1,103 @@
+"""A run's complete configuration, as plain data, and its identity."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from contrastmask.experiment.fragments import fragment, merge
+from contrastmask.experiment.rows import RunSpec, options_of
+from contrastmask.experiment.settings import Settings
+from contrastmask.options import preset_options
+from contrastmask.yamlfiles import CONFIGS
+
+
+def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[str, Any]:
+    """The complete configuration of a run: plain data, independent of seed, paths and machine.
+
+    Later parts override earlier ones: base, method, backbone, schedule, what options change, the scale's width, the
+    scale's `config`, the row's `config`.
+    """
+    scale = settings.scale
+    config: dict[str, Any] = {}
+    for part in ("base", f"methods/{spec.method}", f"backbones/{spec.backbone}", f"schedules/{spec.schedule}"):
+        config = merge(config, fragment(configs / f"{part}.py"))
+    kind = options_of(spec.method, configs)
+    options = preset_options(kind, "paper" if spec.preset == "both" else spec.preset) | dict(spec.options)
+    for option, changes in config.pop("variants", {}).items():
+        config = merge(config, changes[options[option]])
+    config = merge(config, {"model": {"roi_head": {"options": options}}})
+    narrow(config["model"], scale.get("width", 1))
+    if scale.get("from_scratch"):
+        config["weights"] = None
+        config["model"]["backbone"] |= {"frozen_stages": -1, "norm_eval": False}
+    else:
+        config["weights"] = weights_source(spec.backbone, settings, configs)
+    config = merge(config, scale.get("config", {}))
+    config = merge(config, json.loads(spec.config) if spec.config else {})
+    batch = _batch(settings)
+    config["optimizer"]["lr"] = scale["lr"] * batch / scale["batch"]  # the linear rule
+    return config | {
+        "method": spec.method,
+        "backbone": spec.backbone,
+        "schedule_name": spec.schedule,
+        "setting": spec.setting,
+        "preset": spec.preset,
+        "options": dict(spec.options),
+        "scale": scale["name"],
+        "batch": batch,
+        "one_x": _one_x(scale, batch),
+    }
+
+
+def _batch(settings: Settings) -> int:
+    return settings.gpus_per_run * settings.images_per_gpu
+
+
+def _one_x(scale: dict[str, Any], batch: int) -> dict[str, Any]:
+    """Length of the schedule 1x; iterations are given for the scale's batch and stretched for a smaller one."""
+    if "epochs" in scale["one_x"]:
+        return {"epochs": scale["one_x"]["epochs"]}
+    return {"iterations": round(scale["one_x"]["iterations"] * scale["batch"] / batch)}
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """Identity of a resolved configuration: 16 hex digits; comments and the order of keys do not count."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def narrow(model: dict[str, Any], width: float) -> None:
+    """Multiply every channel count in a model's configuration (keys `*channels`, `groups`) by `width`, in place.
+
+    Depths, strides and sizes stay: at every scale the network has the paper's structure.
+    """
+    for mapping, key in _channel_keys(model):
+        value = mapping[key]
+        mapping[key] = [_narrowed(v, width) for v in value] if isinstance(value, list) else _narrowed(value, width)
+
+
+def _narrowed(channels: int, width: float) -> int:
+    return max(int(channels * width), 1)
+
+
+def _channel_keys(node: Any) -> Iterator[tuple[dict[str, Any], str]]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == "groups" or key.endswith("channels"):
+                yield node, key
+            else:
+                yield from _channel_keys(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _channel_keys(item)
+
+
+def backbone_config(backbone: str, configs: Path = CONFIGS) -> dict[str, Any]:
+    """A backbone's part of the model's configuration, at full width."""
+    return fragment(configs / "backbones" / f"{backbone}.py")["model"]["backbone"]
+
+
+def weights_source(backbone: str, settings: Settings, configs: Path = CONFIGS) -> str:
+    """Where a backbone's ImageNet weights come from: the configuration's `weights`, or the backbone's own."""
+    return dict(settings.weights).get(backbone, fragment(configs / "backbones" / f"{backbone}.py")["weights"])

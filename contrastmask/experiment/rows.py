@@ -1,0 +1,214 @@
+"""Table files: rows, and the distinct runs behind them."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from contrastmask.data.files import DataError
+from contrastmask.data.splits import parse_setting
+from contrastmask.experiment.fragments import fragment, merge
+from contrastmask.experiment.settings import Settings
+from contrastmask.options import METHODS, OFFICIAL, OptionError, check_options, preset_options
+from contrastmask.yamlfiles import CONFIGS, ConfigError, read_yaml
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # names become file names: they cannot leave the results folder
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One training at one scale, for a seed to be chosen.
+
+    `preset` is "both" where the method has no options that differ between the presets. `options` holds what differs
+    from the preset, sorted; `config` a row's free configuration as canonical JSON ("" if none).
+    """
+
+    method: str
+    backbone: str
+    schedule: str
+    setting: str
+    preset: str
+    options: tuple[tuple[str, Any], ...] = ()
+    config: str = ""
+
+    @property
+    def id(self) -> str:
+        """Folder name, the same for all rows that share this training."""
+        method = self.method if self.preset == "both" else f"{self.method}-{self.preset}"
+        parts = [method, self.backbone, self.schedule, self.setting]
+        parts += [f"{key}-{_short(value)}" for key, value in self.options]
+        if self.config:
+            parts.append("cfg-" + hashlib.sha256(self.config.encode()).hexdigest()[:8])
+        return "_".join(parts)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table. `run` is None where the system is not implemented."""
+
+    table: str
+    label: str
+    method: str
+    backbone: str
+    schedule: str
+    setting: str
+    mask_layers: int | None
+    run: RunSpec | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table file: its rows in order."""
+
+    name: str
+    title: str
+    caption: str
+    rows: tuple[Row, ...]
+
+    @property
+    def runs(self) -> tuple[RunSpec, ...]:
+        """The distinct runs of the rows, in order."""
+        return tuple(dict.fromkeys(row.run for row in self.rows if row.run))
+
+
+def load_tables(settings: Settings, configs: Path = CONFIGS) -> dict[str, Table]:
+    """The tables that the settings name, by name.
+
+    Raises:
+        ConfigError: naming the file and the row.
+    """
+    return {name: load_table(configs / "tables" / f"{name}.yaml", settings.preset, configs) for name in settings.tables}
+
+
+def load_table(path: Path, preset: str, configs: Path = CONFIGS) -> Table:
+    """One table file. A row's keys override the base's; `options` and `config` of both are merged.
+
+    Raises:
+        ConfigError: naming the file and the row.
+    """
+    if not NAME.fullmatch(path.stem):
+        raise ConfigError(f"{path}: a table's file name may hold letters, digits, '-' and '_' only")
+    content = read_yaml(path, "table")
+    rows = []
+    for number, entry in enumerate(content["rows"], start=1):
+        base = content.get("base", {})
+        merged = base | entry
+        merged |= {key: merge(base.get(key, {}), entry.get(key, {})) for key in ("options", "config")}
+        settings = [entry["setting"]] if "setting" in entry else content.get("settings", [merged.get("setting")])
+        for setting in settings:
+            try:
+                rows.append(_row(path.stem, merged | {"setting": setting}, preset, configs))
+            except (ConfigError, OptionError) as error:
+                raise ConfigError(f"{path}, row {number} ({entry.get('label', 'no label')}): {error}") from None
+    return Table(path.stem, content["title"], content["caption"], tuple(rows))
+
+
+def _row(table: str, entry: dict[str, Any], preset: str, configs: Path) -> Row:
+    missing = [key for key in ("method", "backbone", "schedule", "setting") if not entry.get(key)]
+    if missing:
+        raise ConfigError(f"no {', '.join(missing)}: give it in the row or in the file's base")
+    run = None
+    if (configs / "methods" / f"{entry['method']}.py").exists():
+        run = run_spec(entry, preset, configs)
+    elif entry["method"] not in read_names(configs)["methods"]:
+        raise ConfigError(f"unknown method '{entry['method']}'; there are: {_known(configs / 'methods')}")
+    return Row(
+        table=table,
+        label=entry.get("label", ""),
+        method=entry["method"],
+        backbone=entry["backbone"],
+        schedule=entry["schedule"],
+        setting=entry["setting"],
+        mask_layers=entry.get("mask_layers"),
+        run=run,
+    )
+
+
+def run_spec(entry: dict[str, Any], preset: str, configs: Path = CONFIGS) -> RunSpec:
+    """The run of a row's entry; equal trainings give equal specs.
+
+    Raises:
+        ConfigError, OptionError: naming what is unknown.
+    """
+    for kind in ("backbone", "schedule"):
+        if not (configs / f"{kind}s" / f"{entry[kind]}.py").exists():
+            raise ConfigError(f"unknown {kind} '{entry[kind]}'; there are: {_known(configs / f'{kind}s')}")
+    split_lists(entry["setting"], configs)
+    kind = options_of(entry["method"], configs)
+    preset = entry.get("preset", preset)
+    given = entry.get("options", {})
+    check_options(kind, given)
+    defaults = preset_options(kind, preset)
+    differing = {key: value for key, value in given.items() if value != defaults[key]}
+    check_options(kind, defaults | given)
+    config = json.dumps(entry["config"], sort_keys=True) if entry.get("config") else ""
+    return RunSpec(
+        method=entry["method"],
+        backbone=entry["backbone"],
+        schedule=entry["schedule"],
+        setting=entry["setting"],
+        preset=preset if OFFICIAL[kind] else "both",
+        options=tuple(sorted(differing.items())),
+        config=config,
+    )
+
+
+def options_of(method: str, configs: Path) -> str:
+    """The key in METHODS whose options a method has: its own, or those its fragment names with `options_of`."""
+    kind = fragment(configs / "methods" / f"{method}.py").get("options_of", method)
+    if kind not in METHODS:
+        raise ConfigError(
+            f"configs/methods/{method}.py: no options class for '{kind}' in contrastmask/options.py METHODS"
+        )
+    return kind
+
+
+def split_lists(setting: str, configs: Path = CONFIGS) -> list[str]:
+    """The two category lists that a setting names, base first.
+
+    Raises:
+        ConfigError: if one does not exist.
+    """
+    try:
+        names = parse_setting(setting, configs / "splits")
+    except DataError as error:
+        raise ConfigError(str(error)) from None
+    return [str(configs / "splits" / f"{name}.yaml") for name in names]
+
+
+def all_runs(tables: dict[str, Table]) -> dict[str, RunSpec]:
+    """The distinct runs of all tables, by id."""
+    return {run.id: run for table in tables.values() for run in table.runs}
+
+
+def find_run(settings: Settings, run: str) -> RunSpec:
+    """The run of that id among all tables.
+
+    Raises:
+        ConfigError: if no table has it.
+    """
+    runs = all_runs(load_tables(settings))
+    if run not in runs:
+        raise ConfigError(f"no row of the tables {', '.join(settings.tables)} has the run '{run}'")
+    return runs[run]
+
+
+@cache
+def read_names(configs: Path = CONFIGS) -> dict[str, Any]:
+    """Display names of the paper's methods and backbones (configs/paper/names.yaml)."""
+    return yaml.safe_load((configs / "paper" / "names.yaml").read_text(encoding="utf-8"))
+
+
+def _known(folder: Path) -> str:
+    return ", ".join(sorted(path.stem for path in folder.glob("*.py")))
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)

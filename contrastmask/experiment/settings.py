@@ -1,0 +1,101 @@
+"""configs/config.yaml and the command line, checked: what to make, at which scale, from which data, where to."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contrastmask.engine.gpu import visible_gpus
+from contrastmask.yamlfiles import CONFIGS, ConfigError, check, read_yaml
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The checked configuration: what to make, at which scale, from which data, where to."""
+
+    scale: dict[str, Any]
+    preset: str
+    seeds: tuple[int, ...]
+    tables: tuple[str, ...]
+    results: Path
+    data_root: str | None
+    gpus_per_run: int
+    images_per_gpu: int
+    weights: tuple[tuple[str, str], ...]
+
+    @property
+    def folder(self) -> Path:
+        """results/<scale>"""
+        return self.results / self.scale["name"]
+
+    @property
+    def dataset(self) -> Path:
+        """The verified dataset's description."""
+        return self.folder / "data" / "dataset.json"
+
+    def split(self, setting: str) -> Path:
+        """A setting's split; the training annotations without novel masks lie beside it."""
+        return self.folder / "data" / setting / "split.json"
+
+    def backbone_weights(self, backbone: str) -> Path:
+        """The verified file of a backbone's ImageNet weights."""
+        return self.folder / "weights" / f"{backbone}.pth"
+
+    def run_folder(self, run: str, seed: int) -> Path:
+        """Everything of one training."""
+        return self.folder / "runs" / run / f"seed{seed}"
+
+
+def load_settings(config: dict[str, Any], configs: Path = CONFIGS) -> Settings:
+    """Check a configuration (configs/config.yaml with the command line's changes) and load its scale.
+
+    Raises:
+        ConfigError: with the file, the key and the fix.
+    """
+    check(config, "config", "the configuration (configs/config.yaml and --config)")
+    scale = read_yaml(configs / "scales" / f"{config['scale']}.yaml", "scale")
+    if scale["name"] != config["scale"]:
+        raise ConfigError(f"configs/scales/{config['scale']}.yaml  '{scale['name']}'; set its name: to its file name")
+    kind, data_root = scale["dataset"]["kind"], config["data_root"]
+    if kind == "synthetic" and data_root:
+        raise ConfigError(
+            f"scale '{scale['name']}' makes its own data, so data_root={data_root} would be ignored; "
+            "use scale=coco-mini or scale=paper, or write a scale of dataset kind 'folder'"
+        )
+    if kind != "synthetic" and not (data_root or scale["dataset"].get("root")):
+        raise ConfigError(f"scale '{scale['name']}' needs data: give --config data_root=FOLDER (dataset kind '{kind}')")
+    images = config["images_per_gpu"] or scale["images_per_gpu"]
+    every = sorted(path.stem for path in (configs / "tables").glob("*.yaml"))
+    tables = every if config["tables"] == "all" else config["tables"]
+    return Settings(
+        scale=scale,
+        preset=config["preset"],
+        seeds=tuple(config["seeds"]),
+        tables=tuple(sorted(tables, key=_natural)),
+        results=Path(config["results"]),
+        data_root=data_root or scale["dataset"].get("root"),
+        gpus_per_run=_gpus(config["gpus_per_run"], scale["batch"] // images),
+        images_per_gpu=images,
+        weights=tuple(sorted(config["weights"].items())),
+    )
+
+
+def _gpus(asked: int | str, wanted: int) -> int:
+    """GPUs of a run; `auto`: as many as the scale's batch asks for, or whatever is there. Without any, 1 is the CPU."""
+    if asked != "auto":
+        return int(asked)
+    return max(1, min(wanted, len(visible_gpus()))) if wanted > 1 else 1
+
+
+def settings_from_json(text: str, configs: Path = CONFIGS) -> Settings:
+    """Settings from a JSON mapping of what differs from configs/config.yaml: how rules hand them to commands."""
+    try:
+        changes = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"--settings is not JSON: {error}") from None
+    return load_settings(read_yaml(configs / "config.yaml", "config") | changes, configs)
+
+
+def _natural(name: str) -> list[Any]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
