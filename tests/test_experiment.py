@@ -8,6 +8,7 @@ import yaml
 
 from contrastmask import experiment
 from contrastmask.experiment import CONFIGS, RunSpec, load_settings, load_table, load_tables, resolve, run_spec
+from contrastmask.experiment.fragments import fragment
 from contrastmask.options import METHODS, preset_options
 from contrastmask.yamlfiles import ConfigError
 
