@@ -106,6 +106,15 @@ class ContrastMaskOptions(MaskRCNNOptions):
     """Constant factor on top of lambda (released code: 0.1)."""
 
 
+@dataclass(frozen=True)
+class PeerOptions(MaskRCNNOptions):
+    """Options of every peer of Table 1."""
+
+    recipe: Literal["source", "common"] = "source"
+    """`source`: the peer's own augmentation, warm-up, clipping and thresholds; `common`: those of configs/base.py, the
+    same for all systems."""
+
+
 #: Options that differ between the presets, by method; `paper` is the dataclass's defaults.
 OFFICIAL: dict[str, dict[str, Any]] = {
     "mask-rcnn": {},

@@ -23,10 +23,13 @@ from contrastmask.engine.tracking import LOCK_NAME
 
 
 def total_iterations(config: dict[str, Any], n_images: int) -> int:
-    """Length of the training: the schedule's multiple of 1x."""
-    length, one_x = config["schedule"]["length"], config["one_x"]
+    """Length of the training: the schedule's multiple of 1x, or its own iterations where 1x is given in epochs."""
+    schedule, one_x = config["schedule"], config["one_x"]
+    length = schedule["length"]
     if "iterations" in one_x:
         return round(one_x["iterations"] * length)
+    if "iterations" in schedule:
+        return math.ceil(schedule["iterations"] * schedule["batch"] / config["batch"])
     return math.ceil(one_x["epochs"] * length * n_images / config["batch"])
 
 

@@ -1,0 +1,1 @@
+"""The other systems of Table 1, one file each: only what that paper adds to the shared parts."""
