@@ -4,8 +4,10 @@ Recipe of ContrastMask (Sec. 4.1): short side 640-800, long side up to 1333, ran
 the scale's, for the scale's batch; another batch scales it linearly.
 """
 
-image = dict(train=[[1333, 640], [1333, 800]], test=[1333, 800], flip=0.5)  # (long side, short side) in pixels
+# (long side, short side) in pixels; for training one size, the two ends of a range, or more to choose from
+image = dict(train=[[1333, 640], [1333, 800]], test=[1333, 800], flip=0.5)
 optimizer = dict(type="SGD", momentum=0.9, weight_decay=1e-4)
 clip_grad = None
-warmup_iterations = 500  # linear, from a thousandth of the learning rate
+warmup_iterations = 500  # linear
+warmup_factor = 0.001  # share of the learning rate that the warm-up starts from
 amp = False  # bf16 autocast; the contrastive loss stays in fp32

@@ -27,10 +27,22 @@ class MaskRCNNOptions:
 
 
 @dataclass(frozen=True)
-class ContrastMaskOptions(MaskRCNNOptions):
-    """Options of ContrastMask. Defaults are the `paper` preset: the text, and where it is silent the released code."""
+class CAMOptions(MaskRCNNOptions):
+    """Options of the systems whose mask head sees the class activation map A: ContrastMask and OPMask."""
 
     box_head: Literal["fc", "conv"] = "conv"
+    cam_norm: Literal["resize_first", "normalise_first"] = "resize_first"
+    """Order of the 7->14 resize and the per-RoI min-max of A: as released, or as in OPMask."""
+    detach_cam: bool = False
+    """Stop the mask loss's gradient through A into the box head (released code: kept)."""
+    cam_box: Literal["proposal", "refined"] = "proposal"
+    """Box whose CAM a detection gets at test: the proposal it came from (released code, cheap, slightly misaligned)
+    or the refined box, by a second pass through the box head."""
+
+
+@dataclass(frozen=True)
+class ContrastMaskOptions(CAMOptions):
+    """Options of ContrastMask. Defaults are the `paper` preset: the text, and where it is silent the released code."""
 
     # --- which parts are there (Table 2)
     cam: bool = True
@@ -55,15 +67,6 @@ class ContrastMaskOptions(MaskRCNNOptions):
     """Y = self-affinity average of the encoder's output (released code) instead of the output itself (Sec. 3.2)."""
     fusion: Literal["concat", "add"] = "concat"
     """X and Y in the mask head: concatenated (Sec. 3.4) or added after a 1x1 convolution (released code)."""
-
-    # --- the class activation map
-    cam_norm: Literal["resize_first", "normalise_first"] = "resize_first"
-    """Order of the 7->14 resize and the per-RoI min-max of A: as released, or as in OPMask."""
-    detach_cam: bool = False
-    """Stop the mask loss's gradient through A into the box head (released code: kept)."""
-    cam_box: Literal["proposal", "refined"] = "proposal"
-    """Box whose CAM a detection gets at test: the proposal it came from (released code, cheap, slightly misaligned)
-    or the refined box, by a second pass through the box head."""
 
     # --- partition, queries and keys (Sec. 3.3)
     delta: float = 0.1
@@ -115,9 +118,44 @@ class PeerOptions(MaskRCNNOptions):
     same for all systems."""
 
 
+@dataclass(frozen=True)
+class MaskXOptions(PeerOptions):
+    """Options of MaskX R-CNN."""
+
+    mlp: bool = True
+    """Add the class-agnostic MLP's mask to the transferred one; False: transfer alone."""
+    detach_descriptor: bool = True
+    """Stop the mask loss's gradient into the box head's class weights, as that paper does end to end."""
+
+
+@dataclass(frozen=True)
+class ShapePropOptions(PeerOptions):
+    """Options of ShapeProp."""
+
+    steps: int = 14
+    """Steps of message passing; the released code takes as many as the map is wide, so that a pixel can reach all."""
+    latent: int = 24
+    """Latent channels that are propagated, each with its own weights. The same at every scale."""
+    border: Literal["zero", "inside"] = "zero"
+    """Neighbours outside the map: zeros with weights of their own, which dim it from the border inwards (released
+    code), or without weight, so that a constant map stays constant."""
+
+
+@dataclass(frozen=True)
+class OPMaskOptions(PeerOptions, CAMOptions):
+    """Options of OPMask."""
+
+    box_head: Literal["conv"] = "conv"
+    """OPMask's own box head, four wide convolutions with BatchNorm; the map needs it."""
+    cam_norm: Literal["resize_first", "normalise_first"] = "normalise_first"
+
+
 #: Options that differ between the presets, by method; `paper` is the dataclass's defaults.
 OFFICIAL: dict[str, dict[str, Any]] = {
     "mask-rcnn": {},
+    "opmask": {},
+    "shapeprop": {},
+    "maskx-rcnn": {},
     "contrastmask": {
         "mask_rois": "gt",
         "cl_size": 28,
@@ -139,6 +177,9 @@ OFFICIAL: dict[str, dict[str, Any]] = {
 }
 METHODS: dict[str, type[MaskRCNNOptions]] = {
     "mask-rcnn": MaskRCNNOptions,
+    "opmask": OPMaskOptions,
+    "shapeprop": ShapePropOptions,
+    "maskx-rcnn": MaskXOptions,
     "contrastmask": ContrastMaskOptions,
 }
 PRESETS = ("paper", "official")
@@ -161,6 +202,8 @@ def check_options(method: str, given: dict[str, Any]) -> None:
     merged = METHODS[method](**given)
     if isinstance(merged, ContrastMaskOptions):
         _check_contrastmask(merged)
+    if isinstance(merged, ShapePropOptions) and (merged.steps < 0 or merged.latent < 1):
+        raise OptionError("options 'steps' and 'latent' must be at least 0 and 1")
 
 
 def _check_contrastmask(options: ContrastMaskOptions) -> None:

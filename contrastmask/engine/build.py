@@ -4,7 +4,8 @@ import copy
 from pathlib import Path
 from typing import Any
 
-import contrastmask.models  # isort: skip  # noqa: F401  first: puts torchvision's operators behind mmcv's
+import contrastmask.models  # isort: skip  # first: puts torchvision's operators behind mmcv's
+import contrastmask.peers  # isort: skip  # noqa: F401
 from mmdet.datasets import CocoDataset
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
@@ -54,9 +55,14 @@ def build_dataset(
 
 
 def train_pipeline(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """Random resize in the configuration's range, random flip (Sec. 4.1)."""
+    """Random resize, random flip (Sec. 4.1). Two sizes in the configuration are a range, more are a choice of them."""
     scales = [tuple(scale) for scale in config["image"]["train"]]
-    resize = {"type": "RandomResize", "scale": scales} if len(scales) > 1 else {"type": "Resize", "scale": scales[0]}
+    if len(scales) == 1:
+        resize = {"type": "Resize", "scale": scales[0]}
+    elif len(scales) == 2:
+        resize = {"type": "RandomResize", "scale": scales}
+    else:
+        resize = {"type": "RandomChoiceResize", "scales": scales}
     return [
         {"type": "LoadImageFromFile"},
         {"type": "LoadAnnotations", "with_bbox": True, "with_mask": True},

@@ -5,6 +5,7 @@ run's folder. Stopped in any way, the same command goes on from the last checkpo
 GPUs: the command starts one process per GPU by torchrun.
 """
 
+import copy
 import json
 import math
 import os
@@ -47,6 +48,7 @@ def train(job: Job, stop: Stop) -> None:
     from contrastmask.engine.build import build_dataset, build_model
     from contrastmask.engine.hooks import Determinism, Record, Resume, bare
     from contrastmask.engine.stream import Stream, StreamSampler
+    from contrastmask.models.norm import synchronise
 
     torch.set_num_threads(job.settings.scale["threads"])
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
@@ -59,8 +61,11 @@ def train(job: Job, stop: Stop) -> None:
     resume = Resume(job.work, job.identity, state, job.settings.scale["checkpoint_every"], stop, record)
     weights = str(job.settings.backbone_weights(job.spec.backbone)) if job.config["weights"] else None
     torch.manual_seed(job.seed)
+    model = build_model(job.config, job.dataset, job.split, weights)
+    if world > 1 and torch.cuda.is_available():
+        synchronise(model)
     runner = Runner(
-        model=build_model(job.config, job.dataset, job.split, weights),
+        model=model,
         work_dir=str(job.work / "mmengine"),
         train_dataloader=DataLoader(
             stream,
@@ -130,15 +135,16 @@ def where_to_go_on(job: Job, total: int) -> tuple[int, dict[str, Any] | None]:
 def optim_wrapper(config: dict[str, Any]) -> dict[str, Any]:
     """mmengine's optimiser wrapper; bf16 autocast with `amp`."""
     kind = {"type": "AmpOptimWrapper", "dtype": "bfloat16"} if config["amp"] else {"type": "OptimWrapper"}
-    return kind | {"optimizer": config["optimizer"], "clip_grad": config["clip_grad"]}
+    # copies: mmengine takes keys out of what it is given, and the configuration is the run's identity
+    return kind | copy.deepcopy({"optimizer": config["optimizer"], "clip_grad": config["clip_grad"]})
 
 
 def schedulers(config: dict[str, Any], total: int) -> list[dict[str, Any]]:
-    """Linear warm-up from a thousandth, then a division by 10 at each drop."""
+    """Linear warm-up, then a division by 10 at each drop."""
     drops = [round(share * total) for share in config["schedule"]["drops"]]
     warmup = min(config["warmup_iterations"], total)
     return [
-        {"type": "LinearLR", "start_factor": 0.001, "by_epoch": False, "begin": 0, "end": warmup},
+        {"type": "LinearLR", "start_factor": config["warmup_factor"], "by_epoch": False, "begin": 0, "end": warmup},
         {"type": "MultiStepLR", "milestones": drops, "gamma": 0.1, "by_epoch": False, "begin": 0, "end": total},
     ]
 

@@ -8,23 +8,21 @@ from copy import deepcopy
 import torch
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from mmdet.models.task_modules.samplers import SamplingResult
-from mmdet.models.utils import empty_instances
 from mmdet.registry import MODELS
-from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import InstanceList
 from torch import Tensor
 
 from contrastmask.models.cam import activation_prior, min_max, resize
+from contrastmask.models.cam_roi_head import CAMRoIHead
 from contrastmask.models.cl_head import ContrastiveHead
 from contrastmask.models.contrast import contrastive_weight, group_loss
 from contrastmask.models.keys import KeySets, Partition, key_sets, partition
-from contrastmask.models.partial_roi_head import PartialRoIHead
 from contrastmask.options import ContrastMaskOptions
 
 
 @MODELS.register_module()
-class ContrastMaskRoIHead(PartialRoIHead):
-    """Adds to the partially supervised RoI head the CAM (option `cam`) and the CL head (option `cl`).
+class ContrastMaskRoIHead(CAMRoIHead):
+    """Adds the CL head (option `cl`) to the RoI head with the CAM, which option `cam` can leave out.
 
     Base RoIs train the mask head; RoIs of all categories train the CL head.
     """
@@ -36,7 +34,6 @@ class ContrastMaskRoIHead(PartialRoIHead):
         parsed = ContrastMaskOptions(**options)
         mask_head = dict(mask_head, fusion=parsed.fusion if parsed.cl else None)
         super().__init__(options=options, mask_roi_extractor=mask_roi_extractor, mask_head=mask_head, **kwargs)
-        self.mask_size = mask_roi_extractor["roi_layer"]["output_size"]
         self.progress = 0.0  # share of the training that is done, set before each iteration
         if self.options.cl:
             self.cl_head = ContrastiveHead(mask_roi_extractor["out_channels"], self.options)
@@ -58,9 +55,7 @@ class ContrastMaskRoIHead(PartialRoIHead):
         batch_gt_instances: InstanceList,
     ) -> dict:
         """L_mask and lambda L_con of Eq. 5. `bbox_feats` is the class branch's map, see `_bbox_forward`."""
-        rois = bbox2roi([res.pos_priors for res in sampling_results])
-        labels = torch.cat([res.pos_gt_labels for res in sampling_results])
-        raw_cam = self.bbox_head.activation(bbox_feats[positive_rows(sampling_results)], labels)
+        rois, raw_cam = self._positives(sampling_results, bbox_feats)
         chosen = self.mask_rois(sampling_results)
         losses, encoded = {}, None
         if self.options.cl and self.options.cl_loss:
@@ -69,17 +64,9 @@ class ContrastMaskRoIHead(PartialRoIHead):
                 every, rois, raw_cam.detach(), sampling_results, batch_gt_instances
             )
             encoded = every[chosen]
-        elif self.options.cl:
-            encoded = self._encode(x, rois[chosen])
         logits = self._mask_logits(x, rois[chosen], raw_cam[chosen], encoded)
         targets = self.mask_targets(sampling_results, batch_gt_instances, chosen, self.train_cfg.mask_size)
         return dict(loss_mask=self.gated_mask_loss(logits, targets) | losses)
-
-    def _bbox_forward(self, x: tuple[Tensor], rois: Tensor) -> dict:
-        """mmdet's, with the class branch's last map as `bbox_feats`, which `loss` hands on to `mask_loss`."""
-        features = self.bbox_roi_extractor(x[: self.bbox_roi_extractor.num_inputs], rois)
-        scores, deltas, class_map = self.bbox_head.forward_with_map(features)
-        return dict(cls_score=scores, bbox_pred=deltas, bbox_feats=class_map)
 
     def _contrastive_loss(
         self,
@@ -138,59 +125,9 @@ class ContrastMaskRoIHead(PartialRoIHead):
         features = self.cl_roi_extractor(x[: self.cl_roi_extractor.num_inputs], rois)
         return self.cl_head.encode(features.detach() if self.options.detach_cl_input else features)
 
-    def _mask_logits(self, x: tuple[Tensor], rois: Tensor, raw_cam: Tensor, encoded: Tensor | None) -> Tensor:
-        """Logits (R, 1, 28, 28) from X, Y and A."""
-        features = self.mask_roi_extractor(x[: self.mask_roi_extractor.num_inputs], rois)
-        prior = None
-        if self.options.cam:
-            raw_cam = raw_cam.detach() if self.options.detach_cam else raw_cam
-            prior = activation_prior(raw_cam, self.mask_size, self.options.cam_norm)
-        y = None if encoded is None else self.cl_head.mask_features(encoded)
-        return self.mask_head(features, y, prior)
-
-    # ------------------------------------------------------------------ test
-
-    def predict_mask(
-        self,
-        x: tuple[Tensor],
-        batch_img_metas: list[dict],
-        results_list: InstanceList,
-        rescale: bool = False,
-    ) -> InstanceList:
-        """Masks of the detections; the CAM is that of the box which option `cam_box` names, for the detected class.
-
-        Given boxes (`predict_masks_in_boxes`) come from no proposal: theirs is their own CAM.
-        """
-        seen = [results.pop("proposals", results.bboxes) for results in results_list]
-        rois = bbox2roi([results.bboxes for results in results_list])
-        if len(rois) == 0:
-            return empty_instances(
-                batch_img_metas,
-                rois.device,
-                task_type="mask",
-                instance_results=results_list,
-                mask_thr_binary=self.test_cfg.mask_thr_binary,
-            )
-        boxes = rois if self.options.cam_box == "refined" else bbox2roi(seen)
-        class_map = self._bbox_forward(x, boxes)["bbox_feats"]
-        raw_cam = self.bbox_head.activation(class_map, torch.cat([r.labels for r in results_list]))
-        logits = self._mask_logits(x, rois, raw_cam, self._encode(x, rois) if self.options.cl else None)
-        return self.mask_head.predict_by_feat(
-            mask_preds=logits.split([len(results) for results in results_list]),
-            results_list=results_list,
-            batch_img_metas=batch_img_metas,
-            rcnn_test_cfg=self.test_cfg,
-            rescale=rescale,
-        )
-
-
-def positive_rows(sampling_results: list[SamplingResult]) -> Tensor:
-    """Rows of the positive RoIs among all sampled ones, which lie image by image, positives first.
-
-    Counts are taken from the results: an image may yield fewer than the sampler's number.
-    """
-    rows, start = [], 0
-    for res in sampling_results:
-        rows.append(torch.arange(start, start + len(res.pos_priors), device=res.pos_priors.device))
-        start += len(res.priors)
-    return torch.cat(rows)
+    def _mask_logits(self, x: tuple[Tensor], rois: Tensor, raw_cam: Tensor, encoded: Tensor | None = None) -> Tensor:
+        """Logits (R, 1, 28, 28) from X, Y and A. `encoded` is f(X), where it has been made already."""
+        y = None
+        if self.options.cl:
+            y = self.cl_head.mask_features(self._encode(x, rois) if encoded is None else encoded)
+        return self.mask_head(self._mask_features(x, rois), y, self._prior(raw_cam) if self.options.cam else None)

@@ -84,6 +84,14 @@ def test_training_scales_lie_between_the_two_given_and_evaluation_has_one(datase
     assert {min(validation[0]["data_samples"].img_shape) for _ in range(3)} == {100}
 
 
+def test_more_than_two_training_scales_are_a_choice(dataset: dict[str, Any]) -> None:
+    config = tiny_config("mask-rcnn", "paper", {})
+    config["image"]["train"] = [[500, 64], [500, 96], [500, 128]]
+    training = build_dataset(config, dataset, "train")
+    np.random.seed(0)
+    assert {min(training[0]["data_samples"].img_shape) for _ in range(30)} == {64, 96, 128}
+
+
 def test_boxes_and_masks_are_flipped_together(dataset: dict[str, Any]) -> None:
     config = tiny_config("mask-rcnn", "paper", {})
     config["image"] = {"train": [[96, 64]], "test": [96, 64], "flip": 1.0}

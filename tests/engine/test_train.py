@@ -18,6 +18,7 @@ def config(**changes: Any) -> dict[str, Any]:
         "schedule": {"length": 1, "drops": [8 / 12, 11 / 12]},
         "one_x": {"epochs": 12},
         "warmup_iterations": 500,
+        "warmup_factor": 0.001,
         "optimizer": {"type": "SGD", "lr": 0.02},
         "clip_grad": None,
         "amp": False,

@@ -9,6 +9,7 @@ from models.tiny import BASE, IMAGES, A, B, Batch, Build, C, D, grads, make_batc
 
 import contrastmask.models.roi_head as module
 from contrastmask.models.cam import min_max, resize
+from contrastmask.models.cam_roi_head import positive_rows
 
 from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead  # isort: skip  # after contrastmask.models
 from mmdet.structures.bbox import bbox2roi
@@ -241,7 +242,7 @@ def test_rows_of_positives_follow_the_real_number_of_samples(build: Build) -> No
     results, _ = sampling(build(), batch)
     assert len({len(r.priors) for r in results}) > 1
     every, positive = (bbox2roi([getattr(r, n) for r in results]) for n in ("priors", "pos_priors"))
-    rows = module.positive_rows(results)
+    rows = positive_rows(results)
     assert every[rows].equal(positive)
     naive, start = [], 0
     for r in results:

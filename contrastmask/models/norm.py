@@ -1,0 +1,31 @@
+"""BatchNorm over RoIs, whose number varies from step to step and from process to process."""
+
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class RoIBatchNorm(nn.BatchNorm2d):
+    """BatchNorm over (R, C, h, w) that leaves its running statistics alone where there is no RoI.
+
+    What a configuration calls SyncBN is this: training on several GPUs replaces it, see `synchronise`.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(R, C, h, w) to (R, C, h, w)."""
+        if len(x) == 0:
+            return x + (self.weight.sum() + self.bias.sum())  # the parameters stay in the graph
+        return super().forward(x)
+
+
+def synchronise(module: nn.Module) -> None:
+    """Replace, in place, each RoIBatchNorm inside by torch's SyncBatchNorm, which weights processes by their RoIs.
+
+    Parameters, buffers and their names stay. Only RoIBatchNorm: a method whose BatchNorm is to see one process's
+    RoIs, as ContrastMask's projector, keeps it. SyncBatchNorm needs GPUs.
+    """
+    for name, child in module.named_children():
+        if isinstance(child, RoIBatchNorm):
+            module.add_module(name, nn.SyncBatchNorm.convert_sync_batchnorm(child))
+        else:
+            synchronise(child)
