@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 SQLITE = "sqlite:///"
 LOCK_TIMEOUT_S = 120.0
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens the UI on trainings, not on GenAI traces
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -117,7 +116,7 @@ def experiment_id(client: MlflowClient, name: str, uri: str) -> str:
         if uri.startswith(SQLITE):
             folder = str(Path(uri[len(SQLITE) :]).parent / "mlartifacts" / name)
         try:
-            return client.create_experiment(name, artifact_location=folder, tags=KIND)
+            return client.create_experiment(name, artifact_location=folder)
         except MlflowException:
             if found := client.get_experiment_by_name(name):  # somebody else of this server was faster
                 return found.experiment_id
