@@ -28,6 +28,14 @@ class Job:
         return self.settings.run_folder(self.spec.id, self.seed)
 
     @property
+    def title(self) -> str:
+        """Name in MLflow, whose lists cut it: what sets the run apart comes first."""
+        spec = self.spec
+        options = ", ".join(f"{key}={value}" for key, value in spec.options)
+        parts = [options, spec.method, f"{spec.backbone} {spec.schedule} {spec.setting}", f"seed {self.seed}"]
+        return " · ".join(part for part in parts if part)
+
+    @property
     def work(self) -> Path:
         return self.folder / "work"
 
@@ -77,6 +85,6 @@ def open_tracker(job: Job) -> Tracker:
     return Tracker(
         job.work,
         experiment=f"contrastmask/{job.settings.scale['name']}",
-        run_name=f"{job.spec.id}/seed{job.seed}",
+        run_name=job.title,
         uri=tracking_uri(job.settings.results),
     )

@@ -21,6 +21,7 @@ def record_facts(job: Job, tracker: Tracker, total: int) -> None:
     lr, batch = job.config["optimizer"]["lr"], job.config["batch"]
     tracker.params(
         {
+            "run": spec.id,
             "method": spec.method,
             "backbone": spec.backbone,
             "schedule": spec.schedule,

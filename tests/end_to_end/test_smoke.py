@@ -127,8 +127,7 @@ def test_mlflow_has_every_training_with_the_values_of_the_files(project: Path) -
     assert len(runs) == 25
     for run in runs:
         assert run.info.status == "FINISHED"
-        name, seed = run.info.run_name.rsplit("/", 1)
-        folder = project / "results" / "smoke" / "runs" / name / seed
+        folder = seed_folder(project, run.data.params["run"])
         metrics, record = read(folder / "metrics.json"), read(folder / "train.json")
         for subset in ("novel", "base", "all"):
             for metric, value in metrics["segm"][subset].items():

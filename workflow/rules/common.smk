@@ -79,12 +79,19 @@ def table_files(names):
     return [str(OUT / "tables" / f"{name}{suffix}") for name in names for suffix in (".csv", ".md", ".html", ".tex")]
 
 
+def update_mlflow():
+    """Send what the runs could not, and close the runs that were killed. A failure is said and harms nothing."""
+    command = [PYTHON, "-m", "contrastmask.engine.tracking", "sync", "--results", str(SETTINGS.results)]
+    subprocess.run(command, cwd=workflow.basedir, stdout=subprocess.DEVNULL, check=False)
+
+
 def print_tables():
     """The markdown of the tables that exist, in order."""
     for name in TABLES:
         path = OUT / "tables" / f"{name}.md"
         if path.exists():
             print(f"\n{path.read_text(encoding='utf-8')}", flush=True)
+    update_mlflow()
     print(f"Tables: {OUT / 'tables'}   Compare runs: make ui", flush=True)
 
 
@@ -93,6 +100,7 @@ def render_what_is_there():
 
     Not in tables/: Snakemake would take them for finished.
     """
+    update_mlflow()
     command = [PYTHON, "-m", "contrastmask.report.tables", *TABLES, *TABLE_ARGUMENTS.split(), "--folder=partial"]
     subprocess.run(command, cwd=workflow.basedir, stdout=subprocess.DEVNULL, check=False)
     logger.info(
