@@ -84,9 +84,10 @@ class Resume(Hook):
         if self.state is None:
             return
         bare(runner.model).load_state_dict(self.state["model"])
-        runner.optim_wrapper.load_state_dict(self.state["optimizer"])
-        for scheduler, saved in zip(runner.param_schedulers, self.state["schedulers"], strict=True):
-            scheduler.load_state_dict(saved)
+        if self.state["iteration"] < runner.max_iters:
+            runner.optim_wrapper.load_state_dict(self.state["optimizer"])
+            for scheduler, saved in zip(runner.param_schedulers, self.state["schedulers"], strict=True):
+                scheduler.load_state_dict(saved)
         self.record.load_state_dict(self.state["record"])
         runner.train_loop._iter = self.state["iteration"]  # mmengine has no public way to enter a loop half-way
         self.state = None
@@ -112,16 +113,18 @@ class Resume(Hook):
         return bool(asked.item())
 
     def _snapshot(self, runner: Runner, done: int) -> dict[str, Any]:
-        return {
+        state = {
             "identity": self.identity,
             "iteration": done,
             "code": code_digest(),
             "seconds": self.seconds,
             "record": self.record.state_dict(),
             "model": bare(runner.model).state_dict(),
-            "optimizer": runner.optim_wrapper.state_dict(),
-            "schedulers": [scheduler.state_dict() for scheduler in runner.param_schedulers],
         }
+        if done < runner.max_iters:  # after the last iteration nobody needs the optimiser, half of a checkpoint or more
+            state["optimizer"] = runner.optim_wrapper.state_dict()
+            state["schedulers"] = [scheduler.state_dict() for scheduler in runner.param_schedulers]
+        return state
 
 
 class Record(Hook):

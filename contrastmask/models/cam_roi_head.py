@@ -5,7 +5,6 @@ Shapes: R positive RoIs of the batch (training) or detections (test), C channels
 
 import torch
 from mmdet.models.task_modules.samplers import SamplingResult
-from mmdet.models.utils import empty_instances
 from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import InstanceList
 from torch import Tensor
@@ -42,37 +41,16 @@ class CAMRoIHead(PartialRoIHead):
         targets = self.mask_targets(sampling_results, batch_gt_instances, chosen, self.train_cfg.mask_size)
         return dict(loss_mask=self.gated_mask_loss(logits, targets))
 
-    def predict_mask(
-        self,
-        x: tuple[Tensor],
-        batch_img_metas: list[dict],
-        results_list: InstanceList,
-        rescale: bool = False,
-    ) -> InstanceList:
-        """Masks of the detections; the CAM is that of the box which option `cam_box` names, for the detected class.
+    def detection_logits(self, x: tuple[Tensor], rois: Tensor, results_list: InstanceList) -> Tensor:
+        """The CAM is that of the box which option `cam_box` names, for the detected class.
 
         Given boxes (`predict_masks_in_boxes`) come from no proposal: theirs is their own CAM.
         """
-        seen = [results.pop("proposals", results.bboxes) for results in results_list]
-        rois = bbox2roi([results.bboxes for results in results_list])
-        if len(rois) == 0:
-            return empty_instances(
-                batch_img_metas,
-                rois.device,
-                task_type="mask",
-                instance_results=results_list,
-                mask_thr_binary=self.test_cfg.mask_thr_binary,
-            )
-        boxes = rois if self.options.cam_box == "refined" else bbox2roi(seen)
+        seen = bbox2roi([results.pop("proposals", results.bboxes) for results in results_list])
+        boxes = rois if self.options.cam_box == "refined" else seen
         class_map = self._bbox_forward(x, boxes)["bbox_feats"]
         raw_cam = self.bbox_head.activation(class_map, torch.cat([r.labels for r in results_list]))
-        return self.mask_head.predict_by_feat(
-            mask_preds=self._mask_logits(x, rois, raw_cam).split([len(results) for results in results_list]),
-            results_list=results_list,
-            batch_img_metas=batch_img_metas,
-            rcnn_test_cfg=self.test_cfg,
-            rescale=rescale,
-        )
+        return self._mask_logits(x, rois, raw_cam)
 
     def _bbox_forward(self, x: tuple[Tensor], rois: Tensor) -> dict:
         """mmdet's, with the class branch's last map as `bbox_feats`, which `loss` hands on to `mask_loss`."""

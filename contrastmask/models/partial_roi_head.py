@@ -93,6 +93,29 @@ class PartialRoIHead(StandardRoIHead):
             ConfigDict(mask_size=(size, size)),
         )
 
+    def predict_mask(
+        self,
+        x: tuple[Tensor],
+        batch_img_metas: list[dict],
+        results_list: InstanceList,
+        rescale: bool = False,
+    ) -> InstanceList:
+        """mmdet's, with logits from `detection_logits`: those of most systems need more than the boxes."""
+        rois = bbox2roi([results.bboxes for results in results_list])
+        if len(rois) == 0:
+            return super().predict_mask(x, batch_img_metas, results_list, rescale)
+        return self.mask_head.predict_by_feat(
+            mask_preds=self.detection_logits(x, rois, results_list).split([len(r) for r in results_list]),
+            results_list=results_list,
+            batch_img_metas=batch_img_metas,
+            rcnn_test_cfg=self.test_cfg,
+            rescale=rescale,
+        )
+
+    def detection_logits(self, x: tuple[Tensor], rois: Tensor, results_list: InstanceList) -> Tensor:
+        """Mask logits (R, 1, H, W) of the detections, whose boxes are `rois` (R, 5)."""
+        return self._mask_forward(x, rois)["mask_preds"]
+
     def predict_masks_in_boxes(
         self, x: tuple[Tensor], batch_img_metas: list[dict], boxes: list[Tensor], labels: list[Tensor]
     ) -> InstanceList:

@@ -103,25 +103,9 @@ class MaskXRoIHead(PartialRoIHead):
         targets = self.mask_targets(sampling_results, batch_gt_instances, chosen, self.train_cfg.mask_size)
         return dict(loss_mask=self.gated_mask_loss(self._mask_logits(x, rois, labels), targets))
 
-    def predict_mask(
-        self,
-        x: tuple[Tensor],
-        batch_img_metas: list[dict],
-        results_list: InstanceList,
-        rescale: bool = False,
-    ) -> InstanceList:
-        """Masks of the detections, each on the map of its predicted class."""
-        rois = bbox2roi([results.bboxes for results in results_list])
-        if len(rois) == 0:
-            return super().predict_mask(x, batch_img_metas, results_list, rescale)
-        logits = self._mask_logits(x, rois, torch.cat([results.labels for results in results_list]))
-        return self.mask_head.predict_by_feat(
-            mask_preds=logits.split([len(results) for results in results_list]),
-            results_list=results_list,
-            batch_img_metas=batch_img_metas,
-            rcnn_test_cfg=self.test_cfg,
-            rescale=rescale,
-        )
+    def detection_logits(self, x: tuple[Tensor], rois: Tensor, results_list: InstanceList) -> Tensor:
+        """Each detection on the map of its predicted class."""
+        return self._mask_logits(x, rois, torch.cat([results.labels for results in results_list]))
 
     def _mask_logits(self, x: tuple[Tensor], rois: Tensor, labels: Tensor) -> Tensor:
         """Logits (R, 1, H, W) of RoIs (R, 5) for classes (R,)."""

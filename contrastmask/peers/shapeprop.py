@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmdet.models.roi_heads.mask_heads import FCNMaskHead
 from mmdet.models.task_modules.samplers import SamplingResult
-from mmdet.models.utils import empty_instances
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import InstanceList
@@ -87,34 +86,12 @@ class ShapePropRoIHead(PartialRoIHead):
         shapes = self.propagation(features, saliency[:, None])
         return shapes, self.mask_head(features, shapes)
 
-    def predict_mask(
-        self,
-        x: tuple[Tensor],
-        batch_img_metas: list[dict],
-        results_list: InstanceList,
-        rescale: bool = False,
-    ) -> InstanceList:
-        """Masks of the detections, whose saliency is that of their label in their final box."""
-        rois = bbox2roi([results.bboxes for results in results_list])
-        if len(rois) == 0:
-            return empty_instances(
-                batch_img_metas,
-                rois.device,
-                task_type="mask",
-                instance_results=results_list,
-                mask_thr_binary=self.test_cfg.mask_thr_binary,
-            )
+    def detection_logits(self, x: tuple[Tensor], rois: Tensor, results_list: InstanceList) -> Tensor:
+        """Each detection's saliency is that of its label in its final box."""
         features = self._roi_features(x, rois)
         labels = torch.cat([results.labels for results in results_list])
         rows = torch.arange(len(rois), device=rois.device)
-        logits = self._shapes_and_masks(features, self.saliency(features)[rows, labels])[1]
-        return self.mask_head.predict_by_feat(
-            mask_preds=logits.split([len(results) for results in results_list]),
-            results_list=results_list,
-            batch_img_metas=batch_img_metas,
-            rcnn_test_cfg=self.test_cfg,
-            rescale=rescale,
-        )
+        return self._shapes_and_masks(features, self.saliency(features)[rows, labels])[1]
 
 
 # ---------------------------------------------------------------------------- saliency
