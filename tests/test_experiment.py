@@ -95,6 +95,12 @@ def test_auto_takes_as_many_gpus_as_the_batch_asks_for_or_what_is_there(monkeypa
     assert load_settings(config()).gpus_per_run == 1  # smoke's batch fits one
 
 
+def test_seeds_may_come_as_the_command_line_gives_them() -> None:
+    for given in ([0, 1], ["0", "1"]):
+        assert load_settings(config(seeds=given)).seeds == (0, 1)
+    assert load_settings(config(seeds=3)).seeds == (3,)
+
+
 def test_iterations_stretch_when_the_batch_shrinks() -> None:
     settings = load_settings(config(images_per_gpu=2))
     assert resolve(run_spec(ROW, "paper"), settings)["one_x"]["iterations"] == 2 * settings.scale["one_x"]["iterations"]

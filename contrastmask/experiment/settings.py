@@ -53,6 +53,7 @@ def load_settings(config: dict[str, Any], configs: Path = CONFIGS) -> Settings:
     Raises:
         ConfigError: with the file, the key and the fix.
     """
+    config = config | {"seeds": _numbers(config.get("seeds"))}
     check(config, "config", "the configuration (configs/config.yaml and --config)")
     scale = read_yaml(configs / "scales" / f"{config['scale']}.yaml", "scale")
     if scale["name"] != config["scale"]:
@@ -79,6 +80,12 @@ def load_settings(config: dict[str, Any], configs: Path = CONFIGS) -> Settings:
         images_per_gpu=images,
         weights=tuple(sorted(config["weights"].items())),
     )
+
+
+def _numbers(seeds: Any) -> Any:
+    """Seeds as Snakemake's command line gives them, seeds=3 and seeds=[0,1] with texts for numbers, as a list."""
+    listed = seeds if isinstance(seeds, list) else [seeds]
+    return [int(seed) if isinstance(seed, str) and seed.isdigit() else seed for seed in listed]
 
 
 def _gpus(asked: int | str, wanted: int) -> int:
