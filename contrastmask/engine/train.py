@@ -81,6 +81,7 @@ def train(job: Job, stop: Stop) -> None:
         default_hooks=dict.fromkeys(("runtime_info", "timer", "sampler_seed", "logger", "checkpoint")),
         custom_hooks=[Determinism(job.seed), record, resume],
         launcher="pytorch" if world > 1 else "none",
+        randomness={"seed": job.seed},  # without it mmengine draws a seed of its own for the first weights
         log_level="ERROR",
         default_scope="mmdet",
         cfg={"model_wrapper_cfg": join_processes()} if world > 1 else None,
@@ -156,10 +157,10 @@ def start(job: Job) -> int:
     """Lock the run, lease its GPUs, train here or by torchrun. Returns the exit code."""
     job.folder.mkdir(parents=True, exist_ok=True)
     with RunLock(job.work / LOCK_NAME), lease(job.settings.gpus_per_run) as gpus, on_signals() as stop:
+        write_json(job.folder / "config.json", job.config)
         if _finished(job):  # a trainer that outlived its Snakemake has just done this run
             print(f"{job.spec.id} seed {job.seed} is trained already", flush=True)
             return 0
-        write_json(job.folder / "config.json", job.config)
         if gpus:
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
         if len(gpus) > 1:
