@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+from contrastmask.yamlfiles import CONFIGS
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from mmengine.runner import Runner
 
 from contrastmask.engine import checkpoint
 from contrastmask.engine.locks import Interrupted, Stop
-from contrastmask.engine.provenance import code_digest
 from contrastmask.engine.tracking import Tracker
 
 MAX_POINTS = 1000  # of each curve
@@ -53,6 +52,7 @@ class Resume(Hook):
     Args:
         folder: of the checkpoints.
         identity: configuration, data and seed that a checkpoint must be of.
+        code: digest of the code that trains.
         state: the checkpoint to go on from, or None.
         every: iterations between checkpoints.
         stop: set by a signal.
@@ -65,13 +65,14 @@ class Resume(Hook):
         self,
         folder: Path,
         identity: str,
+        code: str,
         state: dict[str, Any] | None,
         every: int,
         stop: Stop,
         record: "Record",
     ) -> None:
         self.folder, self.identity, self.state, self.every, self.stop = folder, identity, state, every, stop
-        self.record = record
+        self.code, self.record = code, record
         self.seconds_before, self.started = state["seconds"] if state else 0.0, time.monotonic()
 
     @property
@@ -116,7 +117,7 @@ class Resume(Hook):
         state = {
             "identity": self.identity,
             "iteration": done,
-            "code": code_digest(),
+            "code": self.code,
             "seconds": self.seconds,
             "record": self.record.state_dict(),
             "model": bare(runner.model).state_dict(),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from contrastmask.engine.provenance import code_digest
 from contrastmask.engine.tracking import Tracker, tracking_uri
 from contrastmask.experiment import RunSpec, Settings, config_hash, find_run, resolve, settings_from_json
 from contrastmask.yamlfiles import ConfigError
@@ -22,6 +23,7 @@ class Job:
     config: dict[str, Any]
     dataset: dict[str, Any]
     split: dict[str, Any]
+    code: str  # digest of the code that this process loaded: files may be edited while it runs
 
     @property
     def folder(self) -> Path:
@@ -63,7 +65,13 @@ def load_job(settings: Settings, run: str, seed: int) -> Job:
         if not path.exists():
             raise ConfigError(f"{path} is missing: run `snakemake --cores 1 {path}` first")
     return Job(
-        settings, spec, seed, resolve(spec, settings), json.loads(dataset.read_text()), json.loads(split.read_text())
+        settings=settings,
+        spec=spec,
+        seed=seed,
+        config=resolve(spec, settings),
+        dataset=json.loads(dataset.read_text()),
+        split=json.loads(split.read_text()),
+        code=code_digest(),
     )
 
 

@@ -12,7 +12,8 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from contrastmask.yamlfiles import ROOT
+
 UNKNOWN = "unknown"
 DISTRIBUTIONS = {  # the name people know: the names it is published under
     "torch": ("torch",),

@@ -4,7 +4,7 @@ import json
 
 from contrastmask.data.files import write_json
 from contrastmask.engine.job import Job
-from contrastmask.engine.provenance import code_digest, provenance
+from contrastmask.engine.provenance import provenance
 from contrastmask.engine.tracking import Tracker
 from contrastmask.experiment import config_hash, load_tables
 
@@ -42,7 +42,7 @@ def record_facts(job: Job, tracker: Tracker, total: int) -> None:
             "config.hash": config_hash(job.config),
             "data.digest": job.dataset["digest"],
             "split.digest": job.split["digest"],
-            "code.digest": code_digest(),
+            "code.digest": job.code,
         }
         | provenance()
     )
@@ -69,7 +69,7 @@ def write_train_record(job: Job, tracker: Tracker, total: int, seconds: float, l
         "identity": job.identity,
         "data_digest": job.dataset["digest"],
         "split_digest": job.split["digest"],
-        "code_digest": code_digest(),
+        "code_digest": job.code,
         "iterations": total,
         "batch": job.config["batch"],
         "lr": job.config["optimizer"]["lr"],

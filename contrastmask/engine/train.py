@@ -18,7 +18,6 @@ from contrastmask.data.files import write_json
 from contrastmask.engine.gpu import GpuError, lease
 from contrastmask.engine.job import Job, open_tracker, parse_job
 from contrastmask.engine.locks import Interrupted, RunLock, Stop, on_signals
-from contrastmask.engine.provenance import code_digest
 from contrastmask.engine.record import record_facts, write_train_record
 from contrastmask.engine.tracking import LOCK_NAME
 
@@ -58,7 +57,7 @@ def train(job: Job, stop: Stop) -> None:
     start, state = where_to_go_on(job, total)
     tracker = open_tracker(job) if rank == 0 else None
     record = Record(tracker, total, job.config["batch"])
-    resume = Resume(job.work, job.identity, state, job.settings.scale["checkpoint_every"], stop, record)
+    resume = Resume(job.work, job.identity, job.code, state, job.settings.scale["checkpoint_every"], stop, record)
     weights = str(job.settings.backbone_weights(job.spec.backbone)) if job.config["weights"] else None
     torch.manual_seed(job.seed)
     model = build_model(job.config, job.dataset, job.split, weights)
@@ -124,7 +123,7 @@ def where_to_go_on(job: Job, total: int) -> tuple[int, dict[str, Any] | None]:
     if found is None:
         return 0, None
     start, state = found
-    if start == total and state["code"] != code_digest():
+    if start == total and state["code"] != job.code:
         print("this run was finished by other code: training it again from the start", flush=True)
         for file in job.work.glob("iter_*.pth"):
             file.unlink()
