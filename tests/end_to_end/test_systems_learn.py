@@ -71,6 +71,6 @@ def share_unlike_the_box(folder: Path) -> float:
         detections = json.load(file)
     ious = []
     for found in detections:
-        box = coco_mask.frPyObjects([found["bbox"]], *found["segmentation"]["size"])
+        box = coco_mask.frPyObjects(np.array([found["bbox"]]), *found["segmentation"]["size"])
         ious.append(coco_mask.iou([found["segmentation"]], box, [0])[0, 0])
     return float(np.mean(np.array(ious) < 0.9))
