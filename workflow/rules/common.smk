@@ -10,6 +10,8 @@ from snakemake.logging import logger
 sys.path.insert(0, workflow.basedir)  # the package, also where it is not installed
 
 from contrastmask import experiment
+from contrastmask.data.dataset import find_parts
+from contrastmask.data.files import DataError
 from contrastmask.engine.locks import RunLock
 
 
@@ -58,6 +60,17 @@ wildcard_constraints:
 def config_hash(wildcards):
     """Identity of a run's resolved configuration: when it changes, the run is trained again."""
     return experiment.config_hash(experiment.resolve(RUNS[wildcards.run], SETTINGS))
+
+
+def annotation_files():
+    """The annotation files of data that is not made here: edited, they are verified and split again."""
+    if SETTINGS.scale["dataset"]["kind"] == "synthetic":
+        return []
+    try:
+        parts = find_parts(SETTINGS.scale["dataset"], Path(SETTINGS.data_root))
+    except DataError:
+        return []  # the rule itself says what is missing
+    return [str(part.annotations) for part in parts]
 
 
 def annotations_without_novel_masks(wildcards):
