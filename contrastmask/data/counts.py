@@ -23,18 +23,16 @@ class Count:
 Counts = Mapping[int, Count]
 
 
-def has_mask(annotation: Mapping[str, Any]) -> bool:
-    """Whether an annotation has a segmentation: the key may be missing, null or empty."""
-    return bool(annotation.get("segmentation"))
-
-
 def count_masks(annotations: Iterable[Mapping[str, Any]]) -> dict[int, Count]:
-    """Counts by category id; a category without any annotation is not in them."""
+    """Counts by category id; a category without any annotation is not in them.
+
+    A segmentation that is missing, null or empty is no mask.
+    """
     totals: dict[int, list[int]] = {}
     for annotation in annotations:
         total = totals.setdefault(annotation["category_id"], [0, 0])
         total[0] += 1
-        total[1] += has_mask(annotation)
+        total[1] += bool(annotation.get("segmentation"))
     return {category: Count(*total) for category, total in totals.items()}
 
 

@@ -80,7 +80,7 @@ def read_list(path: Path) -> SplitList:
     if content.get("name") != path.stem:
         problems.append(f"name must be {path.stem!r}, as the file, not {content.get('name')!r}")
     given = [kind for kind in kinds if content.get(kind, False) is not False]
-    if len(given) != 1 or content.get("remaining", False) not in (True, False):
+    if len(given) != 1 or not isinstance(content.get("remaining", False), bool):
         problems.append("give either categories: [...], remaining: true or inferred: masks | boxes")
     elif given == ["inferred"] and content["inferred"] not in ("masks", "boxes"):
         problems.append(f"inferred must be masks or boxes, not {content['inferred']!r:.60}")
@@ -88,7 +88,7 @@ def read_list(path: Path) -> SplitList:
         problems += _wrong_entries(content["categories"])
     raise_problems(str(path), problems)
     categories = tuple(content["categories"]) if given == ["categories"] else None
-    return SplitList(path.stem, categories, content.get("inferred"))
+    return SplitList(path.stem, categories, content["inferred"] if given == ["inferred"] else None)
 
 
 def _wrong_entries(entries: Any) -> list[str]:
@@ -262,7 +262,8 @@ def write_split(dataset_json: Path, setting: str, out_dir: Path, splits_dir: Pat
     A split with an inferred list is printed, for a person to confirm.
 
     Raises:
-        DataError: as `decide`.
+        DataError: the setting or a list is unusable (see `resolve`), the annotations changed since they were
+            verified, or a base annotation has no segmentation.
     """
     dataset = read_dataset(dataset_json)
     coco = _read_train(dataset, dataset_json)

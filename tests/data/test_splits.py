@@ -234,6 +234,7 @@ def test_wrong_lists_are_named(tmp_path, name):
         ("name: b\ncategories: [person]", ["name must be 'a'"]),
         ("name: a\ncategories: [person]\nremaining: true", ["give either"]),
         ("name: a\nremaining: 3", ["give either"]),
+        ("name: a\nremaining: 1", ["give either"]),
         ("name: a\ninferred: polygons", ["inferred must be masks or boxes", "polygons"]),
         ("name: a\ninferred: masks\ncategories: [person]", ["give either"]),
         ("name: a\ninferred: null", ["inferred must be"]),
