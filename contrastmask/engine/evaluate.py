@@ -216,9 +216,14 @@ def main() -> int:
     except GpuError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    novel = metrics["segm"]["novel"]["AP"]
-    print(f"{job.spec.id} seed {job.seed}: novel segm AP {100 * novel:.2f}" if novel is not None else "no novel mask")
+    print(f"{job.spec.id} seed {job.seed}: novel {say_novel(metrics)}")
     return 0
+
+
+def say_novel(metrics: dict[str, Any]) -> str:
+    """What was measured on novel categories, in one line: AP x 100 of masks and of boxes."""
+    found = {kind: metrics[kind]["novel"]["AP"] for kind in ("segm", "bbox")}
+    return ", ".join(f"{k} AP " + ("not measured" if v is None else f"{100 * v:.2f}") for k, v in found.items())
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def _status(measured: Measured | None, n_seeds: int) -> str:
         return "unreadable: " + ", ".join(measured.unreadable)
     finished = len(measured.seeds)
     if finished == n_seeds:
-        return "ok"
+        return "no novel masks in val" if all(seed["AP"] is None for seed in measured.seeds) else "ok"
     return f"partial ({finished} of {n_seeds} seeds)" if finished else "not run"
 
 

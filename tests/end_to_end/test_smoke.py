@@ -14,27 +14,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from end_to_end.chain import ROOT, fresh_project, snakemake
 
-ROOT = Path(__file__).resolve().parents[2]
 MAIN = "contrastmask-paper_r50_1x_nonvoc2voc"
 IMPLEMENTED = ("ContrastMask", "Mask R-CNN", "MaskX R-CNN", "OPMask", "ShapeProp")
 METRICS = ["AP", "AP50", "AP75", "APs", "APm", "APl"]
 pytestmark = pytest.mark.slow
-
-
-def snakemake(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
-    return subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=3600, check=False)
-
-
-def fresh_project(folder: Path) -> Path:
-    for name in ("Snakefile", "workflow", "profiles", "configs", "contrastmask", "requirements.lock"):
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, folder / name)
-    return folder
 
 
 @pytest.fixture(scope="module")

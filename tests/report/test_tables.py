@@ -79,6 +79,19 @@ def test_what_could_not_be_measured_stays_empty(results: Path, smoke: dict[str, 
     assert line.AP == 50 and pd.isna(line.APs) and pd.isna(line.diff_APs) and line.status == "ok"
 
 
+def test_val_without_novel_masks_is_said(results: Path, smoke: dict[str, Any], put: Put):
+    nothing = {"segm": {"novel": dict.fromkeys(METRICS)}}
+    for seed in (0, 1):
+        put(run_of("sigma=0.1"), seed, changes=nothing)
+    table = load("table4")
+    frame = build(table, results, smoke, [0, 1], "paper")
+    line = line_of(frame, "sigma=0.1")
+    assert line.status == "no novel masks in val" and line.n_seeds == 2
+    assert all(pd.isna(line[metric]) for metric in METRICS)
+    for path in write(table, frame, results, smoke, [0, 1]):
+        assert "no novel masks in val" in path.read_text()
+
+
 def test_rows_that_share_a_run_share_its_numbers(results: Path, smoke: dict[str, Any], put: Put):
     put(run_of("sigma=0.3"), AP=0.2)
     for name, label in [("table2", "Baseline + CM + CL"), ("table7", "query-sharing=yes")]:

@@ -10,6 +10,8 @@ from snakemake.logging import logger
 sys.path.insert(0, workflow.basedir)  # the package, also where it is not installed
 
 from contrastmask import experiment
+from contrastmask.data.dataset import find_parts
+from contrastmask.data.files import DataError
 from contrastmask.engine.locks import RunLock
 from contrastmask.experiment.settings import ALL_MASKS
 
@@ -66,6 +68,17 @@ def training_data(wildcards):
     run = RUNS[wildcards.run]
     split = SETTINGS.split(run.setting)
     return [str(split), *([str(split.with_name(ALL_MASKS))] if run.uses_novel_masks else [])]
+
+
+def annotation_files():
+    """The annotation files of data that is not made here: edited, they are verified and split again."""
+    if SETTINGS.scale["dataset"]["kind"] == "synthetic":
+        return []
+    try:
+        parts = find_parts(SETTINGS.scale["dataset"], Path(SETTINGS.data_root))
+    except DataError:
+        return []  # the rule itself says what is missing
+    return [str(part.annotations) for part in parts]
 
 
 def backbone_weights(wildcards):
