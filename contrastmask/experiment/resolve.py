@@ -27,6 +27,7 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
     options = preset_options(kind, "paper" if spec.preset == "both" else spec.preset) | dict(spec.options)
     for option, changes in config.pop("variants", {}).items():
         config = merge(config, changes[options[option]])
+    config = merge(config, config.pop("by_schedule", {}).get(spec.schedule, {}))
     config = merge(config, {"model": {"roi_head": {"options": options}}})
     narrow(config["model"], scale.get("width", 1))
     if scale.get("from_scratch"):
