@@ -175,5 +175,5 @@ def affinity_loss(logits: Tensor, masks: Tensor) -> Tensor:
     pixels = masks.flatten(1)
     same = (pixels[:, :, None] == pixels[:, None]).float()
     losses = F.binary_cross_entropy_with_logits(logits, same, reduction="none")
-    means = ((losses * pairs).sum() / pairs.sum().clamp(min=1) for pairs in (same, 1 - same))
-    return sum(means) / 2
+    means = [(losses * pairs).sum() / pairs.sum().clamp(min=1) for pairs in (same, 1 - same)]
+    return torch.stack(means).mean()
