@@ -1,7 +1,7 @@
-"""What the single-stage systems share: a dense detector on P3-P7 and a mask branch (contrastmask/models/single_stage.py).
+"""What the single-stage systems share: a dense detector on P3-P7 and a mask branch (models/single_stage.py).
 
-Values are mmdet's, as for Mask R-CNN. `test_cfg` has the keys of the two-stage systems, so that a scale or a recipe sets
-thresholds once for all.
+Values are mmdet's, as for Mask R-CNN. `test_cfg` has the keys of the two-stage systems, so that a scale or a recipe
+sets thresholds once for all.
 """
 
 model = dict(
