@@ -150,7 +150,7 @@ class AffinityParsing(BaseModule):
 
     def __init__(self, channels: int) -> None:
         zero = dict(type="Constant", name="output", val=0)
-        super().__init__(init_cfg=dict(type="Normal", layer="Conv2d", std=0.01, override=zero))
+        super().__init__(init_cfg=dict(type="Xavier", layer="Conv2d", override=zero))
         self.theta, self.phi, self.g = (nn.Conv2d(channels, channels // 2, 1) for _ in range(3))
         self.output = nn.Conv2d(channels // 2, channels, 1)
 
