@@ -137,6 +137,11 @@ class SingleStageOptions(RecipeOptions):
 
 
 @dataclass(frozen=True)
+class CPMaskOptions(SingleStageOptions):
+    """Options of CPMask: it has none of its own."""
+
+
+@dataclass(frozen=True)
 class PeerOptions(RecipeOptions, MaskRCNNOptions):
     """Options of the two-stage peers."""
 
@@ -179,6 +184,7 @@ OFFICIAL: dict[str, dict[str, Any]] = {
     "opmask": {},
     "shapeprop": {},
     "maskx-rcnn": {},
+    "cpmask": {},
     "contrastmask": {
         "mask_rois": "gt",
         "cl_size": 28,
@@ -198,11 +204,12 @@ OFFICIAL: dict[str, dict[str, Any]] = {
         "loss_scale": 0.1,
     },
 }
-METHODS: dict[str, type[MaskRCNNOptions]] = {
+METHODS: dict[str, type[SystemOptions]] = {
     "mask-rcnn": MaskRCNNOptions,
     "opmask": OPMaskOptions,
     "shapeprop": ShapePropOptions,
     "maskx-rcnn": MaskXOptions,
+    "cpmask": CPMaskOptions,
     "contrastmask": ContrastMaskOptions,
 }
 PRESETS = ("paper", "official")

@@ -16,8 +16,8 @@ from contrastmask.yamlfiles import CONFIGS
 def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[str, Any]:
     """The complete configuration of a run: plain data, independent of seed, paths and machine.
 
-    Later parts override earlier ones: base, method, backbone, schedule, what options change, the scale's width, the
-    scale's `config`, the row's `config`.
+    Later parts override earlier ones: base, method, backbone, schedule, what options change (for all schedules, then
+    for this one), the scale's width, the scale's `config`, the row's `config`.
     """
     scale = settings.scale
     config: dict[str, Any] = {}
@@ -27,6 +27,7 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
     options = preset_options(kind, "paper" if spec.preset == "both" else spec.preset) | dict(spec.options)
     for option, changes in config.pop("variants", {}).items():
         config = merge(config, changes[options[option]])
+    config = merge(config, config.pop("by_schedule", {}).get(spec.schedule, {}))
     config = merge(config, {"model": {"roi_head": {"options": options}}})
     narrow(config["model"], scale.get("width", 1))
     if scale.get("from_scratch"):
