@@ -82,10 +82,9 @@ def _line(row: "Row", measured: Measured | None, n_seeds: int) -> dict[str, Any]
 
 def _notes(row: "Row") -> list[str]:
     """What must be known of a row whatever it measured."""
-    options = dict(row.run.options) if row.run else {}
     notes = {
         "reconstruction": paper.is_reconstruction(row.method),
-        "uses novel masks": options.get("novel_masks", "none") != "none",
+        "uses novel masks": row.run is not None and row.run.uses_novel_masks,
     }
     return [note for note, applies in notes.items() if applies]
 
