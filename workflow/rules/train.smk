@@ -10,6 +10,8 @@ rule train:
         config=f"{RUN}/config.json",
         weights=f"{RUN}/model.pth",
         record=f"{RUN}/train.json",
+    wildcard_constraints:
+        run=TRAINED,
     log:
         str(OUT / "logs" / "train" / "{run}_seed{seed}.log"),
     benchmark:
