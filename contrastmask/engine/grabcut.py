@@ -17,7 +17,7 @@ import threading
 import time
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
@@ -43,7 +43,6 @@ from contrastmask.engine.job import Job, open_tracker, parse_job
 from contrastmask.engine.locks import Interrupted, RunLock, Stop, on_signals
 from contrastmask.engine.record import record_run
 from contrastmask.engine.tracking import LOCK_NAME
-from contrastmask.experiment import config_hash
 from contrastmask.grabcut import segment
 from contrastmask.options import GrabCutOptions
 from contrastmask.yamlfiles import ConfigError
@@ -71,7 +70,9 @@ def read_detector(job: Job) -> Detector:
     except FileNotFoundError as error:
         raise ConfigError(f"{error.filename} is missing: train and evaluate {run}, seed {job.seed}, first") from None
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise ConfigError(f"{folder}: metrics.json or detections.json.gz is damaged ({error}): evaluate again") from None
+        raise ConfigError(
+            f"{folder}: metrics.json or detections.json.gz is damaged ({error}); evaluate again"
+        ) from None
     meant = {"config_hash": job.config["detector"]["config_hash"], "data_digest": job.dataset["digest"]}
     for key, value in meant.items():
         if metrics.get(key) != value:
@@ -144,7 +145,7 @@ class Task:
     boxes: tuple[Box, ...]
 
 
-def segment_images(tasks: Sequence[Task], options: GrabCutOptions, processes: int) -> Iterator[list[Rle]]:
+def segment_images(tasks: Sequence[Task], options: GrabCutOptions, processes: int) -> Generator[list[Rle], None, None]:
     """The masks of each task, in order. Closed early, it ends its processes at once."""
     work = functools.partial(segment_image, options=options)
     if processes == 1:

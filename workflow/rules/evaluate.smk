@@ -9,12 +9,12 @@ rule evaluate:
         metrics=f"{RUN}/metrics.json",
         detections=f"{RUN}/detections.json.gz",
         ious=f"{RUN}/gt_box_iou.csv",
-    wildcard_constraints:
-        run=TRAINED,
     log:
         str(OUT / "logs" / "evaluate" / "{run}_seed{seed}.log"),
     benchmark:
         str(OUT / "benchmarks" / "evaluate" / "{run}_seed{seed}.jsonl")
+    wildcard_constraints:
+        run=TRAINED,
     threads: SETTINGS.scale["threads"]
     resources:
         gpu=1,
@@ -38,12 +38,12 @@ rule grabcut:
         metrics=f"{RUN}/metrics.json",
         detections=f"{RUN}/detections.json.gz",
         ious=f"{RUN}/gt_box_iou.csv",
-    wildcard_constraints:
-        run=DERIVED,
     log:
         str(OUT / "logs" / "evaluate" / "{run}_seed{seed}.log"),
     benchmark:
         str(OUT / "benchmarks" / "evaluate" / "{run}_seed{seed}.jsonl")
+    wildcard_constraints:
+        run=DERIVED,
     threads: SETTINGS.scale["threads"]
     params:
         config_hash=config_hash,

@@ -10,12 +10,12 @@ rule train:
         config=f"{RUN}/config.json",
         weights=f"{RUN}/model.pth",
         record=f"{RUN}/train.json",
-    wildcard_constraints:
-        run=TRAINED,
     log:
         str(OUT / "logs" / "train" / "{run}_seed{seed}.log"),
     benchmark:
         str(OUT / "benchmarks" / "train" / "{run}_seed{seed}.jsonl")
+    wildcard_constraints:
+        run=TRAINED,
     threads: SETTINGS.scale["threads"]
     resources:
         gpu=SETTINGS.gpus_per_run,
