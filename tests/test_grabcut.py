@@ -102,9 +102,7 @@ def test_a_failure_of_opencv_gives_the_box(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(("found", "kept"), [(25, True), (24, False)])
-def test_less_than_a_hundredth_of_the_box_is_a_failure(
-    monkeypatch: pytest.MonkeyPatch, found: int, kept: bool
-) -> None:
+def test_less_than_a_hundredth_of_the_box_is_a_failure(monkeypatch: pytest.MonkeyPatch, found: int, kept: bool) -> None:
     """A box of 2500 pixels."""
 
     def few(image: np.ndarray, labels: np.ndarray, rect: tuple[int, int, int, int], *_: object) -> None:
