@@ -25,7 +25,7 @@ def record_run(job: Job, tracker: Tracker, params: dict[str, Any], options: dict
         f"{table.name}: {row.label or row.method}"
         for table in load_tables(job.settings).values()
         for row in table.rows
-        if row.run == spec
+        if row.run and spec in (row.run, row.run.detector)
     ]
     tracker.params(
         {

@@ -136,6 +136,7 @@ def test_mlflow_has_every_training_with_the_values_of_the_files(project: Path) -
                 assert run.data.metrics.get(f"segm/{subset}/{metric}") == value
         assert run.data.tags["config.hash"] == record["config_hash"]
         assert run.data.tags["checkpoint.sha256"] == record["checkpoint_sha256"]
+        assert run.data.tags["table_rows"]
         assert run.data.params["seed"] == "0"
         assert {d.dataset.digest for d in run.inputs.dataset_inputs} == {record["data_digest"]}
         curve = client.get_metric_history(run.info.run_id, "train/loss")
