@@ -1,5 +1,6 @@
 # The checked settings, the tables, and the small functions that say what a rule needs.
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,8 +59,17 @@ wildcard_constraints:
     seed="[0-9]+",
 
 
+def one_of(runs):
+    """Pattern of the wildcard {run} in a rule for these runs only."""
+    return "|".join(re.escape(run.id) for run in runs) or "(?!)"
+
+
+TRAINED = one_of(run for run in RUNS.values() if not run.detector)
+DERIVED = one_of(run for run in RUNS.values() if run.detector)
+
+
 def config_hash(wildcards):
-    """Identity of a run's resolved configuration: when it changes, the run is trained again."""
+    """Identity of a run's resolved configuration: when it changes, the run is made again."""
     return experiment.config_hash(experiment.resolve(RUNS[wildcards.run], SETTINGS))
 
 
@@ -85,6 +95,11 @@ def backbone_weights(wildcards):
     """The backbone's ImageNet weights, unless this scale starts from random ones."""
     resolved = experiment.resolve(RUNS[wildcards.run], SETTINGS)
     return [str(SETTINGS.backbone_weights(RUNS[wildcards.run].backbone))] if resolved["weights"] else []
+
+
+def of_detector(name):
+    """A file of the run whose detections a run reads, with the same seed."""
+    return lambda wildcards: str(SETTINGS.run_folder(RUNS[wildcards.run].detector.id, wildcards.seed) / name)
 
 
 def metrics_of(table):
