@@ -1,12 +1,13 @@
 """What every system shares unless it says otherwise: images, optimiser, precision.
 
 Recipe of ContrastMask (Sec. 4.1): short side 640-800, long side up to 1333, random flip; SGD. The learning rate is
-the scale's, for the scale's batch; another batch scales it linearly.
+the scale's, for the scale's batch; another batch scales it linearly, a system may have a multiple (`lr_factor`).
 """
 
 # (long side, short side) in pixels; for training one size, the two ends of a range, or more to choose from
 image = dict(train=[[1333, 640], [1333, 800]], test=[1333, 800], flip=0.5)
 optimizer = dict(type="SGD", momentum=0.9, weight_decay=1e-4)
+lr_factor = 1
 clip_grad = None
 warmup_iterations = 500  # linear
 warmup_factor = 0.001  # share of the learning rate that the warm-up starts from

@@ -39,7 +39,7 @@ def test_rows_that_need_the_same_training_share_one_run() -> None:
         ("table1", "Ours"), ("table2", "Baseline + CM + CL"), ("table3", "CL head C8F3"), ("table4", "sigma=0.3"),
         ("table5", "tau=0.7"), ("table6", "CL supervision=all"), ("table7", "query-sharing=yes"),
     }  # fmt: skip
-    assert len(experiment.all_runs(tables)) == 37
+    assert len(experiment.all_runs(tables)) == 43
 
 
 def test_two_spellings_of_one_training_give_one_id() -> None:
@@ -125,7 +125,8 @@ def test_mask_head_depth_is_what_the_row_prints() -> None:
     for table in load_tables(settings).values():
         for row in table.rows:
             if row.run:
-                assert resolve(row.run, settings)["model"]["roi_head"]["mask_head"]["num_convs"] == row.mask_layers
+                head = resolve(row.run, settings)["model"]["roi_head"]["mask_head"]
+                assert head.get("depth", head["num_convs"]) == row.mask_layers
 
 
 def test_a_new_table_is_one_file(configs: Path) -> None:

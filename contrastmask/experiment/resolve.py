@@ -37,7 +37,7 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
     config = merge(config, scale.get("config", {}))
     config = merge(config, json.loads(spec.config) if spec.config else {})
     batch = _batch(settings)
-    config["optimizer"]["lr"] = scale["lr"] * batch / scale["batch"]  # the linear rule
+    config["optimizer"]["lr"] = scale["lr"] * config.pop("lr_factor") * batch / scale["batch"]  # the linear rule
     return config | {
         "method": spec.method,
         "backbone": spec.backbone,
