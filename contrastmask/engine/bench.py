@@ -8,9 +8,7 @@ Writes results/<scale>/bench/bench.{md,csv}.
 import argparse
 import multiprocessing
 import os
-import resource
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,13 +20,12 @@ import numpy as np
 
 from contrastmask.engine.gpu import GpuError, lease
 from contrastmask.experiment.settings import Settings
-from contrastmask.experiment.systems import BASELINE, System, categories, systems, without_data
+from contrastmask.experiment.systems import BASELINE, System, systems, without_data
 from contrastmask.report import grid
 from contrastmask.yamlfiles import ConfigError
 
-OBJECTS = 8  # in each image; COCO's training images have 7.3
 WARM_UP = 2  # steps that are not counted: the first ones allocate memory and choose algorithms
-HEAD = ("System", "s / step", "quartiles", "x baseline", "quartiles", "MiB", "x baseline")
+HEAD = ("System", "s / step", "quartiles", "time ratio", "ratio's quartiles", "MiB", "memory ratio")
 
 
 class BenchError(RuntimeError):
@@ -53,12 +50,11 @@ class Readings:
         return np.median(self.seconds, axis=1) / np.median(self.baseline, axis=1)
 
 
-# ---------------------------------------------------------------------------- in a system's own process
-
-
 def serve(pipe: Connection, config: dict[str, Any], settings: Settings) -> None:
-    """Build the system, then answer each number of steps by (seconds of each, peak MiB), until None comes."""
+    """In a process of its own: build a system, then answer numbers of steps with (seconds of each, peak MiB)."""
     try:
+        from contrastmask.engine.bench_step import Trainer
+
         trainer = Trainer(config, settings)
         trainer.burst(WARM_UP)
         pipe.send(None)
@@ -68,104 +64,6 @@ def serve(pipe: Connection, config: dict[str, Any], settings: Settings) -> None:
         return
     except Exception as error:  # of any kind: the parent says it, with the system's name
         pipe.send(error.__class__.__name__ + ": " + str(error).partition("\n")[0])
-
-
-class Trainer:
-    """A system, its optimiser and one batch of random pixels, on the GPU if there is one."""
-
-    def __init__(self, config: dict[str, Any], settings: Settings) -> None:
-        import torch
-
-        from contrastmask.engine.build import build_model  # isort: skip  # before mmengine's optimisers
-        from mmengine.optim import build_optim_wrapper
-
-        from contrastmask.engine.train import optim_wrapper
-
-        torch.manual_seed(0)
-        torch.set_num_threads(settings.scale["threads"])
-        self.cuda = torch.cuda.is_available()
-        self.before = _peak_rss()
-        dataset, split = categories(settings)
-        self.model: Any = build_model(config, dataset, split, weights=None)
-        self.model.to("cuda" if self.cuda else "cpu").train()
-        self.optimizer = build_optim_wrapper(self.model, optim_wrapper(config))
-        width, height = config["image"]["train"][-1]
-        self.batch = random_batch(settings.images_per_gpu, height, width, len(dataset["categories"]))
-
-    def burst(self, steps: int) -> list[float]:
-        """Train that many steps; the seconds of each. On a GPU its cache is given back to the others afterwards."""
-        import copy
-
-        import torch
-
-        seconds = []
-        for _ in range(steps):
-            batch = copy.deepcopy(self.batch)  # mmdet changes what it is given
-            self._wait()
-            start = time.perf_counter()
-            self.model.train_step(batch, self.optimizer)
-            self._wait()
-            seconds.append(time.perf_counter() - start)
-        if self.cuda:
-            torch.cuda.empty_cache()
-        return seconds
-
-    def peak_memory(self) -> float:
-        """MiB: of tensors on a GPU, otherwise resident beyond what the process had before the model was built."""
-        import torch
-
-        if self.cuda:
-            return torch.cuda.max_memory_allocated() / 2**20
-        return _peak_rss() - self.before
-
-    def _wait(self) -> None:
-        import torch
-
-        if self.cuda:
-            torch.cuda.synchronize()
-
-
-def _peak_rss() -> float:
-    """MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def random_batch(images: int, height: int, width: int, classes: int) -> dict[str, list[Any]]:
-    """What the data loader would give: noise with OBJECTS ellipses of all sizes and classes in each image."""
-    import contrastmask.models  # isort: skip  # noqa: F401  # puts torchvision's operators behind mmcv's
-    import torch
-    from mmdet.structures import DetDataSample
-    from mmdet.structures.mask import BitmapMasks
-    from mmengine.structures import InstanceData
-
-    rng = np.random.default_rng(0)
-    shape = {"img_shape": (height, width), "ori_shape": (height, width), "scale_factor": (1.0, 1.0)}
-    batch: dict[str, list[Any]] = {"inputs": [], "data_samples": []}
-    for number in range(images):
-        sides = rng.uniform(0.1, 0.6, (OBJECTS, 2)) * (width, height)
-        corners = rng.uniform(0, 1, (OBJECTS, 2)) * ((width, height) - sides)
-        boxes = np.concatenate([corners, corners + sides], axis=1)
-        sample = DetDataSample(metainfo=shape | {"img_id": number})
-        sample.gt_instances = InstanceData(
-            bboxes=torch.tensor(boxes, dtype=torch.float32),
-            labels=torch.tensor(rng.integers(0, classes, OBJECTS)),
-            masks=BitmapMasks(_ellipses(boxes, height, width), height, width),
-        )
-        sample.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))
-        batch["inputs"].append(torch.tensor(rng.integers(0, 256, (3, height, width), dtype=np.uint8)))
-        batch["data_samples"].append(sample)
-    return batch
-
-
-def _ellipses(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(N, height, width) uint8: the ellipse in each box (N, 4)."""
-    y, x = np.mgrid[:height, :width][:, None] + 0.5
-    x1, y1, x2, y2 = boxes.T[:, :, None, None]
-    inside = ((2 * x - x1 - x2) / (x2 - x1)) ** 2 + ((2 * y - y1 - y2) / (y2 - y1)) ** 2 <= 1
-    return inside.astype(np.uint8)
-
-
-# ---------------------------------------------------------------------------- the parent
 
 
 @contextmanager
@@ -180,8 +78,8 @@ def running(system: System, settings: Settings) -> Iterator[Connection]:
         answer(ours, system)
         yield ours
         ours.send(None)
-    finally:
         process.join(timeout=10)
+    finally:
         process.kill()
 
 
@@ -249,11 +147,12 @@ def notes(settings: Settings, config: dict[str, Any], gpus: Sequence[str], steps
     facts = provenance()
     width, height = config["image"]["train"][-1]
     threads = settings.scale["threads"]
-    device = facts["hw.gpu"] if gpus else f"{facts['hw.cpu']}, {threads} thread{'s' * (threads > 1)}"
+    device = f"one of {facts['hw.gpu']}" if gpus else f"{facts['hw.cpu']}, {threads} thread{'s' * (threads > 1)}"
     kind = "Tensors on the GPU at their peak" if gpus else "Peak resident memory beyond the libraries'"
     return [
         f"Scale {settings.scale['name']}, {device}, torch {facts['version.torch']}: a step of {settings.images_per_gpu}"
-        f" images of {width} x {height} random pixels with {OBJECTS} objects each, without data loading.",
+        f" images of {width} x {height} random pixels with some objects each and as many positive RoIs as the sampler"
+        " takes; without data loading.",
         f"Median and quartiles over {repeats} bursts of {steps} steps, which take turns with the baseline's; a ratio is"
         " that of two neighbouring bursts.",
         f"{kind}, in a process of its own for each system. All have the baseline's backbone, ResNet-50.",
@@ -302,6 +201,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     print(grid.write(given.results / settings.scale["name"] / "bench", "bench", said, HEAD, rows, left=1), end="")
     return 0
 

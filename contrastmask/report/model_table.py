@@ -34,8 +34,8 @@ NOTES = (
     " and as many mask channels, and the ImageNet backbones less their classifier of 2.049 M. Empty: none found.",
 )
 HEAD = (
-    *("Method", "Backbone", "Params", "published", "backbone", "published", "neck", "dense head", "box head"),
-    *("mask branch", "GFLOPs", "backbone + neck", "dense head", "box head", "mask branch"),
+    *("Method", "Backbone", "M params", "published", "M backbone", "backbone, published", "M neck", "M dense head"),
+    *("M box head", "M mask branch", "GFLOPs", "G backbone + neck", "G dense head", "G box head", "G mask branch"),
 )
 CLASSIFIER = 2048 * 1000 + 1000
 BACKBONES = {
@@ -128,14 +128,15 @@ def mask_flops(roi_head: Any, features: list[Tensor], height: int, width: int) -
 
 def cells(system: System, size: Size) -> list[str]:
     """A system's line, under HEAD."""
-    detector, backbone = DETECTORS.get((system.spec.method, system.spec.backbone)), BACKBONES[system.spec.backbone]
+    spec = system.spec
+    detector, backbone = DETECTORS.get((spec.method, spec.backbone)), BACKBONES.get(spec.backbone)
     return [
         system.name,
-        paper.name("backbones", system.spec.backbone),
+        paper.name("backbones", spec.backbone),
         _millions(size.parameters),
         _millions(detector.meta["num_params"]) if detector else "",
         _millions(size.backbone),
-        _millions(backbone.meta["num_params"] - CLASSIFIER),
+        _millions(backbone.meta["num_params"] - CLASSIFIER) if backbone else "",
         *map(_millions, (size.neck, size.dense_head, size.box_head, size.mask_branch)),
         f"{size.flops / 1e9:.0f}",
         *(

@@ -12,16 +12,15 @@ import torch
 
 from contrastmask.engine.bench import (
     HEAD,
-    OBJECTS,
     BenchError,
     Readings,
     answer,
     cells,
     chosen,
     main,
-    random_batch,
     serve,
 )
+from contrastmask.engine.bench_step import OBJECTS, Trainer, random_batch
 from contrastmask.experiment.systems import System, without_data
 from contrastmask.yamlfiles import ROOT, ConfigError
 
@@ -36,7 +35,7 @@ def test_the_command_measures_two_systems_against_the_baseline(tmp_path: Path) -
     assert done.stdout.endswith((folder / "bench.md").read_text())
     table = pd.read_csv(folder / "bench.csv")
     assert list(table["System"]) == ["Mask R-CNN (Baseline)", "ShapeProp"]
-    assert (table["x baseline"][0], table["x baseline.1"][0]) == (1, 1)
+    assert (table["time ratio"][0], table["memory ratio"][0]) == (1, 1)
     assert (table["s / step"] > 0).all() and (table["MiB"] > 0).all()
 
 
@@ -45,9 +44,9 @@ def test_a_ratio_is_that_of_neighbouring_bursts() -> None:
     base = np.array([[1.0, 1, 1], [2, 2, 9]])
     found = Readings(seconds=3 * base, baseline=base, memory=50, baseline_memory=20)
     assert found.ratios.tolist() == [3, 3]
-    row = dict(zip(enumerate(HEAD), cells("x", found), strict=True))
-    assert row[(1, "s / step")] == "4.500" and row[(3, "x baseline")] == "3.00"
-    assert row[(4, "quartiles")] == "3.00 - 3.00" and row[(6, "x baseline")] == "2.50"
+    row = dict(zip(HEAD, cells("x", found), strict=True))
+    assert row["s / step"] == "4.500" and row["time ratio"] == "3.00"
+    assert row["ratio's quartiles"] == "3.00 - 3.00" and row["memory ratio"] == "2.50"
 
 
 def test_the_batch_is_the_same_every_time_and_its_masks_fill_its_boxes() -> None:
@@ -61,6 +60,25 @@ def test_the_batch_is_the_same_every_time_and_its_masks_fill_its_boxes() -> None
         areas = (truth.bboxes[:, 2] - truth.bboxes[:, 0]) * (truth.bboxes[:, 3] - truth.bboxes[:, 1])
         # an ellipse has pi / 4 of its box, but for the pixels
         np.testing.assert_allclose(truth.masks.masks.sum((1, 2)), np.pi / 4 * areas.numpy(), rtol=0.1, atol=10)
+
+
+def test_a_step_has_all_the_positives_that_the_sampler_takes_and_leaves_the_weights() -> None:
+    settings = without_data("smoke")
+    trainer = Trainer(chosen(settings, ["mask-rcnn"])[0].config, settings)
+    before = {name: p.clone() for name, p in trainer.model.named_parameters()}
+    seen: list[int] = []
+    head = trainer.model.roi_head
+    handle = head.bbox_head.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    positives: list[int] = []
+    sample = head.bbox_sampler.sample
+    head.bbox_sampler.sample = lambda *args, **kwargs: (
+        positives.append(len((found := sample(*args, **kwargs)).pos_priors)) or found
+    )
+    assert len(trainer.burst(1)) == 1
+    handle.remove()
+    assert positives == [16] * 4, "a quarter of 64, in each of 4 images"
+    assert seen == [4 * 64]
+    assert all(p.equal(before[name]) for name, p in trainer.model.named_parameters())
 
 
 def test_the_baseline_comes_first_and_all_have_its_backbone() -> None:
