@@ -137,6 +137,18 @@ class SingleStageOptions(RecipeOptions):
 
 
 @dataclass(frozen=True)
+class ShapeMaskOptions(SingleStageOptions):
+    """Options of ShapeMask."""
+
+    neck: Literal["fpn", "nas-fpn"] = "fpn"
+    """The feature pyramid; both are rows of Table 1."""
+    priors: int = 100
+    """K: shape priors, for all classes together. The same at every scale."""
+    prior_min_area: int = 1024
+    """Base masks must have more pixels than this to be clustered into priors."""
+
+
+@dataclass(frozen=True)
 class PeerOptions(RecipeOptions, MaskRCNNOptions):
     """Options of the two-stage peers."""
 
@@ -179,6 +191,7 @@ OFFICIAL: dict[str, dict[str, Any]] = {
     "opmask": {},
     "shapeprop": {},
     "maskx-rcnn": {},
+    "shapemask": {},
     "contrastmask": {
         "mask_rois": "gt",
         "cl_size": 28,
@@ -203,6 +216,7 @@ METHODS: dict[str, type[MaskRCNNOptions]] = {
     "opmask": OPMaskOptions,
     "shapeprop": ShapePropOptions,
     "maskx-rcnn": MaskXOptions,
+    "shapemask": ShapeMaskOptions,
     "contrastmask": ContrastMaskOptions,
 }
 PRESETS = ("paper", "official")
@@ -227,6 +241,8 @@ def check_options(method: str, given: dict[str, Any]) -> None:
         _check_contrastmask(merged)
     if isinstance(merged, ShapePropOptions) and (merged.steps < 0 or merged.latent < 1):
         raise OptionError("options 'steps' and 'latent' must be at least 0 and 1")
+    if isinstance(merged, ShapeMaskOptions) and (merged.priors < 1 or merged.prior_min_area < 0):
+        raise OptionError("options 'priors' and 'prior_min_area' must be at least 1 and 0")
 
 
 def _check_contrastmask(options: ContrastMaskOptions) -> None:

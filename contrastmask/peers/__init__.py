@@ -2,6 +2,7 @@
 
 from contrastmask.peers.maskx import MaskXRoIHead, TransferMaskHead
 from contrastmask.peers.opmask import OPMaskBoxHead, OPMaskMaskHead, OPMaskRoIHead
+from contrastmask.peers.shapemask import ShapeMaskHead, ShapeMaskRoIHead
 from contrastmask.peers.shapeprop import ShapePropMaskHead, ShapePropRoIHead
 
 __all__ = [
@@ -9,6 +10,8 @@ __all__ = [
     "OPMaskBoxHead",
     "OPMaskMaskHead",
     "OPMaskRoIHead",
+    "ShapeMaskHead",
+    "ShapeMaskRoIHead",
     "ShapePropMaskHead",
     "ShapePropRoIHead",
     "TransferMaskHead",
