@@ -41,7 +41,7 @@ def test_rows_that_need_the_same_training_share_one_run() -> None:
         ("table1", "Ours"), ("table2", "Baseline + CM + CL"), ("table3", "CL head C8F3"), ("table4", "sigma=0.3"),
         ("table5", "tau=0.7"), ("table6", "CL supervision=all"), ("table7", "query-sharing=yes"),
     }  # fmt: skip
-    assert len(experiment.all_runs(tables)) == 37
+    assert len(experiment.all_runs(tables)) == 41
 
 
 def test_two_spellings_of_one_training_give_one_id() -> None:

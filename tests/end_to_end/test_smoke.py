@@ -17,7 +17,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = "contrastmask-paper_r50_1x_nonvoc2voc"
-IMPLEMENTED = ("ContrastMask", "Mask R-CNN", "MaskX R-CNN", "OPMask", "ShapeProp")
+IMPLEMENTED = ("ContrastMask", "Mask R-CNN", "MaskX R-CNN", "OPMask", "ShapeMask", "ShapeProp")
 METRICS = ["AP", "AP50", "AP75", "APs", "APm", "APl"]
 pytestmark = pytest.mark.slow
 
@@ -125,7 +125,7 @@ def test_mlflow_has_every_training_with_the_values_of_the_files(project: Path) -
     experiment = client.get_experiment_by_name("contrastmask/smoke")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
-    assert len(runs) == 37
+    assert len(runs) == 41
     for run in runs:
         assert run.info.status == "FINISHED"
         folder = seed_folder(project, run.data.params["run"])
