@@ -211,7 +211,7 @@ OFFICIAL: dict[str, dict[str, Any]] = {
         "loss_scale": 0.1,
     },
 }
-METHODS: dict[str, type[MaskRCNNOptions]] = {
+METHODS: dict[str, type[SystemOptions]] = {
     "mask-rcnn": MaskRCNNOptions,
     "opmask": OPMaskOptions,
     "shapeprop": ShapePropOptions,

@@ -18,6 +18,7 @@ from mmdet.models.roi_heads.mask_heads import FCNMaskHead
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import InstanceList
+from mmengine.model import normal_init, xavier_init
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -55,7 +56,7 @@ class ShapeMaskRoIHead(MaskBranch):
         return rois
 
     def mask_loss(
-        self, x: tuple[Tensor], rois: list[MaskRoIs], bbox_feats: None, batch_gt_instances: InstanceList
+        self, x: tuple[Tensor], rois: list[MaskRoIs], bbox_feats: Tensor, batch_gt_instances: InstanceList
     ) -> dict:
         """Losses of prior, coarse and fine mask (`loss_mask`), over base objects."""
         size = self.input_size(x)
@@ -140,13 +141,11 @@ class ShapeMaskHead(FCNMaskHead):
         super().init_weights()
         for layer in self.modules():
             if isinstance(layer, (nn.Conv2d, nn.Linear)):
-                nn.init.normal_(layer.weight, std=0.01)
+                normal_init(layer, std=0.01)
         for layer in (self.reduce, self.prior_embedding, self.mask_embedding, self.upsample):
-            nn.init.xavier_uniform_(layer.weight)
+            xavier_init(layer, distribution="uniform")
         for layer in (self.coarse_logits, self.conv_logits):
-            nn.init.constant_(layer.bias, -math.log(99))
-        for layer in (self.reduce, self.shape_logits, self.prior_embedding, self.mask_embedding, self.upsample):
-            nn.init.zeros_(layer.bias)
+            normal_init(layer, std=0.01, bias=-math.log(99))
 
     def forward(self, x: Tensor, inner: Tensor, outer: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Prior (R, S, S) in [0, 1], coarse logits (R, S, S) and fine logits (R, 4S, 4S), all in the outer boxes.

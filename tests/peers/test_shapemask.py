@@ -251,6 +251,14 @@ def test_losses_are_finite_and_every_parameter_has_a_gradient(setting: str, neck
     assert all(torch.isfinite(p.grad).all() for p in net.parameters() if p.grad is not None)
 
 
+def test_losses_are_finite_under_autocast() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = detector_losses(model(), make_batch())
+    expected = detector_losses(model(), make_batch())
+    for name in MASK_LOSSES:
+        assert float(losses[name].detach()) == pytest.approx(float(expected[name].detach()), rel=0.02)
+
+
 def test_every_part_of_the_mask_branch_learns_from_the_masks() -> None:
     net = model()
     losses = detector_losses(net, make_batch())
