@@ -5,6 +5,7 @@ huiserwang/ContrastMask. Where the two differ there is one option here, so that 
 This file imports no torch: it is read while Snakemake builds its graph.
 """
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args, get_origin
 
@@ -149,6 +150,11 @@ class ShapeMaskOptions(SingleStageOptions):
 
 
 @dataclass(frozen=True)
+class CPMaskOptions(SingleStageOptions):
+    """Options of CPMask: it has none of its own."""
+
+
+@dataclass(frozen=True)
 class PeerOptions(RecipeOptions, MaskRCNNOptions):
     """Options of the two-stage peers."""
 
@@ -185,6 +191,17 @@ class OPMaskOptions(PeerOptions, CAMOptions):
     cam_norm: Literal["resize_first", "normalise_first"] = "normalise_first"
 
 
+@dataclass(frozen=True)
+class GrabCutOptions:
+    """Options of Mask GrabCut, which has no training: all concern the segmentation of one box."""
+
+    iterations: int = 5
+    """Rounds of GrabCut: each fits the colour models anew and cuts the graph once."""
+    margin: float = 0.5
+    """What GrabCut sees as certain background: the box enlarged on each side by this share of its own width or height
+    (at least 16 pixels, as far as the image reaches), less the box."""
+
+
 #: Options that differ between the presets, by method; `paper` is the dataclass's defaults.
 OFFICIAL: dict[str, dict[str, Any]] = {
     "mask-rcnn": {},
@@ -192,6 +209,8 @@ OFFICIAL: dict[str, dict[str, Any]] = {
     "shapeprop": {},
     "maskx-rcnn": {},
     "shapemask": {},
+    "cpmask": {},
+    "mask-grabcut": {},
     "contrastmask": {
         "mask_rois": "gt",
         "cl_size": 28,
@@ -211,12 +230,14 @@ OFFICIAL: dict[str, dict[str, Any]] = {
         "loss_scale": 0.1,
     },
 }
-METHODS: dict[str, type[SystemOptions]] = {
+METHODS: dict[str, type[SystemOptions] | type[GrabCutOptions]] = {
     "mask-rcnn": MaskRCNNOptions,
     "opmask": OPMaskOptions,
     "shapeprop": ShapePropOptions,
     "maskx-rcnn": MaskXOptions,
     "shapemask": ShapeMaskOptions,
+    "cpmask": CPMaskOptions,
+    "mask-grabcut": GrabCutOptions,
     "contrastmask": ContrastMaskOptions,
 }
 PRESETS = ("paper", "official")
@@ -243,6 +264,8 @@ def check_options(method: str, given: dict[str, Any]) -> None:
         raise OptionError("options 'steps' and 'latent' must be at least 0 and 1")
     if isinstance(merged, ShapeMaskOptions) and (merged.priors < 1 or merged.prior_min_area < 0):
         raise OptionError("options 'priors' and 'prior_min_area' must be at least 1 and 0")
+    if isinstance(merged, GrabCutOptions) and (merged.iterations < 1 or not 0 <= merged.margin < math.inf):
+        raise OptionError("option 'iterations' must be at least 1 and 'margin' a finite number from 0 on")
 
 
 def _check_contrastmask(options: ContrastMaskOptions) -> None:

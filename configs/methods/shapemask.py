@@ -54,7 +54,7 @@ model = dict(
         ),
         mask_head=dict(
             type="ShapeMaskHead",
-            num_convs=4,
+            num_convs=8,
             in_channels=256,
             conv_out_channels=128,
             norm_cfg=_norm,

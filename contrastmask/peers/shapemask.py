@@ -115,7 +115,7 @@ class ShapeMaskHead(FCNMaskHead):
     Args:
         in_channels: of the RoI features.
         conv_out_channels: C.
-        num_convs: of each of the two decoders.
+        num_convs: of both decoders together, as Table 1 counts them; half of them each.
         norm_cfg: mmdet's.
         priors: K.
         kwargs: as mmdet's FCNMaskHead, class-agnostic.
@@ -125,12 +125,12 @@ class ShapeMaskHead(FCNMaskHead):
         self, *, in_channels: int, conv_out_channels: int, num_convs: int, norm_cfg: dict, priors: int, **kwargs
     ) -> None:
         c = conv_out_channels
-        super().__init__(in_channels=c, conv_out_channels=c, num_convs=num_convs, norm_cfg=norm_cfg, **kwargs)
+        super().__init__(in_channels=c, conv_out_channels=c, num_convs=num_convs // 2, norm_cfg=norm_cfg, **kwargs)
         self.reduce = nn.Conv2d(in_channels, c, 1)
         self.shape_logits = nn.Linear(c, priors)
         self.prior_embedding = nn.Conv2d(1, c, 1)
         self.coarse_convs = nn.Sequential(
-            *(ConvModule(c, c, 3, padding=1, norm_cfg=norm_cfg) for _ in range(num_convs))
+            *(ConvModule(c, c, 3, padding=1, norm_cfg=norm_cfg) for _ in range(num_convs // 2))
         )
         self.coarse_logits = nn.Conv2d(c, 1, 1)
         self.mask_embedding = nn.Conv2d(1, c, 1)
