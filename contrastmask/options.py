@@ -54,7 +54,7 @@ class CAMOptions(MaskRCNNOptions):
 class ContrastMaskOptions(CAMOptions):
     """Options of ContrastMask. Defaults are the `paper` preset: the text, and where it is silent the released code."""
 
-    novel_masks: Literal["none", "keys", "all"] = "none"
+    novel_masks: Literal["none", "keys", "all"] = "none"  # type: ignore[assignment]  # one value more
     """`keys`: the partition and the keys of novel RoIs come from their true masks, the mask loss still sees base
     categories only: the upper bound of Sec. 5, which breaks the protocol; its rows are marked. `all`: as above."""
 

@@ -3,6 +3,8 @@
 Shapes: R positive RoIs of the batch, in mmdet's order (image by image).
 """
 
+from typing import Any
+
 import torch
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.models.task_modules.samplers import SamplingResult
@@ -30,6 +32,7 @@ class PartialRoIHead(StandardRoIHead):
     """
 
     options_class: type[SystemOptions] = MaskRCNNOptions
+    options: Any  # of that class
 
     def __init__(self, *, base_labels: list[int], num_classes: int, options: dict, **kwargs) -> None:
         self.options = self.options_class(**options)

@@ -96,7 +96,9 @@ class MaskBranch(PartialRoIHead):
         """The mask branch's losses, on features in fp32 (see `PartialRoIHead.loss`)."""
         ground_truth = [sample.gt_instances for sample in batch_data_samples]
         rois = self.training_rois(ground_truth, detections)
-        return self.mask_loss(tuple(level.float() for level in x), rois, None, ground_truth)["loss_mask"]
+        features: Any = tuple(level.float() for level in x)
+        no_box_head: Any = None
+        return self.mask_loss(features, rois, no_box_head, ground_truth)["loss_mask"]
 
     def training_rois(self, ground_truth: InstanceList, detections: InstanceList | None) -> list[MaskRoIs]:
         """RoIs of each image; here the ground-truth boxes themselves."""
