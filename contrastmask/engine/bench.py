@@ -154,7 +154,7 @@ def notes(settings: Settings, config: dict[str, Any], gpus: Sequence[str], steps
         f" images of {width} x {height} random pixels with some objects each and as many positive RoIs as the sampler"
         " takes; without data loading.",
         f"Median and quartiles over {repeats} bursts of {steps} steps, which take turns with the baseline's; a ratio is"
-        " that of two neighbouring bursts.",
+        " that of two neighbouring bursts. Compare ratios: the seconds of two lines were not taken at the same time.",
         f"{kind}, in a process of its own for each system. All have the baseline's backbone, ResNet-50.",
     ]
 
