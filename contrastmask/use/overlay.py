@@ -37,16 +37,15 @@ def draw(image: np.ndarray, detections: list[dict[str, Any]], categories: list[d
     width = max(2, round(max(canvas.shape[:2]) / 400))
     colours = _colours(detections, by_id)
     shown = list(zip(detections, colours, strict=True))[::-1]  # the best on top
-    for found, colour in shown:
-        mask = cv2.resize(
-            coco_mask.decode(found["segmentation"]), None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST
-        )
-        dashed = by_id[found["category_id"]]["split"] == "novel"
+    masks = [_enlarged(found["segmentation"], factor) for found, _ in shown]
+    for mask, (_, colour) in zip(masks, shown, strict=True):
         inside = mask.astype(bool)
         canvas[inside] = ((1 - OPACITY) * canvas[inside] + OPACITY * np.array(colour)).astype(np.uint8)
+    for mask, (found, colour) in zip(masks, shown, strict=True):
+        dashed = by_id[found["category_id"]]["split"] == "novel"
         for contour in cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]:
             _line(canvas, contour[:, 0], colour, width, dashed)
-        _line(canvas, _border(found["bbox"], factor, canvas.shape), colour, max(1, width // 2), dashed)
+        _line(canvas, _border(found["bbox"], factor, canvas.shape), colour, max(2, width // 2), dashed)
     picture = Image.fromarray(canvas)
     pen = ImageDraw.Draw(picture)
     font = _font(max(12, round(max(canvas.shape[:2]) / 55)))
@@ -55,6 +54,11 @@ def draw(image: np.ndarray, detections: list[dict[str, Any]], categories: list[d
         x, y = found["bbox"][0] * factor, found["bbox"][1] * factor
         _label(pen, picture.size, (x, y), f"{category['name']} {found['score']:.2f}", colour, font)
     return _with_legend(picture, [by_id[found["category_id"]]["split"] for found in detections], width, font)
+
+
+def _enlarged(rle: dict[str, Any], factor: int) -> np.ndarray:
+    """A mask (factor H, factor W) of 0 and 1."""
+    return cv2.resize(coco_mask.decode(rle), None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
 
 
 def _colours(detections: list[dict[str, Any]], by_id: dict[int, dict[str, Any]]) -> list[tuple[int, int, int]]:
@@ -89,7 +93,7 @@ def _line(canvas: np.ndarray, points: np.ndarray, colour: tuple[int, int, int], 
     """A closed line through `points` (n, 2), which lie one pixel apart; on white, to be seen on any ground."""
     if len(points) == 0:
         return
-    dash = 5 * width
+    dash = 6 + 2 * width
     pieces = [points[start : start + dash] for start in range(0, len(points), 2 * dash)] if dashed else [points]
     for ink, thickness in (((255, 255, 255), width + 2), (colour, width)):
         cv2.polylines(canvas, [piece.reshape(-1, 1, 2) for piece in pieces], not dashed, ink, thickness, cv2.LINE_AA)

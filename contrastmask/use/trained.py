@@ -4,6 +4,7 @@ Reading never runs code: weights are tensors (safetensors, or torch.load with we
 and the configuration says nothing that this project's own do not say (trust.py).
 """
 
+import contextlib
 import difflib
 import json
 from dataclasses import dataclass, field
@@ -40,7 +41,8 @@ class Trained:
         Raises:
             ConfigError: configuration, categories and weights do not fit each other.
         """
-        from contrastmask.engine.build import build_model
+        with contextlib.redirect_stdout(None):  # mmdet prints which optional parts it lacks
+            from contrastmask.engine.build import build_model
 
         base = [category["id"] for category in self.categories if category["split"] == "base"]
         try:
