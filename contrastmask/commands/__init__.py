@@ -67,7 +67,7 @@ class Verbs(click.Group):
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="contrastmask")
 def main() -> None:
-    """ContrastMask (CVPR 2022), reproduced: train, measure and use detectors that segment categories known by boxes only.
+    """ContrastMask (CVPR 2022), reproduced: train, measure and use detectors that segment what they know by boxes only.
 
     Tables of many runs are made by `snakemake --cores 2` (or `make tables`), which calls these verbs; here is each by
     itself. `contrastmask VERB --help` explains one.

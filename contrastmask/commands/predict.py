@@ -76,10 +76,8 @@ def command(
         done = predict(trained, files, out, threshold, _device(device), stop)
     novel = {category["id"] for category in trained.categories if category["split"] == "novel"}
     of_novel = sum(found["category_id"] in novel for found in done.results)
-    click.echo(
-        f"{len(done.images)} images: {len(done.results) - of_novel} objects of base and {of_novel} of novel categories. "
-        f"{out / OVERLAYS}, {out / RESULTS}"
-    )
+    found = f"{len(done.results) - of_novel} objects of base and {of_novel} of novel categories"
+    click.echo(f"{len(done.images)} images: {found}. {out / OVERLAYS}, {out / RESULTS}")
     for path, problem in done.unreadable.items():
         click.echo(f"not read: {path}: {problem}", err=True)
     if done.unreadable:

@@ -26,7 +26,11 @@ class Numbers(click.ParamType):
 @click.argument("tables", nargs=-1, required=True, metavar="TABLE...")
 @options.scale_option
 @options.results_option
-@click.option("--preset", type=click.Choice(PRESETS), help="Preset of rows that name none.  [default: that of configs/config.yaml]")
+@click.option(
+    "--preset",
+    type=click.Choice(PRESETS),
+    help="Preset of rows that name none.  [default: that of configs/config.yaml]",
+)
 @click.option("--seeds", type=Numbers(), help="Seeds, such as 0,1,2.  [default: that of configs/config.yaml]")
 @click.option("--folder", default="tables", show_default=True, help="Where to, under results/<scale>.")
 @click.option("--print", "show", is_flag=True, help="Print the tables instead of the paths written.")

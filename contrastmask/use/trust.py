@@ -89,6 +89,4 @@ def _check_options(config: dict[str, Any], where: str, configs: Path) -> None:
 
 
 def _is_size(size: Any) -> bool:
-    return (
-        isinstance(size, list) and len(size) == 2 and all(type(n) is int and 0 < n <= LARGEST_SIDE for n in size)
-    )
+    return isinstance(size, list) and len(size) == 2 and all(type(n) is int and 0 < n <= LARGEST_SIDE for n in size)

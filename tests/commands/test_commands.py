@@ -61,7 +61,9 @@ def test_help_imports_no_torch() -> None:
 
 
 def test_the_module_is_the_command() -> None:
-    done = subprocess.run([sys.executable, "-m", "contrastmask", "nonsense"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "contrastmask", "nonsense"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2 and "Usage: contrastmask" in done.stderr
 
 

@@ -127,4 +127,3 @@ def test_a_point_begun_before_a_stop_is_finished_after_it() -> None:
     again = Record(None, total=4000, images=2)
     again.load_state_dict(record.state_dict())
     assert (float(again.sums["loss"]), again.count) == (3.0, 2)
-
