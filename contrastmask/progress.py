@@ -29,13 +29,14 @@ class Progress:
     def __enter__(self) -> "Progress":
         self.started = time.monotonic()
         if self.console.is_terminal and not self.console.is_dumb_terminal:
-            columns = (
+            self.bar = Bar(
                 "{task.description}",
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[text]}", markup=False),
+                TimeRemainingColumn(elapsed_when_finished=True),
+                console=self.console,
             )
-            self.bar = Bar(*columns, TimeRemainingColumn(elapsed_when_finished=True), console=self.console)
             self.bar.add_task(self.unit, total=self.total, completed=self.first, text="")
             self.bar.start()
         return self

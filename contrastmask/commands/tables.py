@@ -29,7 +29,7 @@ class Numbers(click.ParamType):
 @click.option(
     "--preset",
     type=click.Choice(PRESETS),
-    help="Preset of rows that name none.  [default: that of configs/config.yaml]",
+    help="Of rows that name none.  [default: that of configs/config.yaml]",
 )
 @click.option("--seeds", type=Numbers(), help="Seeds, such as 0,1,2.  [default: that of configs/config.yaml]")
 @click.option("--folder", default="tables", show_default=True, help="Where to, under results/<scale>.")

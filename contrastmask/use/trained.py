@@ -45,6 +45,7 @@ class Trained:
             from contrastmask.engine.build import build_model
 
         base = [category["id"] for category in self.categories if category["split"] == "base"]
+        model: Any
         try:
             model = build_model(self.config, {"categories": self.categories}, {"base": base}, weights=None)
             given = model.roi_head.is_base.clone()
@@ -165,8 +166,8 @@ def _check_categories(content: Any, path: Path) -> None:
     listed = content.get("categories") if isinstance(content, dict) else None
     if not isinstance(listed, list) or not listed or not all(_is_category(entry) for entry in listed):
         raise ConfigError(
-            f'{path}: must be {{"categories": [{{"id": 1, "name": "person", "split": "base"}}, …]}}, in the order of the '
-            'labels; split is "base" or "novel"'
+            f'{path}: must be {{"categories": [{{"id": 1, "name": "person", "split": "base"}}, …]}}, in the order of '
+            'the labels; split is "base" or "novel"'
         )
     if len({entry["id"] for entry in listed}) < len(listed):
         raise ConfigError(f"{path}: two categories have the same id")

@@ -28,8 +28,8 @@ def check_config(config: Any, where: str, configs: Path = CONFIGS) -> None:
     for place, text in _texts(model, "model"):
         if text not in allowed:
             raise ConfigError(
-                f"{where}: {place} is {text!r}, which is nowhere in the models of {configs}. A model from elsewhere may "
-                "use only what this project's own configurations use; if you trust it, add a table row that says it"
+                f"{where}: {place} is {text!r}, which is nowhere in the models of {configs}. A model from elsewhere "
+                "may use only what this project's own configurations use; if you trust it, add a table row that says it"
             )
     size = config.get("image", {}).get("test") if isinstance(config.get("image"), dict) else None
     if not _is_size(size):

@@ -14,7 +14,8 @@ from contrastmask.yamlfiles import ConfigError
 def tree(tmp_path: Path) -> Path:
     """Frames, a nested folder, and what is not an image."""
     for name in (
-        "v/f10.jpg", "v/f2.JPG", "v/f1.jpg", "v/deep/x.png", "v/notes.txt", "v/._f1.jpg", "out/overlays/f1.jpg", "[a].jpg"
+        "v/f10.jpg", "v/f2.JPG", "v/f1.jpg", "v/deep/x.png", "v/notes.txt", "v/._f1.jpg", "out/overlays/f1.jpg",
+        "[a].jpg",
     ):  # fmt: skip
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -69,12 +70,11 @@ def test_overlays_keep_the_path_below_the_shared_folder() -> None:
     assert overlay_names([Path("/d/a/x.jpg")]) == ["x.jpg"]
 
 
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(["a", "A", "a/b"]), st.sampled_from(["x.jpg", "x.JPG", "x.png", "x.bmp", "x.bmp.png"])),
-        min_size=1, unique=True,
-    )
-)  # fmt: skip
+FOLDERS = st.sampled_from(["a", "A", "a/b"])
+NAMES = st.sampled_from(["x.jpg", "x.JPG", "x.png", "x.bmp", "x.bmp.png"])
+
+
+@given(st.lists(st.tuples(FOLDERS, NAMES), min_size=1, unique=True))
 def test_no_two_overlays_have_the_same_name_even_where_case_does_not_count(files: list[tuple[str, str]]) -> None:
     names = overlay_names([Path("/d", folder, name) for folder, name in files])
     assert len({name.casefold() for name in names}) == len(files)

@@ -135,7 +135,7 @@ def test_a_checkpoint_with_code_is_refused_and_not_run(exported: Path, tmp_path:
 def test_broken_weights_are_refused(tmp_path: Path, suffix: str, content: bytes) -> None:
     path = tmp_path / f"model.{suffix}"
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match="fetch it again|broken"):
+    with pytest.raises(ConfigError, match=r"fetch it again|broken"):
         read_weights(path)
 
 
