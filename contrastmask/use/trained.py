@@ -7,6 +7,7 @@ and the configuration says nothing that this project's own do not say (trust.py)
 import contextlib
 import difflib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 WEIGHTS, CONFIG, CATEGORIES = "model.safetensors", "config.json", "categories.json"
+#: What is read of train.json.
+RECORD = ("run", "seed", "iterations", "config_hash", "data_digest", "split_digest", "checkpoint_sha256", "provenance")
 
 
 @dataclass(frozen=True)
@@ -91,18 +94,18 @@ def load_run(folder: Path) -> Trained:
     """
     from contrastmask.engine.checkpoint import load_weights
 
-    config, record = _read_json(folder / CONFIG), _read_json(folder / "train.json")
+    config, record = _read_json(folder / CONFIG), _read_mapping(folder / "train.json", RECORD)
     check_config(config, str(folder / CONFIG))
-    if config_hash(config) != record.get("config_hash"):
+    if config_hash(config) != record["config_hash"]:
         raise ConfigError(f"{folder / CONFIG} is not what {folder / 'model.pth'} was trained with: train the run again")
     data = folder.absolute().parents[2] / "data"
-    dataset, split = _read_json(data / "dataset.json"), _read_json(data / str(config.get("setting")) / "split.json")
-    for path, content, key in ((data, dataset, "data_digest"), (data / config["setting"], split, "split_digest")):
-        if content.get("digest") != record.get(key):
-            raise ConfigError(f"{path} has changed since {folder} was trained on it: train the run again")
-    base = set(split["base"])
+    dataset = _read_mapping(data / "dataset.json", ("digest", "categories"))
+    split = _read_mapping(data / config["setting"] / "split.json", ("digest", "base"))
+    for content, key in ((dataset, "data_digest"), (split, "split_digest")):
+        if content["digest"] != record[key]:
+            raise ConfigError(f"the data in {data} has changed since {folder} was trained on it: train the run again")
     categories = [
-        {"id": c["id"], "name": c["name"], "split": "base" if c["id"] in base else "novel"}
+        {"id": c["id"], "name": c["name"], "split": "base" if c["id"] in split["base"] else "novel"}
         for c in dataset["categories"]
     ]
     name = f"{record['run']} seed {record['seed']}"
@@ -189,3 +192,12 @@ def _read_json(path: Path) -> Any:
         raise ConfigError(f"{path} is missing") from None
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not readable as JSON ({error})") from None
+
+
+def _read_mapping(path: Path, keys: Iterable[str]) -> dict[str, Any]:
+    """A JSON object that has `keys`."""
+    content = _read_json(path)
+    missing = [key for key in keys if not isinstance(content, dict) or key not in content]
+    if missing:
+        raise ConfigError(f"{path} lacks {', '.join(missing)}: it is damaged, or no file of this project")
+    return content

@@ -13,13 +13,11 @@ CATEGORIES = [{"id": 3, "name": "car", "split": "base"}, {"id": 7, "name": "ко
 GREY = np.full((300, 700, 3), 128, dtype=np.uint8)
 
 
-def detection(
-    category: int, box: tuple[int, int, int, int] = (100, 80, 400, 150), score: float = 0.9
-) -> dict[str, Any]:
+def detection(category: int, box: tuple[int, int, int, int] = (100, 80, 400, 150)) -> dict[str, Any]:
     x, y, w, h = box
     mask = torch.zeros(300, 700, dtype=torch.bool)
     mask[max(y, 0) : y + h, max(x, 0) : x + w] = True
-    return {"category_id": category, "score": score, "bbox": [x, y, w, h], "segmentation": encode(mask)}
+    return {"category_id": category, "score": 0.9, "bbox": [x, y, w, h], "segmentation": encode(mask)}
 
 
 def drawn(*detections: dict[str, Any], image: np.ndarray = GREY) -> np.ndarray:

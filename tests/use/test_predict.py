@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from use.made import RUN, picture
 from contrastmask.commands import main
 from contrastmask.engine.build import build_dataset
 from contrastmask.engine.evaluate import predict_image
+from contrastmask.engine.locks import Stop
 from contrastmask.use.inputs import SUFFIXES
+from contrastmask.use.predict import predict
 from contrastmask.use.trained import load_run
 
 
@@ -153,6 +156,13 @@ def test_export_replaces_nothing(results: Path, tmp_path: Path) -> None:
     assert code == 2 and "not an empty folder" in errors
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert (tmp_path / "model" / "mine").read_text() == "precious"
+
+
+def test_a_signal_ends_the_work_with_its_code(run: Path, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as end:
+        predict(load_run(run), [photos / "a" / "x.jpg"], tmp_path / "out", 0.3, "cpu", Stop(signal.SIGINT))
+    assert end.value.code == 130
+    assert not (tmp_path / "out" / "results.json").exists()
 
 
 def test_wrong_input_is_code_2_and_leaves_nothing(results: Path, photos: Path, tmp_path: Path) -> None:

@@ -62,13 +62,19 @@ def test_a_run_that_is_not_trained_says_how(results: Path, tmp_path: Path) -> No
         ("data/dataset.json", {"digest": "other"}, "has changed since"),
         ("data/nonvoc2voc/split.json", {"digest": "other"}, "has changed since"),
         ("runs/{run}/seed0/config.json", {"seed": 1}, "train the run again"),
+        ("runs/{run}/seed0/train.json", None, "lacks run, seed"),
+        ("data/dataset.json", None, "lacks digest, categories"),
     ],
 )
 def test_a_run_of_other_data_or_configuration_is_refused(
-    results: Path, run: Path, tmp_path: Path, file: str, changes: dict[str, Any], said: str
+    results: Path, run: Path, tmp_path: Path, file: str, changes: dict[str, Any] | None, said: str
 ) -> None:
     shutil.copytree(results, tmp_path / "results")
-    edit(tmp_path / "results" / "smoke" / file.format(run=run.parent.name), **changes)
+    path = tmp_path / "results" / "smoke" / file.format(run=run.parent.name)
+    if changes is None:
+        path.write_text("{}")
+    else:
+        edit(path, **changes)
     with pytest.raises(ConfigError, match=said):
         load_run(tmp_path / "results" / run.relative_to(results))
 
