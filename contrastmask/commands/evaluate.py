@@ -22,8 +22,7 @@ def command(run: str, seed: int, scale: str | None, results: Path | None, change
       contrastmask evaluate --run contrastmask-paper_r50_1x_nonvoc2voc
       contrastmask evaluate --run mask-rcnn_r50_1x_voc2nonvoc --scale paper --settings '{"data_root": "/data/coco"}'
     """
-    from contrastmask.engine.evaluate import start
+    from contrastmask.engine.evaluate import headline, start
     from contrastmask.engine.job import load_job
 
-    novel = start(load_job(options.load(changes, scale, results), run, seed))["segm"]["novel"]["AP"]
-    click.echo(f"{run} seed {seed}: novel segm AP {100 * novel:.2f}" if novel is not None else "no novel mask")
+    click.echo(headline(start(load_job(options.load(changes, scale, results), run, seed))))

@@ -99,7 +99,7 @@ def predict_image(
     """One image through the detector, its features used twice: for detections and for the ground truth's boxes.
 
     Args:
-        model: a two-stage detector.
+        model: the detector.
         sample: of the test pipeline.
         truth: pycocotools' COCO of val.
         categories: category id of each label.
@@ -111,8 +111,10 @@ def predict_image(
         samples = data["data_samples"]
         meta = samples[0].metainfo
         features = model.extract_feat(data["inputs"])
-        proposals = model.rpn_head.predict(features, samples, rescale=False)
-        result = model.roi_head.predict(features, proposals, samples, rescale=True)[0]
+        # proposals of a two-stage detector, detections of a single-stage one, whose RoI head only segments them
+        first = model.rpn_head if hasattr(model, "rpn_head") else model.bbox_head
+        found = first.predict(features, samples, rescale=False)
+        result = model.roi_head.predict(features, found, samples, rescale=True)[0]
         annotations = [a for a in truth.imgToAnns[meta["img_id"]] if usable(a)]
         given = []
         if annotations:
@@ -191,6 +193,13 @@ def logged(metrics: dict[str, Any]) -> dict[str, float]:
     }
     values |= {f"gt_box_miou/{subset}": value for subset, value in metrics["gt_box_miou"].items()}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def headline(metrics: dict[str, Any]) -> str:
+    """What an evaluation says at its end."""
+    novel = metrics["segm"]["novel"]["AP"]
+    measured = "no novel mask" if novel is None else f"novel segm AP {100 * novel:.2f}"
+    return f"{metrics['run']} seed {metrics['seed']}: {measured}"
 
 
 def start(job: Job) -> dict[str, Any]:

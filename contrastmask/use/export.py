@@ -70,10 +70,11 @@ def card(trained: Trained, metrics: dict[str, Any] | None) -> str:
         "|---|---|",
         *(f"| {name} | {value} |" for name, value in facts.items()),
         "",
-        f"**Base** categories, trained with masks ({len(named['base'])}): {', '.join(named['base'])}.",
-        "",
-        f"**Novel** categories, trained with boxes only ({len(named['novel'])}): {', '.join(named['novel'])}.",
-        "",
+        *(
+            f"**{group.capitalize()}** categories, trained with {trained.trained_with[group]} ({len(names)}): "
+            f"{', '.join(names)}.\n"
+            for group, names in named.items()
+        ),
         f"Mask AP on the validation images: {_ap(metrics)}.",
         "",
         "`config.json` is the resolved configuration, `categories.json` the categories in the order of the labels.",

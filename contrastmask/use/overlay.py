@@ -18,18 +18,23 @@ COLOURS = {  # RGB
     "base": ((0, 114, 178), (0, 158, 115), (86, 180, 233)),
     "novel": ((213, 94, 0), (230, 159, 0), (204, 121, 167)),
 }
-MEANING = {"base": "base: trained with masks", "novel": "novel: trained with boxes only"}
 OPACITY = 0.35
 READABLE = 640  # pixels of the longer side up to which small images are enlarged, so that labels can be read
 
 
-def draw(image: np.ndarray, detections: list[dict[str, Any]], categories: list[dict[str, Any]]) -> Image.Image:
+def draw(
+    image: np.ndarray,
+    detections: list[dict[str, Any]],
+    categories: list[dict[str, Any]],
+    trained_with: dict[str, str],
+) -> Image.Image:
     """The overlay of an image, enlarged if it is small, with a legend below.
 
     Args:
         image: (H, W, 3) uint8, RGB.
         detections: entries of COCO's result format with masks of (H, W), best first.
         categories: with `id`, `name`, `split`.
+        trained_with: what the training saw of "base" and of "novel" categories, for the legend.
     """
     by_id = {category["id"]: category for category in categories}
     factor = max(1, READABLE // max(image.shape[:2]))
@@ -53,7 +58,9 @@ def draw(image: np.ndarray, detections: list[dict[str, Any]], categories: list[d
         category = by_id[found["category_id"]]
         x, y = found["bbox"][0] * factor, found["bbox"][1] * factor
         _label(pen, picture.size, (x, y), f"{category['name']} {found['score']:.2f}", colour, font)
-    return _with_legend(picture, [by_id[found["category_id"]]["split"] for found in detections], width, font)
+    splits = [by_id[found["category_id"]]["split"] for found in detections]
+    legend = {group: f"{group}: trained with {trained_with[group]} ({splits.count(group)})" for group in COLOURS}
+    return _with_legend(picture, legend, width, font)
 
 
 def _enlarged(rle: dict[str, Any], factor: int) -> np.ndarray:
@@ -116,8 +123,8 @@ def _label(
     pen.text((x + 3 - left, y + 3 - top), text, fill="black", font=font)
 
 
-def _with_legend(picture: Image.Image, splits: list[str], width: int, font: ImageFont.FreeTypeFont) -> Image.Image:
-    """`picture` on a strip that shows both lines, what they mean, and how many objects of each there are."""
+def _with_legend(picture: Image.Image, legend: dict[str, str], width: int, font: ImageFont.FreeTypeFont) -> Image.Image:
+    """`picture` on a strip that shows both lines and says what they mean."""
     row, sample = round(font.size * 1.6), 4 * round(font.size)
     strip = np.full((2 * row + 8, picture.width, 3), 255, dtype=np.uint8)
     for number, group in enumerate(COLOURS):
@@ -126,8 +133,7 @@ def _with_legend(picture: Image.Image, splits: list[str], width: int, font: Imag
         _line(strip, points, COLOURS[group][0], width, group == "novel")
     below = Image.fromarray(strip)
     pen = ImageDraw.Draw(below)
-    for number, group in enumerate(COLOURS):
-        text = f"{MEANING[group]} ({splits.count(group)})"
+    for number, text in enumerate(legend.values()):
         pen.text((16 + sample, 4 + number * row + row // 2), text, fill="black", font=font, anchor="lm")
     whole = Image.new("RGB", (picture.width, picture.height + below.height), "white")
     whole.paste(picture, (0, 0))

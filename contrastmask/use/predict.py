@@ -72,7 +72,7 @@ def predict(trained: Trained, images: list[Path], out: Path, threshold: float, d
                 height, width = image.shape[:2]
                 done.images.append({"id": number, "file_name": str(path), "width": width, "height": height})
                 target.parent.mkdir(parents=True, exist_ok=True)
-                draw(image, found, trained.categories).save(target, quality=92)
+                draw(image, found, trained.categories, trained.trained_with).save(target, quality=92)
             progress.update(number)
     write_json(out / RESULTS, done.results)
     write_json(out / IMAGES, {"images": done.images, "annotations": [], "categories": trained.categories})

@@ -38,6 +38,13 @@ class Trained:
     weights: "dict[str, Tensor]"
     record: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def trained_with(self) -> dict[str, str]:
+        """What the training saw of base and of novel categories."""
+        options = self.config["model"]["roi_head"]["options"]
+        upper_bound = options.get("novel_masks", "none") != "none"
+        return {"base": "masks", "novel": "masks too: an upper bound" if upper_bound else "boxes only"}
+
     def detector(self, device: str) -> "nn.Module":
         """The detector on `device`, in evaluation mode.
 

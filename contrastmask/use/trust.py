@@ -6,6 +6,7 @@ of this project's own configs/; numbers are free. A `type`, URL or path that is 
 """
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def check_config(config: Any, where: str, configs: Path = CONFIGS) -> None:
         raise ConfigError(f"{where}: image.test must be [long side, short side] in pixels, not {size!r}")
 
 
+@cache
 def words(configs: Path = CONFIGS) -> frozenset[str]:
     """Every key and every text of the models in configs/: fragments, their variants, scales, tables."""
     return frozenset(text for model in _models(configs) for _, text in _texts(model, ""))

@@ -110,7 +110,7 @@ def test_ctrl_c_is_130_and_a_bug_shows_itself() -> None:
 def test_wrong_input_is_said_before_any_work(verb: str, tmp_path: Path) -> None:
     known = "mask-rcnn_r50_1x_nonvoc2voc"
     for arguments, said in (
-        (["--run", "nothing"], "no row of the tables"),
+        (["--run", "nothing"], "has the run 'nothing'"),
         (["--run", known, "--settings", "[1"], "not JSON"),
         (["--run", known, "--settings", "[1]"], "JSON object"),
         (["--run", known, "--scale", "smok"], "files in that folder"),

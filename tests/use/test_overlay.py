@@ -21,7 +21,7 @@ def detection(category: int, box: tuple[int, int, int, int] = (100, 80, 400, 150
 
 
 def drawn(*detections: dict[str, Any], image: np.ndarray = GREY) -> np.ndarray:
-    return np.array(draw(image, list(detections), CATEGORIES))
+    return np.array(draw(image, list(detections), CATEGORIES, {"base": "masks", "novel": "boxes only"}))
 
 
 def test_an_image_without_objects_is_itself_with_a_legend_below() -> None:

@@ -144,7 +144,8 @@ def test_the_card_says_what_the_numbers_mean_and_where_the_model_comes_from(resu
     card = (tmp_path / "model" / "README.md").read_text()
     for said in (
         "numbers of this scale mean nothing", "| scale | smoke |", "| data digest | `data` |",
-        "`c0ffee` with uncommitted changes", "(2): bicycle, boat", "(2): person, bus", "not measured",
+        "`c0ffee` with uncommitted changes", "with masks (2): bicycle, boat",
+        "with boxes only (2): person, bus", "not measured",
     ):  # fmt: skip
         assert said in card
 

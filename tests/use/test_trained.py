@@ -37,6 +37,13 @@ def test_a_run_has_its_categories_in_the_order_of_the_labels(run: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_model_that_saw_novel_masks_says_so(run: Path) -> None:
+    trained = load_run(run)
+    assert trained.trained_with["novel"] == "boxes only"
+    trained.config["model"]["roi_head"]["options"]["novel_masks"] = "all"
+    assert "upper bound" in trained.trained_with["novel"]
+
+
 def test_an_unknown_run_is_answered_with_the_closest(results: Path, run: Path) -> None:
     name = run.parent.name
     assert run_folder(results, "smoke", name, 0) == run
