@@ -88,7 +88,10 @@ def run_folder(results: Path, scale: str, run: str, seed: int) -> Path:
         seeds = ", ".join(sorted(path.name.removeprefix("seed") for path in (runs / run).glob("seed*")))
         raise ConfigError(f"no seed {seed} of run '{run}' in {runs / run}; there are: {seeds or 'none'}")
     if not (folder / "model.pth").exists():
-        raise ConfigError(f"{folder} is not trained yet: `snakemake --cores 1 {folder / 'model.pth'}` does it")
+        raise ConfigError(
+            f"{folder} has no model.pth: `snakemake --cores 1 {folder / 'model.pth'}` trains it, unless its system has "
+            "no weights of its own (Mask GrabCut)"
+        )
     return folder
 
 

@@ -19,9 +19,10 @@ def test_every_run_of_every_table_passes(scale: str, preset: str) -> None:
     asked = {"scale": scale, "preset": preset, "data_root": None if scale == "smoke" else "/data"}
     settings = load_settings(read_yaml(CONFIGS / "config.yaml", "config") | asked)
     runs = all_runs(load_tables(settings))
-    for run in runs.values():
+    trained = [run for run in runs.values() if not run.detector]  # the others have no weights of their own
+    for run in trained:
         check_config(resolve(run, settings), run.id)
-    assert len(runs) > 30
+    assert len(trained) > 30
 
 
 def put(*keys: str, value: Any) -> Callable[[dict[str, Any]], None]:
