@@ -24,6 +24,8 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import torch
 
+from contrastmask.errors import Failed
+
 log = logging.getLogger(__name__)
 
 _MARK = b"CMASKv1\n"
@@ -32,7 +34,7 @@ _NAME = re.compile(r"iter_(\d+)\.pth")
 _CHUNK = 1 << 20
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(Failed):
     """A checkpoint cannot be written or read; the message says which file and what to do."""
 
 

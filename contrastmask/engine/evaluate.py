@@ -1,4 +1,4 @@
-"""Evaluate one trained run: `python -m contrastmask.engine.evaluate --run ID --seed K [--settings JSON]`.
+"""Evaluate one trained run: behind `contrastmask evaluate`.
 
 The protocol is the same for every system (docs/protocol.md): the last checkpoint, detection over all categories,
 COCOeval per subset of categories. Beside it the mask branch is read alone: masks in ground-truth boxes with
@@ -8,7 +8,6 @@ ground-truth labels, compared by IoU. Writes metrics.json, detections.json.gz an
 import csv
 import gzip
 import json
-import sys
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -16,13 +15,14 @@ from typing import Any
 
 from contrastmask.data.files import atomic_writer, write_json
 from contrastmask.engine.coco_metrics import coco_metrics, mean_iou
-from contrastmask.engine.gpu import GpuError, lease
-from contrastmask.engine.job import Job, open_tracker, parse_job
+from contrastmask.engine.gpu import lease
+from contrastmask.engine.job import Job, open_tracker
 from contrastmask.engine.locks import Interrupted, RunLock, Stop, on_signals
 from contrastmask.engine.tracking import LOCK_NAME
 from contrastmask.experiment import config_hash
+from contrastmask.progress import Progress
+from contrastmask.yamlfiles import ConfigError
 
-SAY_EVERY_S = 10.0
 SUBSETS = ("novel", "base", "all")
 
 
@@ -111,16 +111,15 @@ def predict(job: Job, truth: Any, stop: Stop) -> tuple[list[dict[str, Any]], lis
     dataset = build_dataset(job.config, job.dataset, "val")
     loader = torch.utils.data.DataLoader(dataset, num_workers=job.settings.scale["workers"], collate_fn=list)
     categories = [category["id"] for category in job.dataset["categories"]]
-    detections, ious, said = [], [], time.monotonic()
-    for done, samples in enumerate(loader, start=1):
-        if stop.requested:
-            raise Interrupted(stop.signum)
-        found, given = predict_image(model, samples[0], truth, categories)
-        detections += found
-        ious += given
-        if time.monotonic() - said > SAY_EVERY_S:
-            said = time.monotonic()
-            print(f"image {done}/{len(dataset)}", flush=True)
+    detections, ious = [], []
+    with Progress("image", len(dataset)) as progress:
+        for done, samples in enumerate(loader, start=1):
+            if stop.requested:
+                raise Interrupted(stop.signum)
+            found, given = predict_image(model, samples[0], truth, categories)
+            detections += found
+            ious += given
+            progress.update(done)
     return detections, ious
 
 
@@ -245,28 +244,22 @@ def headline(metrics: dict[str, Any]) -> str:
     return f"{metrics['run']} seed {metrics['seed']}: novel {', '.join(texts)}"
 
 
-def main() -> int:
-    job = parse_job(__doc__)
+def start(job: Job) -> dict[str, Any]:
+    """Lock the run, lease a GPU, evaluate, record; returns the content of metrics.json.
+
+    Raises:
+        ConfigError: the run is not trained.
+        GpuError: no GPU can be had.
+    """
     if not (job.folder / "model.pth").exists():
-        print(f"error: {job.folder / 'model.pth'} is missing: train the run first", file=sys.stderr)
-        return 2
-    try:
-        with RunLock(job.work / LOCK_NAME), lease(1), on_signals() as stop:
-            tracker = open_tracker(job)
-            with tracker.session("evaluate"):
-                tracker.dataset(
-                    job.dataset["name"], job.dataset["digest"], job.dataset["val"]["annotations"], "evaluation"
-                )
-                metrics = evaluate(job, stop)
-                record = json.loads((job.folder / "train.json").read_text())
-                tracker.metrics(logged(metrics), step=record["iterations"], final=True)
-                write_json(job.folder / "metrics.json", metrics)
-    except GpuError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(headline(metrics))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        raise ConfigError(f"{job.folder / 'model.pth'} is missing: train the run first")
+    with RunLock(job.work / LOCK_NAME), lease(1), on_signals() as stop:
+        tracker = open_tracker(job)
+        with tracker.session("evaluate"):
+            val = job.dataset["val"]["annotations"]
+            tracker.dataset(job.dataset["name"], job.dataset["digest"], val, "evaluation")
+            metrics = evaluate(job, stop)
+            record = json.loads((job.folder / "train.json").read_text())
+            tracker.metrics(logged(metrics), step=record["iterations"], final=True)
+            write_json(job.folder / "metrics.json", metrics)
+    return metrics

@@ -29,7 +29,6 @@ import cv2
 
 from contrastmask.data.files import DataError, write_json
 from contrastmask.engine.evaluate import (
-    SAY_EVERY_S,
     corners,
     encode_array,
     headline,
@@ -45,6 +44,7 @@ from contrastmask.engine.record import record_run
 from contrastmask.engine.tracking import LOCK_NAME
 from contrastmask.options import GrabCutOptions
 from contrastmask.peers.grabcut import segment
+from contrastmask.progress import Progress
 from contrastmask.yamlfiles import ConfigError
 
 Box = list[float]  # x, y, w, h in pixels
@@ -118,8 +118,9 @@ def predict(
         )
         for image, info in truth.imgs.items()
     ]
-    ious, said = [], time.monotonic()
-    with closing(segment_images(tasks, GrabCutOptions(**job.config["options"]), processes)) as segmented:
+    ious = []
+    progress = Progress("image", len(tasks))
+    with progress, closing(segment_images(tasks, GrabCutOptions(**job.config["options"]), processes)) as segmented:
         for done, (image, masks) in enumerate(zip(truth.imgs, segmented, strict=True), start=1):
             if stop.requested:
                 raise Interrupted(stop.signum)
@@ -127,9 +128,7 @@ def predict(
             for detection, mask in zip(found[image], masks[:own], strict=True):
                 detection["segmentation"] = mask
             ious += rle_ious(masks[own:], given[image], truth)
-            if time.monotonic() - said > SAY_EVERY_S:
-                said = time.monotonic()
-                print(f"image {done}/{len(tasks)}", flush=True)
+            progress.update(done)
     return bare, ious
 
 

@@ -18,12 +18,13 @@ from mmengine.runner import Runner
 from contrastmask.engine import checkpoint
 from contrastmask.engine.locks import Interrupted, Stop
 from contrastmask.engine.tracking import Tracker
+from contrastmask.errors import Failed
+from contrastmask.progress import Progress
 
 MAX_POINTS = 1000  # of each curve
-SAY_EVERY_S = 10.0
 
 
-class NotFinite(RuntimeError):
+class NotFinite(Failed):
     """A loss became NaN or infinite."""
 
 
@@ -135,13 +136,14 @@ class Record(Hook):
         tracker: of the run; None in processes other than the first.
         total: iterations of the whole training.
         images: images of an iteration, over all processes.
+        progress: where to say how far it is; None where the tracker is.
     """
 
-    def __init__(self, tracker: Tracker | None, total: int, images: int) -> None:
-        self.tracker, self.total, self.images = tracker, total, images
+    def __init__(self, tracker: Tracker | None, total: int, images: int, progress: Progress | None = None) -> None:
+        self.tracker, self.total, self.images, self.progress = tracker, total, images, progress
         self.every = math.ceil(total / MAX_POINTS)
         self.sums: dict[str, torch.Tensor] = {}
-        self.since, self.count, self.said = time.monotonic(), 0, 0.0
+        self.since, self.count = time.monotonic(), 0
         self.last: dict[str, float] = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -171,18 +173,11 @@ class Record(Hook):
         speed = self.images * self.count / (now - self.since)
         self.last = means
         self.sums, self.count, self.since = {}, 0, now
-        if self.tracker is None:
+        if self.tracker is None or self.progress is None:
             return
         rate = runner.optim_wrapper.get_lr()["lr"][0]
         self.tracker.metrics({f"train/{k}": v for k, v in means.items()} | {"train/lr": rate}, step=done)
-        if now - self.said > SAY_EVERY_S or done == self.total:
-            self.said = now
-            left = (self.total - done) * self.images / speed
-            print(
-                f"iteration {done}/{self.total}  loss {means['loss']:.3f}  {speed:.1f} images/s  "
-                f"{_duration(left)} left",
-                flush=True,
-            )
+        self.progress.update(done, f"loss {means['loss']:.3f}  {speed:.1f} images/s")
 
 
 def bare(model: torch.nn.Module) -> Any:
@@ -197,8 +192,3 @@ def _check_finite(losses: dict[str, Any], iteration: int) -> None:
             f"{', '.join(sorted(bad))} is not finite at iteration {iteration}. The last checkpoint is from before; a "
             "smaller learning rate or clip_grad in the scale's config helps; see the curves in MLflow"
         )
-
-
-def _duration(seconds: float) -> str:
-    hours, rest = divmod(round(seconds), 3600)
-    return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"

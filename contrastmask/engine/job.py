@@ -60,13 +60,17 @@ class Job:
         return self.settings.shape_priors(self.spec.setting, self.config["model"]["roi_head"]["options"])
 
 
-def load_job(settings: Settings, run: str, seed: int) -> Job:
+def load_job(settings: Settings, run: str, seed: int, *, derived: bool = False) -> Job:
     """Resolve a run and read its data's descriptions.
 
+    `derived`: whether the caller makes runs that read a detector's results, or those that are trained.
+
     Raises:
-        ConfigError: unknown run, or the data has not been prepared.
+        ConfigError: unknown run, one that is made otherwise, or the data has not been prepared.
     """
     spec = find_run(settings, run)
+    if derived != bool(spec.detector):
+        raise ConfigError(f"{spec.id} is {_made_by(spec)}")
     dataset, split = settings.dataset, settings.split(spec.setting)
     for path in (dataset, split):
         if not path.exists():
@@ -83,20 +87,14 @@ def load_job(settings: Settings, run: str, seed: int) -> Job:
 
 
 def parse_job(description: str | None, arguments: list[str] | None = None, *, derived: bool = False) -> Job:
-    """The job that a command line names; a mistake ends the process with one message and code 2.
-
-    `derived`: whether the command is for runs that read a detector's results, or for those that are trained.
-    """
+    """The job that a command line names (see `load_job`); a mistake ends the process with one message and code 2."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--run", required=True, help="run id, as under results/<scale>/runs")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--settings", default="{}", help="JSON of what differs from configs/config.yaml")
     given = parser.parse_args(arguments)
     try:
-        job = load_job(settings_from_json(given.settings), given.run, given.seed)
-        if derived != bool(job.spec.detector):
-            raise ConfigError(f"{job.spec.id} is {_made_by(job.spec)}")
-        return job
+        return load_job(settings_from_json(given.settings), given.run, given.seed, derived=derived)
     except ValueError as error:
         parser.exit(2, f"error: {error}\n")
 
@@ -104,7 +102,7 @@ def parse_job(description: str | None, arguments: list[str] | None = None, *, de
 def _made_by(spec: RunSpec) -> str:
     if spec.detector:
         return f"an evaluation of {spec.detector.id}, without weights of its own: use contrastmask.engine.grabcut"
-    return "trained and has its own masks: use contrastmask.engine.train, then contrastmask.engine.evaluate"
+    return "trained and has its own masks: use `contrastmask train`, then `contrastmask evaluate`"
 
 
 def open_tracker(job: Job) -> Tracker:

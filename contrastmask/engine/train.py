@@ -1,4 +1,4 @@
-"""Train one run: `python -m contrastmask.engine.train --run ID --seed K [--settings JSON]`.
+"""Train one run: behind `contrastmask train`.
 
 Reads the verified dataset and the split without novel masks; writes config.json, model.pth and train.json into the
 run's folder. Stopped in any way, the same command goes on from the last checkpoint, in the same MLflow run. Several
@@ -14,12 +14,13 @@ import sys
 import time
 from typing import Any
 
-from contrastmask.data.files import DataError, write_json
-from contrastmask.engine.gpu import GpuError, lease
-from contrastmask.engine.job import Job, open_tracker, parse_job
+from contrastmask.data.files import write_json
+from contrastmask.engine.gpu import lease
+from contrastmask.engine.job import Job, open_tracker
 from contrastmask.engine.locks import Interrupted, RunLock, Stop, on_signals
 from contrastmask.engine.record import record_facts, write_train_record
 from contrastmask.engine.tracking import LOCK_NAME
+from contrastmask.progress import Progress
 
 
 def total_iterations(config: dict[str, Any], n_images: int) -> int:
@@ -56,7 +57,8 @@ def train(job: Job, stop: Stop) -> None:
     total = total_iterations(job.config, len(stream))
     start, state = where_to_go_on(job, total)
     tracker = open_tracker(job) if rank == 0 else None
-    record = Record(tracker, total, job.config["batch"])
+    progress = Progress("iteration", total, start)
+    record = Record(tracker, total, job.config["batch"], progress if tracker else None)
     resume = Resume(job.work, job.identity, job.code, state, job.settings.scale["checkpoint_every"], stop, record)
     weights = str(job.settings.backbone_weights(job.spec.backbone)) if job.config["weights"] else None
     torch.manual_seed(job.seed)
@@ -88,7 +90,7 @@ def train(job: Job, stop: Stop) -> None:
     if tracker is None:
         runner.train()
         return
-    with tracker.session("train", start):
+    with tracker.session("train", start), progress:
         record_facts(job, tracker, total)
         runner.train()
         meta = {"run": job.spec.id, "seed": job.seed, "identity": job.identity, "iterations": total}
@@ -153,7 +155,15 @@ def schedulers(config: dict[str, Any], total: int) -> list[dict[str, Any]]:
 
 
 def start(job: Job) -> int:
-    """Lock the run, lease its GPUs, train here or by torchrun. Returns the exit code."""
+    """Lock the run, lease its GPUs, train here or by torchrun. Returns the exit code.
+
+    Raises:
+        GpuError: the GPUs that the settings ask for are not there.
+    """
+    if "LOCAL_RANK" in os.environ:  # one of torchrun's processes: its parent holds lock and lease
+        with on_signals() as stop:
+            train(job, stop)
+        return 0
     job.folder.mkdir(parents=True, exist_ok=True)
     with RunLock(job.work / LOCK_NAME), lease(job.settings.gpus_per_run) as gpus, on_signals() as stop:
         write_json(job.folder / "config.json", job.config)
@@ -180,7 +190,7 @@ def _torchrun(job: Job, processes: int, stop: Stop) -> int:
     checkpoint.latest(job.work, identity=job.identity)  # sets damaged files aside before several processes look
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     # without "--" torchrun takes --run for an abbreviation of its own options
-    child = subprocess.Popen([*command, "-m", "--", "contrastmask.engine.train", *sys.argv[1:]])
+    child = subprocess.Popen([*command, "-m", "--", "contrastmask", *sys.argv[1:]])
     told = False
     while child.poll() is None:
         if stop.requested and not told:
@@ -190,20 +200,3 @@ def _torchrun(job: Job, processes: int, stop: Stop) -> int:
     if stop.requested:
         raise Interrupted(stop.signum)
     return child.returncode
-
-
-def main() -> int:
-    job = parse_job(__doc__)
-    try:
-        if "LOCAL_RANK" in os.environ:  # one of torchrun's processes: its parent holds lock and lease
-            with on_signals() as stop:
-                train(job, stop)
-            return 0
-        return start(job)
-    except (GpuError, DataError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,5 @@
 """Tables from metrics.json files: our numbers, the printed ones and the difference, as csv, md, html and tex."""
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,30 +101,3 @@ def _status(measured: Measured | None, n_seeds: int) -> str:
     if finished == n_seeds:
         return "no novel masks in val" if all(seed["AP"] is None for seed in measured.seeds) else "ok"
     return f"partial ({finished} of {n_seeds} seeds)" if finished else "not run"
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m contrastmask.report.tables", description=__doc__)
-    parser.add_argument("tables", nargs="+", metavar="TABLE", help="file stem in configs/tables, such as table4")
-    parser.add_argument("--scale", required=True)
-    parser.add_argument("--preset", default="paper")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--folder", default="tables", help="under results/<scale>")
-    parser.add_argument("--print", action="store_true", help="print the markdown instead of the paths written")
-    given = parser.parse_args(arguments)
-
-    from contrastmask.experiment import CONFIGS, load_table
-    from contrastmask.yamlfiles import read_yaml
-
-    scale = read_yaml(CONFIGS / "scales" / f"{given.scale}.yaml", "scale")
-    for name in given.tables:
-        table = load_table(CONFIGS / "tables" / f"{name}.yaml", given.preset, CONFIGS)
-        frame = build(table, given.results, scale, given.seeds, given.preset)
-        paths = write(table, frame, given.results, scale, given.seeds, given.folder)
-        print(paths[1].read_text(encoding="utf-8") if given.print else "\n".join(map(str, paths)))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

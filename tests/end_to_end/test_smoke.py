@@ -171,9 +171,9 @@ def settings(project: Path, **changes: object) -> str:
     return json.dumps({"results": str(project / "results")} | changes)
 
 
-def command(module: str, project: Path, run: str, **changes: object) -> list[str]:
+def command(verb: str, project: Path, run: str, **changes: object) -> list[str]:
     arguments = ["--run", run, "--seed", "0", "--settings", settings(project, **changes)]
-    return [sys.executable, "-m", f"contrastmask.engine.{module}", *arguments]
+    return [sys.executable, "-m", "contrastmask", verb, *arguments]
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])

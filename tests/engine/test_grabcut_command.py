@@ -214,7 +214,7 @@ def test_each_command_names_the_other_for_a_run_that_is_not_its_own(
 ) -> None:
     for call, words in (
         (lambda: parse_job(None, arguments(results)[:-2]), [RUN, DETECTOR, "engine.grabcut"]),
-        (lambda: grabcut.parse(arguments(results, run=DETECTOR)), [DETECTOR, "engine.train"]),
+        (lambda: grabcut.parse(arguments(results, run=DETECTOR)), [DETECTOR, "contrastmask train"]),
         (lambda: grabcut.parse(arguments(results, processes=0)), ["--processes", "at least 1"]),
     ):
         with pytest.raises(SystemExit) as caught:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from contrastmask.engine import checkpoint, train
-from contrastmask.engine.hooks import Determinism, NotFinite, Record, _check_finite, _duration
+from contrastmask.engine.hooks import Determinism, NotFinite, Record, _check_finite
 from contrastmask.engine.train import optim_wrapper, schedulers, total_iterations
 
 
@@ -127,7 +127,3 @@ def test_a_point_begun_before_a_stop_is_finished_after_it() -> None:
     again = Record(None, total=4000, images=2)
     again.load_state_dict(record.state_dict())
     assert (float(again.sums["loss"]), again.count) == (3.0, 2)
-
-
-def test_durations_read_well() -> None:
-    assert [_duration(s) for s in (5, 65, 3600 * 11 + 120)] == ["0 min 5 s", "1 min 5 s", "11 h 2 min"]

@@ -13,7 +13,7 @@ import pytest
 
 from contrastmask.experiment import CONFIGS, Row, RunSpec, Table, load_table
 from contrastmask.report.paper import METRICS
-from contrastmask.report.tables import COLUMNS, build, main, write
+from contrastmask.report.tables import COLUMNS, build, write
 
 Put = Callable[..., Path]
 
@@ -244,11 +244,3 @@ def test_csv_has_the_printed_key_columns(results: Path, smoke: dict[str, Any]):
         ours = pd.read_csv(path, dtype=str, keep_default_na=False)
         expected = printed[printed.table == str(number)].reset_index(drop=True)
         pd.testing.assert_frame_equal(ours[keys], expected[keys])
-
-
-def test_command_line(results: Path, capsys: pytest.CaptureFixture[str]):
-    assert main(["table4", "table7", "--scale", "smoke", "--results", str(results)]) == 0
-    paths = capsys.readouterr().out.splitlines()
-    assert len(paths) == 8 and all(Path(path).exists() for path in paths)
-    main(["table4", "--scale", "smoke", "--results", str(results), "--print"])
-    assert capsys.readouterr().out.startswith("# Table 4.")

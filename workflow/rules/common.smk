@@ -33,7 +33,7 @@ RUN = str(OUT / "runs" / "{run}" / "seed{seed}")
 # `auto` is decided here, not in the jobs, which may see fewer GPUs
 SETTINGS_JSON = json.dumps({**config, "gpus_per_run": SETTINGS.gpus_per_run})
 PYTHON = sys.executable
-SEEDS = " ".join(map(str, SETTINGS.seeds))
+SEEDS = ",".join(map(str, SETTINGS.seeds))
 TABLE_ARGUMENTS = f"--scale {config['scale']} --preset {SETTINGS.preset} --seeds {SEEDS} --results {SETTINGS.results}"
 
 
@@ -144,7 +144,7 @@ def render_what_is_there():
     """
     update_mlflow()
     arguments = [*SETTINGS.tables, *TABLE_ARGUMENTS.split(), "--folder=partial"]
-    command = [PYTHON, "-m", "contrastmask.report.tables", *arguments]
+    command = [PYTHON, "-m", "contrastmask", "tables", *arguments]
     subprocess.run(command, cwd=workflow.basedir, stdout=subprocess.DEVNULL, check=False)
     logger.info(
         f"Runs are missing. The tables as far as they go: {OUT / 'partial'}. The same command goes on from here."

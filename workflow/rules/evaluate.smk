@@ -21,7 +21,7 @@ rule evaluate:
     message:
         "Evaluating {wildcards.run}, seed {wildcards.seed}"
     shell:
-        "exec {PYTHON} -m contrastmask.engine.evaluate --run {wildcards.run:q} --seed {wildcards.seed}"
+        "exec {PYTHON} -m contrastmask evaluate --run {wildcards.run:q} --seed {wildcards.seed}"
         " --settings {SETTINGS_JSON:q} >> {log:q} 2>&1"
 
 

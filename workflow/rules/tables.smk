@@ -17,4 +17,4 @@ for table in TABLES.values():
         message:
             "Assembling {params.table}"
         shell:
-            "{PYTHON} -m contrastmask.report.tables {params.table} {TABLE_ARGUMENTS} > {log:q} 2>&1"
+            "{PYTHON} -m contrastmask tables {params.table} {TABLE_ARGUMENTS} > {log:q} 2>&1"

@@ -25,5 +25,5 @@ rule train:
     message:
         "Training {wildcards.run}, seed {wildcards.seed}"
     shell:
-        "exec {PYTHON} -m contrastmask.engine.train --run {wildcards.run:q} --seed {wildcards.seed}"
+        "exec {PYTHON} -m contrastmask train --run {wildcards.run:q} --seed {wildcards.seed}"
         " --settings {SETTINGS_JSON:q} >> {log:q} 2>&1"

@@ -1,0 +1,28 @@
+"""`contrastmask evaluate`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from contrastmask.commands import run_options as options
+
+
+@click.command
+@options.run_options()
+@options.settings_option
+def command(run: str, seed: int, scale: str | None, results: Path | None, changes: dict[str, Any]) -> None:
+    """Measure a trained run on the validation images, by the protocol in docs/protocol.md.
+
+    Writes metrics.json (AP of boxes and masks on novel, base and all categories), detections.json.gz and
+    gt_box_iou.csv beside model.pth, and the numbers into the MLflow run of the training.
+
+    \b
+    Examples:
+      contrastmask evaluate --run contrastmask-paper_r50_1x_nonvoc2voc
+      contrastmask evaluate --run mask-rcnn_r50_1x_voc2nonvoc --scale paper --settings '{"data_root": "/data/coco"}'
+    """
+    from contrastmask.engine.evaluate import headline, start
+    from contrastmask.engine.job import load_job
+
+    click.echo(headline(start(load_job(options.load(changes, scale, results), run, seed))))
