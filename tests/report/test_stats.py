@@ -44,7 +44,11 @@ def scene(seed: int, levels: int = 4) -> tuple[dict[str, Any], list[dict[str, An
         for box in boxes(rng, 3):
             alarm = {"image_id": image["id"], "category_id": int(rng.choice(CATEGORIES)), "bbox": box}
             detections.append(alarm | {"score": float(rng.choice(scores))})
-    truth = {"images": images, "annotations": annotations, "categories": [{"id": c, "name": str(c)} for c in CATEGORIES]}
+    truth = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": c, "name": str(c)} for c in CATEGORIES],
+    }
     return truth, detections
 
 

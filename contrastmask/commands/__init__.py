@@ -1,0 +1,1 @@
+"""The verbs of the `contrastmask` command, one a file."""
