@@ -14,8 +14,17 @@ class OptionError(ValueError):
 
 
 @dataclass(frozen=True)
-class MaskRCNNOptions:
-    """Options of every system that segments with a class-agnostic mask head trained on base masks only."""
+class SystemOptions:
+    """Options of every system that is trained."""
+
+    novel_masks: Literal["none", "all"] = "none"
+    """`all`: fully supervised, an upper bound that breaks the protocol; its rows are marked. The masks come from a file
+    of their own, which no other run reads."""
+
+
+@dataclass(frozen=True)
+class MaskRCNNOptions(SystemOptions):
+    """Options of the two-stage systems: Mask R-CNN with a class-agnostic mask head trained on base masks only."""
 
     mask_rois: Literal["positive", "gt"] = "positive"
     """RoIs of base classes in the mask loss: all positive ones, as in Mask R-CNN (Sec. 3.5), or only those that are
@@ -43,6 +52,10 @@ class CAMOptions(MaskRCNNOptions):
 @dataclass(frozen=True)
 class ContrastMaskOptions(CAMOptions):
     """Options of ContrastMask. Defaults are the `paper` preset: the text, and where it is silent the released code."""
+
+    novel_masks: Literal["none", "keys", "all"] = "none"
+    """`keys`: the partition and the keys of novel RoIs come from their true masks, the mask loss still sees base
+    categories only: the upper bound of Sec. 5, which breaks the protocol; its rows are marked. `all`: as above."""
 
     # --- which parts are there (Table 2)
     cam: bool = True
@@ -110,12 +123,22 @@ class ContrastMaskOptions(CAMOptions):
 
 
 @dataclass(frozen=True)
-class PeerOptions(MaskRCNNOptions):
+class RecipeOptions(SystemOptions):
     """Options of every peer of Table 1."""
 
     recipe: Literal["source", "common"] = "source"
-    """`source`: the peer's own augmentation, warm-up, clipping and thresholds; `common`: those of configs/base.py, the
-    same for all systems."""
+    """`source`: the peer's own learning rate, augmentation, warm-up, clipping and thresholds; `common`: those of
+    configs/base.py, the same for all systems."""
+
+
+@dataclass(frozen=True)
+class SingleStageOptions(RecipeOptions):
+    """Options of the single-stage peers: a dense detector with a mask branch that sees boxes of base categories."""
+
+
+@dataclass(frozen=True)
+class PeerOptions(RecipeOptions, MaskRCNNOptions):
+    """Options of the two-stage peers."""
 
 
 @dataclass(frozen=True)

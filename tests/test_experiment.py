@@ -9,7 +9,7 @@ import yaml
 from contrastmask import experiment
 from contrastmask.experiment import CONFIGS, RunSpec, load_settings, load_table, load_tables, resolve, run_spec
 from contrastmask.experiment.fragments import fragment
-from contrastmask.options import METHODS, preset_options
+from contrastmask.options import METHODS, OFFICIAL, preset_options
 from contrastmask.yamlfiles import ConfigError
 
 ROW = {"method": "contrastmask", "backbone": "r50", "schedule": "1x", "setting": "nonvoc2voc"}
@@ -32,7 +32,9 @@ def write_table(configs: Path, **content: object) -> Path:
 
 
 def test_rows_that_need_the_same_training_share_one_run() -> None:
-    tables = load_tables(load_settings(config()))
+    settings = load_settings(config())
+    assert settings.tables == tuple(f"table{n}" for n in range(1, 8))
+    tables = {name: table for name, table in load_tables(settings).items() if name in settings.tables}
     main = run_spec(ROW, "paper")
     sharing = {(t.name, row.label) for t in tables.values() for row in t.rows if row.run == main}
     assert sharing == {
@@ -132,6 +134,44 @@ def test_a_new_table_is_one_file(configs: Path) -> None:
     write_table(configs, rows=[{"label": "delta=0.2", "options": {"delta": 0.2}}, {"label": "0.1"}])
     table = load_tables(load_settings(config(), configs), configs)["table8"]
     assert [row.run.options for row in table.rows if row.run] == [(("delta", 0.2),), ()]
+
+
+def test_other_tables_wait_to_be_asked_for(configs: Path) -> None:
+    write_table(configs)
+    assert "table8" not in load_settings(config(), configs).tables
+    assert "table8" in load_settings(config(tables="all"), configs).tables
+    asked = load_settings(config(tables=["controls"]), configs)
+    assert asked.tables == ("controls",)
+    assert {"table1", "table8", "deviations"} < set(load_tables(asked, configs))  # but each can be made by its name
+
+
+def test_every_difference_of_the_presets_is_a_row_of_the_table_of_deviations() -> None:
+    rows = load_table(CONFIGS / "tables" / "deviations.yaml", "official").rows
+    alone = [dict(row.run.options) for row in rows if row.run and row.run.preset == "paper" and row.run.options]
+    assert sorted(alone, key=str) == sorted(({k: v} for k, v in OFFICIAL["contrastmask"].items()), key=str)
+    assert [row.run.preset for row in rows[:2] if row.run] == ["paper", "official"]
+
+
+def test_each_control_changes_one_thing() -> None:
+    """A0 to A5 in one setting: the options that differ from one row to the next."""
+    rows = [
+        row for row in load_table(CONFIGS / "tables" / "controls.yaml", "paper").rows if row.setting == "nonvoc2voc"
+    ]
+    runs = {row.label: row.run for row in rows}
+    assert [dict(runs[label].options) for label in ("A0", "A1", "A2")] == [
+        {}, {"mask_rois": "gt"}, {"mask_rois": "gt", "box_head": "conv"},
+    ]  # fmt: skip
+    assert [dict(runs[label].options) for label in ("A3", "A4", "A5")] == [{"cl": False}, {"cl_loss": False}, {}]
+    loss = {"tau", "tau_in_denominator", "similarity", "pool_keys", "lambda_warmup", "loss_scale"}
+    assert set(dict(runs["A6"].options)) == loss
+    assert all(value == preset_options("contrastmask", "paper")[key] for key, value in runs["A6"].options)
+
+
+def test_only_marked_runs_use_novel_masks(configs: Path) -> None:
+    for table in load_tables(load_settings(config())).values():
+        for row in table.rows:
+            if row.run:
+                assert row.run.uses_novel_masks == ("all masks" in row.label or "true masks" in row.label)
 
 
 def test_options_of_base_and_row_are_merged(configs: Path) -> None:

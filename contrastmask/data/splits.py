@@ -196,7 +196,7 @@ def write_split(dataset_json: Path, setting: str, out_dir: Path, splits_dir: Pat
     base, novel, warnings = resolve(setting, dataset["categories"], splits_dir)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    coco, novel_ids = _read_train(dataset, dataset_json), set(novel)
+    coco, novel_ids = read_train(dataset, dataset_json), set(novel)
     _check_masks(coco["annotations"], set(base), dataset)
     write_coco(
         out_dir / "instances_train.json",
@@ -218,7 +218,7 @@ def write_split(dataset_json: Path, setting: str, out_dir: Path, splits_dir: Pat
     return split
 
 
-def _read_train(dataset: dict[str, Any], dataset_json: Path) -> dict[str, Any]:
+def read_train(dataset: dict[str, Any], dataset_json: Path) -> dict[str, Any]:
     """The training annotations, if they are still those that were verified."""
     path = Path(dataset["train"]["annotations"])
     raw = read_coco_bytes(path)

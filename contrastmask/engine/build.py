@@ -29,7 +29,9 @@ def build_model(
     model = copy.deepcopy(config["model"])
     if weights:
         model["backbone"]["init_cfg"] = {"type": "Pretrained", "checkpoint": weights}
-    model["roi_head"]["bbox_head"]["num_classes"] = len(ids)
+    box_heads = (part["bbox_head"] for part in (model, model["roi_head"]) if "bbox_head" in part)
+    for head in box_heads:
+        head["num_classes"] = len(ids)
     model["roi_head"] |= {"num_classes": len(ids), "base_labels": [ids.index(base) for base in split["base"]]}
     return MODELS.build(ConfigDict(model))
 

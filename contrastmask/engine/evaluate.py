@@ -101,7 +101,7 @@ def predict_image(
     """One image through the detector, its features used twice: for detections and for the ground truth's boxes.
 
     Args:
-        model: a two-stage detector.
+        model: the detector.
         sample: of the test pipeline.
         truth: pycocotools' COCO of val.
         categories: category id of each label.
@@ -113,8 +113,10 @@ def predict_image(
         samples = data["data_samples"]
         meta = samples[0].metainfo
         features = model.extract_feat(data["inputs"])
-        proposals = model.rpn_head.predict(features, samples, rescale=False)
-        result = model.roi_head.predict(features, proposals, samples, rescale=True)[0]
+        # proposals of a two-stage detector, detections of a single-stage one, whose RoI head only segments them
+        first = model.rpn_head if hasattr(model, "rpn_head") else model.bbox_head
+        found = first.predict(features, samples, rescale=False)
+        result = model.roi_head.predict(features, found, samples, rescale=True)[0]
         annotations = [a for a in truth.imgToAnns[meta["img_id"]] if usable(a)]
         given = []
         if annotations:

@@ -10,6 +10,7 @@ from typing import Any
 from contrastmask.engine.provenance import code_digest
 from contrastmask.engine.tracking import Tracker, tracking_uri
 from contrastmask.experiment import RunSpec, Settings, config_hash, find_run, resolve, settings_from_json
+from contrastmask.experiment.settings import ALL_MASKS
 from contrastmask.yamlfiles import ConfigError
 
 
@@ -49,8 +50,9 @@ class Job:
 
     @property
     def annotations(self) -> Path:
-        """Training annotations without novel masks."""
-        return self.settings.split(self.spec.setting).with_name("instances_train.json")
+        """Training annotations without novel masks; with all masks for a run that measures an upper bound."""
+        name = ALL_MASKS if self.spec.uses_novel_masks else "instances_train.json"
+        return self.settings.split(self.spec.setting).with_name(name)
 
 
 def load_job(settings: Settings, run: str, seed: int) -> Job:

@@ -37,7 +37,7 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
     config = merge(config, scale.get("config", {}))
     config = merge(config, json.loads(spec.config) if spec.config else {})
     batch = _batch(settings)
-    config["optimizer"]["lr"] = scale["lr"] * batch / scale["batch"]  # the linear rule
+    config["optimizer"]["lr"] = scale["lr"] * config.pop("lr_factor") * batch / scale["batch"]  # the linear rule
     return config | {
         "method": spec.method,
         "backbone": spec.backbone,
@@ -68,7 +68,8 @@ def config_hash(config: dict[str, Any]) -> str:
 
 
 def narrow(model: dict[str, Any], width: float) -> None:
-    """Multiply every channel count in a model's configuration (keys `*channels`, `groups`) by `width`, in place.
+    """Multiply every channel count in a model's configuration by `width`, in place: keys `*channels`, and `groups` and
+    `num_groups`, so that a group keeps its size.
 
     Depths, strides and sizes stay: at every scale the network has the paper's structure.
     """
@@ -84,7 +85,7 @@ def _narrowed(channels: int, width: float) -> int:
 def _channel_keys(node: Any) -> Iterator[tuple[dict[str, Any], str]]:
     if isinstance(node, dict):
         for key, value in node.items():
-            if key == "groups" or key.endswith("channels"):
+            if key in ("groups", "num_groups") or key.endswith("channels"):
                 yield node, key
             else:
                 yield from _channel_keys(value)

@@ -46,6 +46,11 @@ class RunSpec:
             parts.append("cfg-" + hashlib.sha256(self.config.encode()).hexdigest()[:8])
         return "_".join(parts)
 
+    @property
+    def uses_novel_masks(self) -> bool:
+        """Whether this training measures an upper bound that breaks the protocol (option `novel_masks`)."""
+        return dict(self.options).get("novel_masks", "none") != "none"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -77,12 +82,14 @@ class Table:
 
 
 def load_tables(settings: Settings, configs: Path = CONFIGS) -> dict[str, Table]:
-    """The tables that the settings name, by name.
+    """Every table, by name: the wanted ones first, then the others, which are made when asked for by name.
 
     Raises:
         ConfigError: naming the file and the row.
     """
-    return {name: load_table(configs / "tables" / f"{name}.yaml", settings.preset, configs) for name in settings.tables}
+    every = sorted(path.stem for path in (configs / "tables").glob("*.yaml"))
+    names = dict.fromkeys([*settings.tables, *every])
+    return {name: load_table(configs / "tables" / f"{name}.yaml", settings.preset, configs) for name in names}
 
 
 def load_table(path: Path, preset: str, configs: Path = CONFIGS) -> Table:
@@ -194,7 +201,7 @@ def find_run(settings: Settings, run: str) -> RunSpec:
     """
     runs = all_runs(load_tables(settings))
     if run not in runs:
-        raise ConfigError(f"no row of the tables {', '.join(settings.tables)} has the run '{run}'")
+        raise ConfigError(f"no row of a table in configs/tables has the run '{run}'")
     return runs[run]
 
 

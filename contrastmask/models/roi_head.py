@@ -107,12 +107,13 @@ class ContrastMaskRoIHead(CAMRoIHead):
         cam = activation_prior(raw_cam.float(), self.mask_size, options.cam_norm)
         if size != self.mask_size:
             cam = min_max(resize(cam, size))
+        has_mask = torch.ones_like(is_base) if options.novel_masks == "keys" else is_base
         masks = torch.zeros(cam.shape, dtype=torch.bool, device=cam.device)
-        masks[is_base] = self.mask_targets(sampling_results, batch_gt_instances, is_base, size) > 0.5
+        masks[has_mask] = self.mask_targets(sampling_results, batch_gt_instances, has_mask, size) > 0.5
         taking_part = {"all": torch.ones_like(is_base), "base": is_base, "novel": ~is_base}
         supervised = taking_part[options.cl_supervision][:, None, None]
-        foreground, background = partition(masks, is_base, cam, options)
-        keys = key_sets(masks, is_base, cam, options)
+        foreground, background = partition(masks, has_mask, cam, options)
+        keys = key_sets(masks, has_mask, cam, options)
         if options.min_keys:
             enough = [s.sum(dim=(1, 2)) >= options.min_keys for s in keys.sets()]
             keys = keys.only(torch.stack(enough).all(0))

@@ -64,7 +64,18 @@ def test_a_new_ablation_is_one_file(project: Path) -> None:
     (project / "configs" / "tables" / "table8.yaml").write_text(yaml.safe_dump(table))
     jobs = planned(snakemake("-n", "table8", cwd=project))
     assert (jobs["train"], jobs["table8"]) == (3, 1)
-    assert planned(snakemake("-n", cwd=project))["train"] == 39  # the row delta=0.1 is the main run
+    wanted = "tables=[table7,table8]"  # the row delta=0.1 is the main run, and in both
+    assert planned(snakemake("-n", "--config", wanted, cwd=project))["train"] == 4
+    assert "table8" not in planned(snakemake("-n", cwd=project))  # Tables 1-7, unless more is asked for
+
+
+def test_only_upper_bounds_read_novel_masks(project: Path) -> None:
+    assert "all_masks" not in planned(snakemake("-n", cwd=project))
+    jobs = planned(snakemake("-n", "gt-prior", cwd=project))
+    assert (jobs["train"], jobs["split"], jobs["all_masks"]) == (6, 2, 2)
+    for run, expected in (("", 0), ("_novel_masks-keys", 1), ("_novel_masks-all", 1)):
+        weights = f"results/smoke/runs/contrastmask-paper_r50_1x_voc2nonvoc{run}/seed0/model.pth"
+        assert planned(snakemake("-n", weights, cwd=project)).get("all_masks", 0) == expected
 
 
 def test_the_paper_scale_fetches_weights_once_per_backbone(project: Path) -> None:

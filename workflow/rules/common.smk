@@ -11,6 +11,7 @@ sys.path.insert(0, workflow.basedir)  # the package, also where it is not instal
 
 from contrastmask import experiment
 from contrastmask.engine.locks import RunLock
+from contrastmask.experiment.settings import ALL_MASKS
 
 
 def load():
@@ -60,8 +61,11 @@ def config_hash(wildcards):
     return experiment.config_hash(experiment.resolve(RUNS[wildcards.run], SETTINGS))
 
 
-def annotations_without_novel_masks(wildcards):
-    return str(SETTINGS.split(RUNS[wildcards.run].setting))
+def training_data(wildcards):
+    """The split, whose annotations have no novel masks; a run that measures an upper bound reads a file that has."""
+    run = RUNS[wildcards.run]
+    split = SETTINGS.split(run.setting)
+    return [str(split), *([str(split.with_name(ALL_MASKS))] if run.uses_novel_masks else [])]
 
 
 def backbone_weights(wildcards):
@@ -101,7 +105,8 @@ def render_what_is_there():
     Not in tables/: Snakemake would take them for finished.
     """
     update_mlflow()
-    command = [PYTHON, "-m", "contrastmask.report.tables", *TABLES, *TABLE_ARGUMENTS.split(), "--folder=partial"]
+    arguments = [*SETTINGS.tables, *TABLE_ARGUMENTS.split(), "--folder=partial"]
+    command = [PYTHON, "-m", "contrastmask.report.tables", *arguments]
     subprocess.run(command, cwd=workflow.basedir, stdout=subprocess.DEVNULL, check=False)
     logger.info(
         f"Runs are missing. The tables as far as they go: {OUT / 'partial'}. The same command goes on from here."

@@ -4,7 +4,7 @@
 
 rule train:
     input:
-        split=annotations_without_novel_masks,
+        split=training_data,
         weights=backbone_weights,
     output:
         config=f"{RUN}/config.json",
