@@ -164,8 +164,8 @@ class Pair:
 
     @classmethod
     def read(cls, folder: Path, a: str, b: str, seeds: Sequence[int], val: Val, weights: Floats) -> "Pair":
-        sides = (tuple(read_readings(folder, run, seed, val) for seed in seeds) for run in (a, b))
-        return cls(*sides, weights)
+        left, right = (tuple(read_readings(folder, run, seed, val) for seed in seeds) for run in (a, b))
+        return cls(left, right, weights)
 
     def ap(self, name: str, categories: Sequence[int], metric: str = "AP", kind: Any = "segm") -> Gain:
         """AP over `categories`."""

@@ -49,13 +49,17 @@ def gain_tables(comparison: Comparison) -> list[tuple[str, str, tuple[Gain, ...]
     return [table for table in tables if table[2]]
 
 
+def _value(gain: Interval | None) -> str:
+    return NOTHING if gain is None else signed(gain.value)
+
+
 def extremes(comparison: Comparison) -> list[tuple[str, list[tuple[str, ...]]]]:
     """Per side, the images that it wins by most: id, file, objects, A, B, B - A."""
     wins = {
         "B": [i for i in comparison.images if i.b > i.a][:SHOWN_IMAGES],
         "A": [i for i in reversed(comparison.images) if i.a > i.b][:SHOWN_IMAGES],
     }
-    lines = {
+    lines: dict[str, list[tuple[str, ...]]] = {
         side: [(str(i.id), i.file, str(i.objects), percent(i.a), percent(i.b), signed(i.b - i.a)) for i in images]
         for side, images in wins.items()
     }
@@ -76,8 +80,7 @@ def print_text(comparison: Comparison, console: Console) -> None:
         console.print("\nThe two configurations are the same.")
     for title, first, gains in gain_tables(comparison):
         lines = [
-            (g.name, str(g.objects), percent(g.a), percent(g.b), signed(g.gain.value) if g.gain else NOTHING)
-            + (interval(g.gain), better(g.gain))
+            (g.name, str(g.objects), percent(g.a), percent(g.b), _value(g.gain), interval(g.gain), better(g.gain))
             for g in gains
         ]
         _table(console, title, (first, "objects", "A", "B", "gain", "interval", "better"), lines)

@@ -140,7 +140,8 @@ class Readings:
         chosen = np.isin(self.iou_category, categories) & (self.iou_area >= size[0]) & (self.iou_area < size[1])
         n = len(self.val.images)
         sums = np.bincount(self.iou_image[chosen], weights=self.iou[chosen], minlength=n)
-        return sums, np.bincount(self.iou_image[chosen], minlength=n).astype(float)
+        counts = np.bincount(self.iou_image[chosen], minlength=n)
+        return sums.astype(np.float64), counts.astype(np.float64)
 
 
 def finished_seeds(folder: Path, run: str) -> list[int]:
