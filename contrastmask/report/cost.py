@@ -7,8 +7,9 @@ Costs of systems differ by factors, so everything is done on logarithms. What is
 3. a factor of the method times a factor of the backbone, fitted to all that is known (least squares);
 4. systems with the same backbone, else of the same method, else any.
 
-An interval is the estimate times exp(±2 sd): about 95 % if relative errors are normal. sd is the spread of what is known
-around estimates of the same kind, but at least FLOOR of the kind, since two agreeing runs do not show that all will.
+An interval is the estimate times exp(±2 sd): about 95 % if relative errors are normal. sd is the spread of what is
+known around estimates of the same kind, but at least FLOOR of the kind, since two agreeing runs do not show that all
+will.
 """
 
 import math
@@ -20,6 +21,8 @@ import numpy as np
 
 #: Least relative standard deviation of an estimate of each kind; assumed. 0.7 is a factor of 4 either way.
 FLOOR = {"same system": 0.05, "other options": 0.10, "factors": 0.20, "other systems": 0.70}
+#: The same of anything that rests on a calibration: a few steps, without reading images, at one moment's load.
+CALIBRATED = 0.25
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,8 @@ class Estimate:
         return Estimate(self.value * factor, self.low * factor, self.high * factor, self.basis)
 
     def plus(self, other: "Estimate") -> "Estimate":
-        """The sum; both at their low or high end at once, since a slow machine is slow for all."""
-        basis = max(self.basis, other.basis, key=list(FLOOR).index)
+        """The sum, on the larger part's basis; both at their low or high end at once: a slow machine slows all."""
+        basis = self.basis if self.value >= other.value else other.basis
         return Estimate(self.value + other.value, self.low + other.low, self.high + other.high, basis)
 
 
@@ -58,9 +61,15 @@ def total(estimates: Iterable[Estimate]) -> Estimate | None:
 
 
 class Costs:
-    """One positive quantity, observed on some systems, to be expected of others."""
+    """One positive quantity, observed on some systems, to be expected of others.
 
-    def __init__(self, observed: Sequence[tuple[System, float]]) -> None:
+    Args:
+        observed: systems with what was measured, any number of times each.
+        least: relative standard deviation that no estimate goes below.
+    """
+
+    def __init__(self, observed: Sequence[tuple[System, float]], least: float = 0.0) -> None:
+        self.least = least
         self.observed = [(system, math.log(value)) for system, value in observed if value > 0]
         self.systems = [system for system, _ in self.observed]
         self.logs = np.array([log for _, log in self.observed])
@@ -79,7 +88,7 @@ class Costs:
             logs = self._like(system, key)
             if len(logs):
                 sd = self._spread(key) * math.sqrt(1 + 1 / len(logs))
-                return _estimate(float(logs.mean()), sd, basis)
+                return self._estimate(float(logs.mean()), sd, basis)
         return self._by_factors(system) or self._by_others(system)
 
     def _like(self, system: System, key: Callable[[System], Hashable]) -> np.ndarray:
@@ -114,12 +123,16 @@ class Costs:
         freedom = len(self.observed) - np.linalg.matrix_rank(design)
         residuals = self.logs - design @ (inverse @ self.logs)
         sd = math.sqrt(float(residuals @ residuals) / freedom) if freedom else 0.0
-        return _estimate(float(target @ inverse @ self.logs), sd, "factors")
+        return self._estimate(float(target @ inverse @ self.logs), sd, "factors")
 
     def _by_others(self, system: System) -> Estimate:
         alike = (self._like(system, lambda s: s.backbone), self._like(system, lambda s: s.method), self.logs)
         logs = next(group for group in alike if len(group))
-        return _estimate(float(logs.mean()), float(logs.std()), "other systems")
+        return self._estimate(float(logs.mean()), float(logs.std()), "other systems")
+
+    def _estimate(self, log: float, sd: float, basis: str) -> Estimate:
+        sd = max(sd, FLOOR[basis], self.least)
+        return Estimate(math.exp(log), math.exp(log - 2 * sd), math.exp(log + 2 * sd), basis)
 
 
 def _itself(system: System) -> Hashable:
@@ -128,11 +141,6 @@ def _itself(system: System) -> Hashable:
 
 def _pair(system: System) -> Hashable:
     return system.method, system.backbone
-
-
-def _estimate(log: float, sd: float, basis: str) -> Estimate:
-    sd = max(sd, FLOOR[basis])
-    return Estimate(math.exp(log), math.exp(log - 2 * sd), math.exp(log + 2 * sd), basis)
 
 
 @dataclass(frozen=True)
@@ -177,7 +185,7 @@ def expected_cost(system: System, iterations: int | None, images: int | None, kn
 
 
 def cheapest_sufficient(
-    wanted: Iterable[System], known: Iterable[System], price: Callable[[System], float]
+    wanted: Iterable[System], known: Iterable[System], price: Callable[[System], tuple[float, int]]
 ) -> list[System]:
     """The cheapest systems to measure so that, with the `known`, every wanted one follows from factors.
 

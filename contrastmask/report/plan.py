@@ -19,7 +19,7 @@ from contrastmask.data.files import write_json
 from contrastmask.engine.provenance import provenance
 from contrastmask.engine.train import total_iterations
 from contrastmask.experiment import RunSpec, Settings, Table, all_runs, config_hash, resolve
-from contrastmask.report.cost import Cost, Costs, Estimate, Knowledge, System, expected_cost, total
+from contrastmask.report.cost import CALIBRATED, Cost, Costs, Estimate, Knowledge, System, expected_cost, total
 
 MACHINE = ("hw.cpu", "hw.cores", "hw.gpu")
 COCO_IMAGES = {"train": 118_287, "val": 5_000}  # COCO 2017
@@ -249,9 +249,10 @@ def gather(settings: Settings, machine: dict[str, str], runs: dict[str, RunSpec]
     sources += [f"the calibration of {len(added)} system{'s' * (len(added) > 1)}"] if added else []
     every = [*found, *added]
     startups = [record.startup for record in found if record.startup is not None]
+    least = CALIBRATED if added else 0.0
     return Knowledge(
-        iteration=Costs([(r.system, r.iteration) for r in every]),
-        image=Costs([(r.system, r.image) for r in every if r.image]),
+        iteration=Costs([(r.system, r.iteration) for r in every], least),
+        image=Costs([(r.system, r.image) for r in every if r.image], least),
         size=Costs([(r.system, r.size) for r in every if r.size]),
         startup=statistics.median(startups) if startups else calibration.get("startup", 0.0) if added else 0.0,
         source=" and ".join(sources),

@@ -81,7 +81,7 @@ def _left(plan: Plan) -> Iterator[str]:
             " are at their low or high end together."
         )
     if size is not None:
-        yield f"Disk for what is left: {interval_bytes(size)}; a run in progress needs up to about twice its share more."
+        yield f"Disk for what is left: {interval_bytes(size)}; a run in progress needs about twice its share more."
 
 
 def _why(plan: Plan) -> str:
