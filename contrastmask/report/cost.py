@@ -7,9 +7,9 @@ Costs of systems differ by factors, so everything is done on logarithms. What is
 3. a factor of the method times a factor of the backbone, fitted to all that is known (least squares);
 4. systems with the same backbone, else of the same method, else any.
 
-An interval is the estimate times exp(±2 sd): about 95 % if relative errors are normal. sd is the spread of what is
-known around estimates of the same kind, but at least FLOOR of the kind, since two agreeing runs do not show that all
-will.
+An interval is the estimate times exp(±2 sd), which holds about nine of ten new costs if relative errors are normal (a
+test simulates it). sd is the spread of what is known around estimates of the same kind, but at least FLOOR of the kind,
+since two agreeing runs do not show that all will.
 """
 
 import math

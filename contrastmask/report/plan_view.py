@@ -76,9 +76,9 @@ def _left(plan: Plan) -> Iterator[str]:
         said = "; ".join(f"{BASES[basis]}: {bases[basis]}" for basis in BASES if bases[basis])
         yield f"From {plan.knowledge.source}. Of the {len(plan.left)} left, {said}."
         yield (
-            "[low to high]: about 95 % if relative errors are normal, from the spread among the runs that were timed"
-            " and no narrower than assumed for each kind of estimate (contrastmask/report/cost.py); in sums all runs"
-            " are at their low or high end together."
+            "[low to high] holds about nine of ten costs if relative errors are normal: from the spread among what was"
+            " timed, no narrower than assumed for each kind of estimate (contrastmask/report/cost.py). In sums all"
+            " runs are at their low or high end together. Wall time: other work on the machine counts."
         )
     if size is not None:
         yield f"Disk for what is left: {interval_bytes(size)}; a run in progress needs about twice its share more."
