@@ -116,6 +116,8 @@ def random_batches(config: dict[str, Any], images: int, n_classes: int) -> Itera
     Images are 4:3 with the configuration's training sizes, each size in turn; a range is taken at its ends.
     """
     import torch
+
+    import contrastmask.models  # isort: skip  # noqa: F401  # before mmdet: puts torchvision's operators behind mmcv's
     from mmdet.structures import DetDataSample
     from mmdet.structures.mask import BitmapMasks
     from mmengine.structures import InstanceData
