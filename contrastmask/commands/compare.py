@@ -59,11 +59,12 @@ def command(
     found = read_yaml(CONFIGS / "scales" / f"{scale or defaults['scale']}.yaml", "scale")
     folder = (results or Path(defaults["results"])) / found["name"]
     comparison = compare(folder, run_a, run_b, found, seeds, subset, resamples)
-    console = Console()
-    print_text(comparison, console if console.is_terminal else Console(width=200))
     if html:
         with atomic_writer(html) as file:
             file.write(to_html(comparison))
+    console = Console()
+    print_text(comparison, console if console.is_terminal else Console(width=200))
+    if html:
         click.echo(f"\nWritten: {html}")
 
 

@@ -125,14 +125,17 @@ def to_html(comparison: Comparison, page: bool = True) -> str:
     folder = FileSystemLoader(Path(__file__).parent / "templates")
     pages = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     pages.filters |= {"percent": percent, "signed": signed, "interval": interval, "better": better}
-    tables = gain_tables(comparison)
-    bounds = [abs(v) for _, _, gains in tables for g in gains if g.gain for v in (g.gain.low, g.gain.high)]
     return pages.get_template("compare.html.j2").render(
         page=page,
         comparison=comparison,
         heading=list(heading(comparison)),
-        tables=tables,
+        tables=[(*table, _reach(table[2])) for table in gain_tables(comparison)],
         extremes=extremes(comparison),
-        reach=max([*bounds, 0.01]),
         nothing=NOTHING,
     )
+
+
+def _reach(gains: Sequence[Gain]) -> float:
+    """The largest end of an interval: half the width of a table's drawings."""
+    ends = (abs(end) for g in gains if g.gain for end in (g.gain.low, g.gain.high))
+    return max(0.001, *ends)

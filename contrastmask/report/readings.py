@@ -7,7 +7,7 @@ import gzip
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,8 @@ class Readings:
     iou_image: NDArray[np.intp]
     iou_category: NDArray[np.int64]
     iou_area: Floats
+    _done: dict[tuple[str, int, int], tuple[Floats, Floats]] = field(default_factory=dict, repr=False, compare=False)
+    """By kind, category and area range: the weights last asked for, and AP under them. It takes seconds on COCO."""
 
     def categories(self, subset: str) -> list[int]:
         """Category ids of `novel`, `base` or `all`."""
@@ -125,10 +127,18 @@ class Readings:
     ) -> Floats:
         """(B,) AP over `categories` under B weightings of the images; `metric` is one of COCO's six."""
         thresholds, area = METRICS[metric]
-        table = self.segm if kind == "segm" else self.bbox
-        values = np.stack([stats.average_precision(table[c][area], weights) for c in categories], axis=1)
+        values = np.stack([self._average_precision(kind, c, area, weights) for c in categories], axis=1)
         chosen = values[:, :, thresholds].reshape(len(weights), -1)
         return stats.mean_measured(chosen, (1,))
+
+    def _average_precision(self, kind: IouType, category: int, area: int, weights: Floats) -> Floats:
+        """(B, 10) of one category."""
+        before, values = self._done.get((kind, category, area), (None, weights))
+        if before is not weights:
+            table = self.segm if kind == "segm" else self.bbox
+            values = stats.average_precision(table[category][area], weights)
+            self._done[kind, category, area] = weights, values
+        return values
 
     def mean_iou(self, categories: Sequence[int], weights: Floats, size: Size = EVERY) -> Floats:
         """(B,) mean mask IoU in ground-truth boxes over objects of `categories` whose mask area is in `size`."""
