@@ -5,6 +5,7 @@ huiserwang/ContrastMask. Where the two differ there is one option here, so that 
 This file imports no torch: it is read while Snakemake builds its graph.
 """
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args, get_origin
 
@@ -137,6 +138,11 @@ class SingleStageOptions(RecipeOptions):
 
 
 @dataclass(frozen=True)
+class CPMaskOptions(SingleStageOptions):
+    """Options of CPMask: it has none of its own."""
+
+
+@dataclass(frozen=True)
 class PeerOptions(RecipeOptions, MaskRCNNOptions):
     """Options of the two-stage peers."""
 
@@ -173,12 +179,25 @@ class OPMaskOptions(PeerOptions, CAMOptions):
     cam_norm: Literal["resize_first", "normalise_first"] = "normalise_first"
 
 
+@dataclass(frozen=True)
+class GrabCutOptions:
+    """Options of Mask GrabCut, which has no training: all concern the segmentation of one box."""
+
+    iterations: int = 5
+    """Rounds of GrabCut: each fits the colour models anew and cuts the graph once."""
+    margin: float = 0.5
+    """What GrabCut sees as certain background: the box enlarged on each side by this share of its own width or height
+    (at least 16 pixels, as far as the image reaches), less the box."""
+
+
 #: Options that differ between the presets, by method; `paper` is the dataclass's defaults.
 OFFICIAL: dict[str, dict[str, Any]] = {
     "mask-rcnn": {},
     "opmask": {},
     "shapeprop": {},
     "maskx-rcnn": {},
+    "cpmask": {},
+    "mask-grabcut": {},
     "contrastmask": {
         "mask_rois": "gt",
         "cl_size": 28,
@@ -198,11 +217,13 @@ OFFICIAL: dict[str, dict[str, Any]] = {
         "loss_scale": 0.1,
     },
 }
-METHODS: dict[str, type[MaskRCNNOptions]] = {
+METHODS: dict[str, type[SystemOptions] | type[GrabCutOptions]] = {
     "mask-rcnn": MaskRCNNOptions,
     "opmask": OPMaskOptions,
     "shapeprop": ShapePropOptions,
     "maskx-rcnn": MaskXOptions,
+    "cpmask": CPMaskOptions,
+    "mask-grabcut": GrabCutOptions,
     "contrastmask": ContrastMaskOptions,
 }
 PRESETS = ("paper", "official")
@@ -227,6 +248,8 @@ def check_options(method: str, given: dict[str, Any]) -> None:
         _check_contrastmask(merged)
     if isinstance(merged, ShapePropOptions) and (merged.steps < 0 or merged.latent < 1):
         raise OptionError("options 'steps' and 'latent' must be at least 0 and 1")
+    if isinstance(merged, GrabCutOptions) and (merged.iterations < 1 or not 0 <= merged.margin < math.inf):
+        raise OptionError("option 'iterations' must be at least 1 and 'margin' a finite number from 0 on")
 
 
 def _check_contrastmask(options: ContrastMaskOptions) -> None:

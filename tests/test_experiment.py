@@ -41,7 +41,8 @@ def test_rows_that_need_the_same_training_share_one_run() -> None:
         ("table1", "Ours"), ("table2", "Baseline + CM + CL"), ("table3", "CL head C8F3"), ("table4", "sigma=0.3"),
         ("table5", "tau=0.7"), ("table6", "CL supervision=all"), ("table7", "query-sharing=yes"),
     }  # fmt: skip
-    assert len(experiment.all_runs(tables)) == 37
+    runs = experiment.all_runs(tables).values()
+    assert (sum(not run.detector for run in runs), sum(bool(run.detector) for run in runs)) == (43, 4)
 
 
 def test_two_spellings_of_one_training_give_one_id() -> None:
@@ -126,7 +127,7 @@ def test_mask_head_depth_is_what_the_row_prints() -> None:
     settings = load_settings(config())
     for table in load_tables(settings).values():
         for row in table.rows:
-            if row.run:
+            if row.run and not row.run.detector:
                 assert resolve(row.run, settings)["model"]["roi_head"]["mask_head"]["num_convs"] == row.mask_layers
 
 
@@ -229,3 +230,74 @@ def test_every_scale_file_is_valid() -> None:
     for path in (CONFIGS / "scales").glob("*.yaml"):
         data_root = None if path.stem == "smoke" else "/data"
         assert load_settings(config(scale=path.stem, data_root=data_root)).scale["name"] == path.stem
+
+
+# ---------------------------------------------------------------------------- runs that read another run's detections
+
+GRABCUT = ROW | {"method": "mask-grabcut"}
+
+
+def test_a_grabcut_run_names_the_baseline_with_its_backbone_schedule_and_setting() -> None:
+    entry = GRABCUT | {"backbone": "r101", "options": {"iterations": 5, "margin": 1.0}}
+    run = run_spec(entry, "official")
+    assert run.id == "mask-grabcut_r101_1x_nonvoc2voc_margin-1"
+    assert run.detector == run_spec(ROW | {"method": "mask-rcnn", "backbone": "r101"}, "paper")
+    assert run.preset == "both"
+
+
+def test_the_detector_is_known_though_it_is_no_rows_run() -> None:
+    settings = load_settings(config())
+    tables = load_tables(settings)
+    detector = "mask-rcnn_r101_1x_voc2nonvoc"
+    assert detector not in {run.id for table in tables.values() for run in table.runs}
+    assert experiment.find_run(settings, detector) == experiment.all_runs(tables)[detector]
+
+
+def test_a_grabcut_run_is_made_again_when_its_options_or_its_detector_change(configs: Path) -> None:
+    settings = load_settings(config())
+
+    def digest(**changes: object) -> str:
+        fragment.cache_clear()
+        return experiment.config_hash(resolve(run_spec(GRABCUT | changes, "paper", configs), settings, configs))
+
+    digests = [digest(), digest(options={"margin": 1}), digest(options={"iterations": 1}), digest(config={"amp": True})]
+    assert digest(options={"margin": 0.5}) == digests[0]
+    detector = configs / "methods" / "mask-rcnn.py"
+    detector.write_text(
+        detector.read_text().replace("nms_pre=2000", "nms_pre=1000").replace("mask_size=28", "mask_size=14")
+    )
+    assert len({*digests, digest()}) == 5
+
+
+def test_a_grabcut_runs_configuration_is_its_options_and_its_detectors_identity() -> None:
+    settings = load_settings(config())
+    resolved = resolve(run_spec(GRABCUT | {"options": {"iterations": 10}}, "paper"), settings)
+    baseline = run_spec(ROW | {"method": "mask-rcnn"}, "paper")
+    assert resolved["options"] == {"iterations": 10, "margin": 0.5}
+    identity = {"run": baseline.id, "config_hash": experiment.config_hash(resolve(baseline, settings))}
+    assert resolved["detector"] == identity
+
+
+def test_a_rows_config_is_its_detectors() -> None:
+    changes = {"model": {"test_cfg": {"rcnn": {"score_thr": 0.3}}}}
+    run = run_spec(GRABCUT | {"config": changes}, "paper")
+    assert run.detector == run_spec(ROW | {"method": "mask-rcnn", "config": changes}, "paper")
+    assert run.id != run_spec(GRABCUT, "paper").id
+
+
+def test_a_detector_with_presets_gives_its_reader_presets(configs: Path) -> None:
+    mine = '_base_ = "mask-grabcut.py"\noptions_of = "mask-grabcut"\ndetector = "contrastmask"\n'
+    (configs / "methods" / "mine.py").write_text(mine)
+    runs = [run_spec(ROW | {"method": "mine"}, preset, configs) for preset in ("paper", "official")]
+    assert [run.id for run in runs] == ["mine-paper_r50_1x_nonvoc2voc", "mine-official_r50_1x_nonvoc2voc"]
+    assert [run.detector and run.detector.preset for run in runs] == ["paper", "official"]
+
+
+@pytest.mark.parametrize(("detector", "words"), [("mask-rcn", ["mask-rcnn"]), ("mask-grabcut", ["not trained"])])
+def test_a_detector_that_cannot_be_is_named(configs: Path, detector: str, words: list[str]) -> None:
+    path = configs / "methods" / "mask-grabcut.py"
+    path.write_text(path.read_text().replace('detector = "mask-rcnn"', f'detector = "{detector}"'))
+    fragment.cache_clear()
+    with pytest.raises(ConfigError) as caught:
+        run_spec(GRABCUT, "paper", configs)
+    assert all(word in str(caught.value) for word in ["mask-grabcut.py", detector, *words]), str(caught.value)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from contrastmask.data.dataset import read_dataset
 from contrastmask.data.files import DataError, raise_problems, write_coco
-from contrastmask.data.splits import SPLITS, read_train, resolve
+from contrastmask.data.splits import SPLITS, decide, read_train
 
 
 def write_all_masks(dataset_json: Path, setting: str, out: Path, splits_dir: Path = SPLITS) -> None:
@@ -22,8 +22,8 @@ def write_all_masks(dataset_json: Path, setting: str, out: Path, splits_dir: Pat
         DataError: the setting is unusable, the annotations changed, or novel annotations have no segmentation.
     """
     dataset = read_dataset(dataset_json)
-    _, novel, _ = resolve(setting, dataset["categories"], splits_dir)
     coco = read_train(dataset, dataset_json)
+    _, novel = decide(setting, dataset, coco, splits_dir, show=False)
     names = {category["id"]: category["name"] for category in dataset["categories"]}
     lacking = {a["category_id"] for a in coco["annotations"] if not a.get("segmentation")} & set(novel)
     raise_problems(

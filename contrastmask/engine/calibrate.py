@@ -26,7 +26,7 @@ def calibrate(settings: Settings, plan: Plan) -> list[System]:
 
     Returns the systems timed. One that cannot be built or run is said and left out: its cost is then not known.
     """
-    runs = {system(job.run): job.run for job in reversed(plan.left)}
+    runs = {system(job.run): job.run for job in reversed(plan.left) if not job.run.detector}
     chosen = cheapest_sufficient(runs, plan.knowledge.iteration.systems, lambda s: price(s, runs[s]))
     file = settings.folder / "calibration.json"
     known = read(file)

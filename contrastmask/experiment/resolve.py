@@ -16,9 +16,12 @@ from contrastmask.yamlfiles import CONFIGS
 def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[str, Any]:
     """The complete configuration of a run: plain data, independent of seed, paths and machine.
 
-    Later parts override earlier ones: base, method, backbone, schedule, what options change, the scale's width, the
-    scale's `config`, the row's `config`.
+    Later parts override earlier ones: base, method, backbone, schedule, what options change (for all schedules, then
+    for this one), the scale's width, the scale's `config`, the row's `config`. A run that reads a detector's results
+    has only its own options and the detector's identity.
     """
+    if spec.detector:
+        return _resolve_evaluation(spec, spec.detector, settings, configs)
     scale = settings.scale
     config: dict[str, Any] = {}
     for part in ("base", f"methods/{spec.method}", f"backbones/{spec.backbone}", f"schedules/{spec.schedule}"):
@@ -27,6 +30,7 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
     options = preset_options(kind, "paper" if spec.preset == "both" else spec.preset) | dict(spec.options)
     for option, changes in config.pop("variants", {}).items():
         config = merge(config, changes[options[option]])
+    config = merge(config, config.pop("by_schedule", {}).get(spec.schedule, {}))
     config = merge(config, {"model": {"roi_head": {"options": options}}})
     narrow(config["model"], scale.get("width", 1))
     if scale.get("from_scratch"):
@@ -48,6 +52,20 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
         "scale": scale["name"],
         "batch": batch,
         "one_x": _one_x(scale, batch),
+    }
+
+
+def _resolve_evaluation(spec: RunSpec, detector: RunSpec, settings: Settings, configs: Path) -> dict[str, Any]:
+    kind = options_of(spec.method, configs)
+    return {
+        "method": spec.method,
+        "backbone": spec.backbone,
+        "schedule_name": spec.schedule,
+        "setting": spec.setting,
+        "preset": spec.preset,
+        "options": preset_options(kind, "paper" if spec.preset == "both" else spec.preset) | dict(spec.options),
+        "scale": settings.scale["name"],
+        "detector": {"run": detector.id, "config_hash": config_hash(resolve(detector, settings, configs))},
     }
 
 

@@ -59,7 +59,7 @@ class Plan:
 
     scale: dict[str, Any]
     rows: dict[str, tuple[str, ...]]
-    """By run id, the rows that share it, "table: label"."""
+    """By run id, the rows that share it, "table: label", or that read its boxes."""
     jobs: tuple[Job, ...]
     knowledge: Knowledge
     machine: dict[str, str]
@@ -119,6 +119,8 @@ def _rows(tables: dict[str, Table]) -> dict[str, tuple[str, ...]]:
         for row in table.rows:
             if row.run:
                 rows[row.run.id].append(f"{table.name}: {row.label or row.method}")
+            if row.run and row.run.detector:
+                rows[row.run.detector.id].append(f"{table.name}: boxes for {row.label or row.method}")
     return {run: tuple(labels) for run, labels in rows.items()}
 
 
@@ -160,12 +162,12 @@ class _Folder:
         config = resolve(run, self.settings)
         current, kind = config_hash(config), system(run)
         train, val = self.images("train"), self.images("val")
-        whole = None if train is None else total_iterations(config, train)
+        whole = 0 if run.detector else None if train is None else total_iterations(config, train)
         expected = expected_cost(kind, whole, val, knowledge)
         for seed in self.settings.seeds:
             state, iteration = self.state(self.settings.run_folder(run.id, seed), current, whole)
-            trained, done = state in ("trained", "done"), state == "done"
-            remaining = 0 if trained else None if whole is None else whole - iteration
+            done = state == "done"
+            remaining = 0 if done or state == "trained" else None if whole is None else whole - iteration
             saved = self.planned.get(f"{run.id}/seed{seed}")
             yield Job(
                 run=run,
@@ -216,6 +218,8 @@ def actual_seconds(folder: Path, run: str, seed: int) -> float | None:
     parts = []
     for rule, record in (("train", "train.json"), ("evaluate", "metrics.json")):
         work = read(place / record).get("seconds")
+        if work is None and rule == "train":
+            continue  # a run that reads another's boxes is not trained
         if work is None:
             return None
         # the benchmark is of the last process: of a run that was stopped it misses the earlier ones

@@ -103,12 +103,13 @@ class Readings:
 
     def _curves(self, kind: IouType) -> dict[int, list[Curve]]:
         try:
-            evaluation = matches(self.val.truth, self._detections, kind)
+            found = [d for d in self._detections if kind == "bbox" or "segmentation" in d]
+            evaluation = matches(self.val.truth, found, kind)
         except ValueError as error:
             raise ReadingsError(f"{self.folder / 'detections.json.gz'}: {error}; evaluate the run again") from None
-        found = dict(zip(evaluation.params.catIds, stats.curves(evaluation), strict=True))
-        self._check(kind, found)
-        return found
+        by_category = dict(zip(evaluation.params.catIds, stats.curves(evaluation), strict=True))
+        self._check(kind, by_category)
+        return by_category
 
     def _check(self, kind: str, found: dict[int, list[Curve]]) -> None:
         """The readings must give the AP that metrics.json holds, or one of them is not of this run."""
@@ -132,7 +133,9 @@ class Readings:
         return stats.mean_measured(chosen, (1,))
 
     def _average_precision(self, kind: IouType, category: int, area: int, weights: Floats) -> Floats:
-        """(B, 10) of one category."""
+        """(B, 10) of one category; NaN where evaluation measured nothing: its objects or the run have no masks."""
+        if {c["id"]: c[f"{kind}_AP"] for c in self.metrics["per_category"]}[category] is None:
+            return np.full((len(weights), len(stats.IOUS)), np.nan)
         before, values = self._done.get((kind, category, area), (None, weights))
         if before is not weights:
             table = self.segm if kind == "segm" else self.bbox

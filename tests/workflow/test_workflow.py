@@ -22,7 +22,7 @@ def snakemake(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[
 def planned(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
     """Jobs by rule of a dry run."""
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = re.findall(r"^(\w+)\s+(\d+)$", done.stdout + done.stderr, re.M)
+    rows = re.findall(r"^([\w-]+)\s+(\d+)$", done.stdout + done.stderr, re.M)
     return {rule: int(count) for rule, count in rows}
 
 
@@ -38,9 +38,9 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_all_tables_need_37_trainings(project: Path) -> None:
+def test_all_tables_need_43_trainings(project: Path) -> None:
     jobs = planned(snakemake("-n", cwd=project))
-    assert (jobs["dataset"], jobs["split"], jobs["train"], jobs["evaluate"]) == (1, 2, 37, 37)
+    assert (jobs["dataset"], jobs["split"], jobs["train"], jobs["evaluate"], jobs["grabcut"]) == (1, 2, 43, 43, 4)
     assert all(jobs[f"table{n}"] == 1 for n in range(1, 8))
 
 
@@ -48,6 +48,13 @@ def test_one_table_needs_only_its_own_trainings(project: Path) -> None:
     jobs = planned(snakemake("-n", "table5", cwd=project))
     assert (jobs["train"], jobs["table5"], jobs["split"]) == (3, 1, 1)
     assert "table1" not in jobs
+
+
+def test_a_table_of_grabcut_rows_brings_the_training_of_the_detector(project: Path) -> None:
+    done = snakemake("-n", "grabcut-sensitivity", "--config", "seeds=[0,1]", cwd=project)
+    jobs = planned(done)
+    assert (jobs["train"], jobs["evaluate"], jobs["grabcut"]) == (2, 2, 10)
+    assert "Training mask-rcnn_r50_1x_nonvoc2voc, seed 1" in done.stdout + done.stderr
 
 
 def test_seeds_multiply_trainings(project: Path) -> None:
@@ -81,7 +88,7 @@ def test_only_upper_bounds_read_novel_masks(project: Path) -> None:
 def test_the_paper_scale_fetches_weights_once_per_backbone(project: Path) -> None:
     done = snakemake("-n", "--config", "scale=paper", "data_root=/data/coco", "gpus_per_run=8", cwd=project)
     jobs = planned(done)
-    assert (jobs["weights"], jobs["train"]) == (4, 37)
+    assert (jobs["weights"], jobs["train"]) == (4, 43)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 
 rule dataset:
+    input:
+        annotation_files(),
     output:
         str(SETTINGS.dataset),
     log:

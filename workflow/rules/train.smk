@@ -14,6 +14,8 @@ rule train:
         str(OUT / "logs" / "train" / "{run}_seed{seed}.log"),
     benchmark:
         str(OUT / "benchmarks" / "train" / "{run}_seed{seed}.jsonl")
+    wildcard_constraints:
+        run=TRAINED,
     threads: SETTINGS.scale["threads"]
     resources:
         gpu=SETTINGS.gpus_per_run,
