@@ -50,7 +50,7 @@ def summary(plan: Plan) -> Iterator[str]:
     states = Counter(job.state for job in plan.jobs)
     runs, seeds = len(plan.rows), len(plan.jobs) // max(1, len(plan.rows))
     counted = ", ".join(f"{count} {name}" for name, count in states.items())
-    rows = len({row for shared in plan.rows.values() for row in shared if ": boxes for " not in row})
+    rows = sum(": boxes for " not in row for shared in plan.rows.values() for row in shared)
     yield f"Scale {plan.scale['name']}: {rows} rows, {runs} distinct runs, {seeds} seed{'s' * (seeds > 1)}. {counted}."
     if plan.left:
         yield from _left(plan)

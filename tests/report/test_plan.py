@@ -144,6 +144,16 @@ def test_seeds_are_runs(settings: Settings, tables: dict[str, Table], finish: Fi
     assert len(plan.jobs) == 12 and "2 seeds" in said(plan)
 
 
+def test_a_run_that_reads_another_ones_boxes_is_not_trained(settings: Settings) -> None:
+    table = load_table(CONFIGS / "tables" / "table1.yaml", "paper")
+    plan = make_plan(settings, {"table1": table})
+    derived = [job for job in plan.jobs if job.run.detector]
+    assert derived and {job.iterations for job in derived} == {0}
+    for job in derived:
+        assert job.run.detector and any("boxes for" in row for row in plan.rows[job.run.detector.id])
+    assert f": {sum(row.run is not None for row in table.rows)} rows" in said(plan)
+
+
 # ---------------------------------------------------------------------------- where costs come from
 
 
