@@ -1,12 +1,12 @@
-"""Calibration: random batches are what a loader gives, and a real step of the smallest system is timed."""
+"""Calibration: which systems, at which size, and what follows from real steps of the smallest."""
 
 import json
 from pathlib import Path
 
-import numpy as np
+import pytest
 import yaml
 
-from contrastmask.engine.calibrate import OBJECTS, calibrate, classes, ellipses, price, random_batches
+from contrastmask.engine.calibrate import calibrate, price, typical_size
 from contrastmask.experiment import CONFIGS, Settings, load_settings, load_table, run_spec
 from contrastmask.report.plan import make_plan, system
 
@@ -17,26 +17,12 @@ def settings(tmp_path: Path) -> Settings:
     return load_settings(yaml.safe_load((CONFIGS / "config.yaml").read_text()) | {"results": str(tmp_path)})
 
 
-def test_ellipses_fill_their_boxes() -> None:
-    boxes = np.array([[2.0, 3, 12, 9], [0, 0, 20, 16]])
-    masks = ellipses(boxes, 16, 20)
-    assert masks.shape == (2, 16, 20)
-    for mask, (x1, y1, x2, y2) in zip(masks, boxes.astype(int), strict=True):
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        assert (columns[0], columns[-1] + 1, rows[0], rows[-1] + 1) == (x1, x2, y1, y2)
-        assert abs(mask.sum() / ((x2 - x1) * (y2 - y1)) - np.pi / 4) < 0.1
-
-
-def test_batches_have_the_sizes_of_training_in_turn() -> None:
-    config = {"image": {"train": [[1333, 640], [1333, 800]]}}
-    batch = next(random_batches(config, 3, 80))
-    assert [tuple(image.shape) for image in batch["inputs"]] == [(3, 640, 853), (3, 800, 1067), (3, 640, 853)]
-    for sample in batch["data_samples"]:
-        objects = sample.gt_instances
-        height, width = sample.img_shape
-        assert len(objects) == OBJECTS and objects.labels.max() < 80
-        assert (objects.bboxes[:, 2] <= width).all() and (objects.bboxes[:, 3] <= height).all()
-        assert all(objects.masks.masks.reshape(OBJECTS, -1).any(1))
+@pytest.mark.parametrize(
+    ("scales", "size"),
+    [([[128, 128]], (128, 128)), ([[1333, 640], [1333, 800]], (960, 720)), ([[320, 200]], (267, 200))],
+)
+def test_typical_size(scales: list[list[int]], size: tuple[int, int]) -> None:
+    assert typical_size(scales) == size
 
 
 def test_the_smaller_backbone_and_the_fewer_options_are_timed() -> None:
@@ -45,12 +31,6 @@ def test_the_smaller_backbone_and_the_fewer_options_are_timed() -> None:
     assert costs[0] == costs[1] < costs[2] < costs[3]
     varied = run_spec(ROW | {"options": {"box_head": "conv"}}, "paper")
     assert price(system(varied), varied) > costs[0]
-
-
-def test_without_data_the_classes_are_cocos(tmp_path: Path) -> None:
-    run = run_spec(ROW, "paper")
-    categories, split = classes(settings(tmp_path), run)
-    assert len(categories) == 80 and len(split["base"]) == 60
 
 
 def test_a_calibration_tells_what_a_table_costs(tmp_path: Path) -> None:
