@@ -24,6 +24,7 @@ VERBS = {
     "tables": "Write tables from what was measured.",
     "report": "Write the report of all tables as one page.",
     "plan": "Say what is left to run, and what it will cost.",
+    "claims": "Say which of the paper's claims the runs support.",
     "compare": "Say how two runs differ, in configuration and results.",
     "predict": "Find objects in your own images with a trained model.",
     "export": "Write a trained model as a folder to share.",

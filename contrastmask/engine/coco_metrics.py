@@ -32,7 +32,7 @@ Subsets = Mapping[str, Sequence[int]]
 MAX_DETECTIONS = 100  # per image and category; the detector itself keeps 100 per image over all categories
 
 # name -> (index of the IoU threshold in 0.50:0.05:0.95, or all of them; index of the area range all, S, M, L)
-_METRICS: dict[str, tuple[int | slice, int]] = {
+METRICS: dict[str, tuple[int | slice, int]] = {
     "AP": (slice(None), 0),
     "AP50": (0, 0),
     "AP75": (5, 0),
@@ -83,12 +83,9 @@ def coco_metrics(
     """
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         source = ground_truth if isinstance(ground_truth, COCO) else COCO(str(ground_truth))
-        annotations = source.dataset.get("annotations", [])
-        truth = _index(source.dataset, _with_masks(annotations) if iou_type == "segm" else annotations)
-        category_ids = sorted(truth.getCatIds())
+        category_ids = sorted(source.getCatIds())
         _check_subsets(subsets, category_ids)
-        results = _index(source.dataset, _results(truth, detections, iou_type))
-        precision = _precision(truth, results, iou_type)
+        precision = _precision(matches(source, detections, iou_type))
 
     position = {category: k for k, category in enumerate(category_ids)}
     by_subset = {
@@ -96,6 +93,21 @@ def coco_metrics(
     }
     by_category = {category: _reduce(precision[:, :, [k], :])["AP"] for category, k in position.items()}
     return CocoMetrics(by_subset, by_category)
+
+
+def matches(ground_truth: COCO, detections: Sequence[Mapping[str, Any]], iou_type: IouType) -> COCOeval:
+    """COCOeval after `evaluate()`: detections matched to objects, not yet accumulated.
+
+    Raises ValueError as `coco_metrics` does.
+    """
+    with contextlib.redirect_stdout(io.StringIO()):
+        annotations = ground_truth.dataset.get("annotations", [])
+        truth = _index(ground_truth.dataset, _with_masks(annotations) if iou_type == "segm" else annotations)
+        results = _index(ground_truth.dataset, _results(truth, detections, iou_type))
+        evaluation = COCOeval(truth, results, iou_type)
+        evaluation.params.maxDets = [MAX_DETECTIONS]  # AP uses the largest only; 1 and 10 serve the recalls
+        evaluation.evaluate()
+    return evaluation
 
 
 def mean_iou(ious: Iterable[tuple[int, float]], subsets: Subsets) -> MeanIou:
@@ -198,11 +210,8 @@ def _mask_problem(image: Mapping[str, Any], segmentation: Any) -> str | None:
     return None
 
 
-def _precision(truth: COCO, results: COCO, iou_type: IouType) -> np.ndarray:
+def _precision(evaluation: COCOeval) -> np.ndarray:
     """Interpolated precision [10 IoUs, 101 recalls, categories (ids ascending), 4 areas]; -1: no truth."""
-    evaluation = COCOeval(truth, results, iou_type)
-    evaluation.params.maxDets = [MAX_DETECTIONS]  # AP uses the largest only; 1 and 10 serve the recalls
-    evaluation.evaluate()
     evaluation.accumulate()
     return evaluation.eval["precision"][..., 0]
 
@@ -210,7 +219,7 @@ def _precision(truth: COCO, results: COCO, iou_type: IouType) -> np.ndarray:
 def _reduce(precision: np.ndarray) -> dict[str, float | None]:
     """COCOeval.summarize of a [10, 101, categories, 4] slice: the mean of the entries that are not -1."""
     metrics: dict[str, float | None] = {}
-    for name, (threshold, area) in _METRICS.items():
+    for name, (threshold, area) in METRICS.items():
         values = precision[threshold, ..., area]
         measured = values[values > -1]
         metrics[name] = float(measured.mean()) if measured.size else None

@@ -77,6 +77,7 @@ def write_train_record(job: Job, tracker: Tracker, total: int, seconds: float, l
         "code_digest": job.code,
         "iterations": total,
         "batch": job.config["batch"],
+        "gpus_per_run": job.settings.gpus_per_run,
         "lr": job.config["optimizer"]["lr"],
         "seconds": seconds,
         "gpu_memory_bytes": memory,

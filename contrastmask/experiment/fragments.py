@@ -23,7 +23,7 @@ def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
     As in mmengine, a mapping with `_delete_: true` replaces the old one instead.
     """
-    merged = copy.deepcopy(base)
+    merged = {key: value if key in changes else copy.deepcopy(value) for key, value in base.items()}
     for key, value in changes.items():
         if isinstance(value, dict):
             keep = not value.get("_delete_") and isinstance(merged.get(key), dict)

@@ -1,0 +1,79 @@
+"""configs/claims.yaml: what the paper claims, as pairs of runs. Light, since Snakemake reads it."""
+
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from contrastmask.experiment import Row, RunSpec, load_table, run_spec
+from contrastmask.yamlfiles import CONFIGS, ConfigError, read_yaml
+
+
+@dataclass(frozen=True)
+class Side:
+    """A run of a claim. `row` is the table's row that it stands in, None for one that no table of the paper has."""
+
+    label: str
+    run: RunSpec
+    row: Row | None
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A claim before it is held against results: each of `better` is better than each of `than` on `subset`."""
+
+    text: str
+    where: str
+    subset: str
+    better: tuple[Side, ...]
+    than: tuple[Side, ...]
+    printed: float | None
+
+    @property
+    def pairs(self) -> list[tuple[Side, Side]]:
+        return list(product(self.better, self.than))
+
+    @property
+    def runs(self) -> list[RunSpec]:
+        """The distinct runs that the claim needs."""
+        return list(dict.fromkeys(side.run for side in (*self.better, *self.than)))
+
+
+def load_statements(preset: str, configs: Path = CONFIGS) -> list[Statement]:
+    """configs/claims.yaml, checked.
+
+    Raises:
+        ConfigError, OptionError: naming what is wrong.
+    """
+    file = configs / "claims.yaml"
+    content = read_yaml(file, "claims")
+    rows: dict[tuple[str, str], Row] = {}
+    for table in {side["table"] for claim in content["claims"] for side in _sides(claim) if "table" in side}:
+        for row in load_table(configs / "tables" / f"{table}.yaml", preset, configs).rows:
+            rows.setdefault((table, row.label), row)
+
+    def read(side: dict[str, Any]) -> Side:
+        if "table" not in side:
+            run = run_spec(content["base"] | side, preset, configs)
+            return Side(", ".join(f"{key}={value}" for key, value in run.options) or "default", run, None)
+        row = rows.get((side["table"], side["row"]))
+        if row is None or row.run is None:
+            known = ", ".join(label for table, label in rows if table == side["table"])
+            raise ConfigError(f"{file}: {side['table']} has no row '{side['row']}' with a run; its rows: {known}")
+        return Side(row.label, row.run, row)
+
+    return [
+        Statement(
+            text=claim["text"],
+            where=claim["where"],
+            subset=claim.get("subset", "novel"),
+            better=tuple(map(read, claim["better"])),
+            than=tuple(map(read, claim["than"])),
+            printed=claim.get("printed"),
+        )
+        for claim in content["claims"]
+    ]
+
+
+def _sides(claim: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*claim["better"], *claim["than"]]

@@ -1,0 +1,208 @@
+"""Two runs side by side, from the files that evaluation writes."""
+
+import gzip
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from report.made_up import write_run, write_val
+from rich.console import Console
+
+from contrastmask.commands.compare import command
+from contrastmask.report.compare import Comparison, Difference, compare, differences
+from contrastmask.report.compare_views import print_text, to_html
+from contrastmask.report.readings import ReadingsError, read_readings, read_val
+from contrastmask.report.stats import image_weights
+
+SCALE = {"name": "smoke", "note": "A note <b>to keep</b>.", "comparable": False}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """results/smoke with a bad run, a good one, and the good one under another seed too."""
+    folder = tmp_path_factory.mktemp("results") / "smoke"
+    write_val(folder)
+    write_run(folder, "bad", 30, config={"model": {"depth": 50, "head": {"cl": False}}, "options": {"cl": False}})
+    write_run(folder, "good", 4, config={"model": {"depth": 50, "head": {"cl": True, "tau": 0.7}}, "options": {}})
+    write_run(folder, "bad", 30, seed=1)
+    write_run(folder, "good", 4, seed=1)
+    write_run(folder, "good", 4, seed=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def compared(folder: Path) -> Comparison:
+    return compare(folder, "bad", "good", SCALE, seeds=[0], resamples=200)
+
+
+def shown(comparison: Comparison) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    print_text(comparison, console)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_readings_give_the_metrics(folder: Path) -> None:
+    """On the images as they are: what evaluation wrote, for every subset, size and kind."""
+    val = read_val(folder)
+    once = image_weights(len(val.images), 1)[:1]
+    readings = read_readings(folder, "bad", 0, val)
+    for subset in ("novel", "base", "all"):
+        chosen = readings.categories(subset)
+        for kind in ("segm", "bbox"):
+            for metric, expected in readings.metrics[kind][subset].items():
+                found = readings.average_precision(chosen, once, metric, kind)[0]
+                assert found == (pytest.approx(expected) if expected is not None else pytest.approx(None, nan_ok=True))
+        assert readings.mean_iou(chosen, once)[0] == pytest.approx(readings.metrics["gt_box_miou"][subset])
+
+
+def test_gains_are_b_minus_a_and_positive_for_the_better_run(compared: Comparison) -> None:
+    ap, *_, iou = compared.metrics
+    assert (ap.name, iou.name) == ("mask AP", "mask IoU in true boxes")
+    for gain in (ap, iou):
+        assert gain.a is not None and gain.b is not None and gain.gain is not None
+        assert gain.gain.value == pytest.approx(gain.b - gain.a)
+        assert 0 < gain.gain.low < gain.gain.value < gain.gain.high
+        assert gain.objects == 24
+
+
+def test_the_other_way_round_is_the_opposite(folder: Path, compared: Comparison) -> None:
+    other = compare(folder, "good", "bad", SCALE, seeds=[0], resamples=200)
+    for one, two in zip(compared.metrics, other.metrics, strict=True):
+        if one.gain and two.gain:
+            assert (one.gain.low, one.gain.value) == (pytest.approx(-two.gain.high), pytest.approx(-two.gain.value))
+
+
+def test_the_same_again(folder: Path, compared: Comparison) -> None:
+    assert compare(folder, "bad", "good", SCALE, seeds=[0], resamples=200) == compared
+
+
+def test_categories_are_those_of_the_subset_and_sorted(folder: Path, compared: Comparison) -> None:
+    assert [gain.name for gain in compared.category_ap] == ["dog", "kite"]
+    assert compared.category_ap[1].gain is None and compared.category_ap[1].objects == 0
+    every = compare(folder, "bad", "good", SCALE, subset="all", seeds=[0], resamples=200).category_iou
+    gains = [gain.gain.value for gain in every if gain.gain]
+    assert gains == sorted(gains, reverse=True) and len(gains) == 2
+
+
+def test_sizes_count_all_objects(compared: Comparison) -> None:
+    assert sum(gain.objects for gain in compared.sizes) == 24
+    assert [g.objects for g in compared.sizes] == [g.objects for g in compared.metrics[3:6]]
+
+
+def test_images_by_gain(folder: Path, compared: Comparison) -> None:
+    gains = [image.b - image.a for image in compared.images]
+    assert len(gains) == 24 and gains == sorted(gains, reverse=True)
+    first = compared.images[0]
+    rows = {}
+    for run in ("bad", "good"):
+        readings = read_readings(folder, run, 0, read_val(folder))
+        dogs = readings.iou[readings.iou_category == 5]
+        rows[run] = dogs[first.id - 100]  # one dog an image, in order
+    assert (first.a, first.b) == (pytest.approx(rows["bad"]), pytest.approx(rows["good"]))
+
+
+def test_several_seeds(folder: Path, compared: Comparison) -> None:
+    both = compare(folder, "bad", "good", SCALE, resamples=200)
+    assert both.seeds == (0, 1)  # those that both have
+    assert "2 seeds" in both.method and "One seed" in compared.method
+    second = compare(folder, "bad", "good", SCALE, seeds=[1], resamples=200)
+    for one, two, mean in zip(compared.metrics, second.metrics, both.metrics, strict=True):
+        if one.a is not None and two.a is not None:
+            assert mean.a == pytest.approx((one.a + two.a) / 2)
+
+
+def test_only_what_differs() -> None:
+    a = {"lr": 0.1, "model": {"depth": 50, "sizes": [1, 2], "head": {"cl": True}}, "options": {"x": 1}}
+    b = {"lr": 0.1, "model": {"depth": 50, "sizes": [1, 3], "head": {}, "new": None}, "options": {}}
+    assert differences(a, b) == [
+        Difference("model.sizes", "[1, 2]", "[1, 3]"),
+        Difference("model.head.cl", "true", None),
+        Difference("model.head", None, "{}"),
+        Difference("model.new", None, "null"),
+    ]
+    assert differences(a, a) == []
+
+
+def test_text_has_every_part(compared: Comparison) -> None:
+    text = shown(compared)
+    for part in ("model.head.tau", "mask APs", "medium", "dog", "image", "200 paired bootstrap", "seed 0", "smoke"):
+        assert part in text
+    assert "model.depth" not in text
+    ap = compared.metrics[0]
+    assert ap.gain and f"[{100 * ap.gain.low:+.2f}, {100 * ap.gain.high:+.2f}]" in text
+
+
+def test_equal_configurations_are_said(compared: Comparison) -> None:
+    assert "are the same" in shown(replace(compared, config=()))
+    assert "are the same" in to_html(replace(compared, config=()))
+
+
+def test_html_needs_nothing_else_and_escapes(compared: Comparison) -> None:
+    page = to_html(compared)
+    assert page.startswith("<!doctype html>") and "<b>to keep" not in page
+    assert not re.search(r"(src|href)=", page)
+    part = to_html(compared, page=False)
+    assert part.strip().startswith("<section") and part.strip().endswith("</section>")
+    for text in ("dog", "model.head.cl", "200 paired bootstrap"):
+        assert text in part
+
+
+def test_command(folder: Path, tmp_path: Path) -> None:
+    arguments = ["bad", "good", "--results", str(folder.parent), "--seeds", "0,1", "--resamples", "100"]
+    page = tmp_path / "page.html"
+    result = CliRunner().invoke(command, [*arguments, "--html", str(page)])
+    assert result.exit_code == 0, result.output
+    assert "mask AP50" in result.output and "mask AP50" in page.read_text()
+    assert CliRunner().invoke(command, ["bad", "good", "--seeds", "zero"]).exit_code == 2
+
+
+# ---------------------------------------------------------------------------- what is not there or not right
+
+
+def test_unknown_runs_are_named_with_the_nearest(folder: Path) -> None:
+    with pytest.raises(ReadingsError, match=r"goood holds no evaluated seed; finished runs like it: good"):
+        compare(folder, "bad", "goood", SCALE)
+
+
+def test_missing_seed(folder: Path) -> None:
+    with pytest.raises(ReadingsError, match=r"seed2/metrics.json is missing: evaluate bad, seed 2"):
+        compare(folder, "bad", "good", SCALE, seeds=[2])
+
+
+def test_readings_of_another_run_are_found_out(tmp_path: Path) -> None:
+    write_val(tmp_path)
+    good, bad = write_run(tmp_path, "good", 4), write_run(tmp_path, "bad", 30)
+    (good / "detections.json.gz").write_bytes((bad / "detections.json.gz").read_bytes())
+    with pytest.raises(ReadingsError, match=r"but metrics.json says .*evaluate the run again"):
+        compare(tmp_path, "bad", "good", SCALE)
+    with gzip.open(good / "detections.json.gz", "wt") as file:
+        file.write("[")
+    with pytest.raises(ReadingsError, match=r"detections.json.gz cannot be read"):
+        compare(tmp_path, "bad", "good", SCALE)
+
+
+def test_other_data_are_found_out(tmp_path: Path) -> None:
+    write_val(tmp_path)
+    for run in ("good", "bad"):
+        write_run(tmp_path, run, 4)
+    file = tmp_path / "data" / "dataset.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"digest": "d2"}))
+    with pytest.raises(ReadingsError, match="other data"):
+        compare(tmp_path, "bad", "good", SCALE)
+
+
+def test_other_splits_are_another_question(tmp_path: Path) -> None:
+    write_val(tmp_path)
+    write_run(tmp_path, "good", 4)
+    file = write_run(tmp_path, "bad", 30) / "metrics.json"
+    metrics = json.loads(file.read_text())
+    for category in metrics["per_category"]:
+        category["split"] = {"novel": "base", "base": "novel"}[category["split"]]
+    file.write_text(json.dumps(metrics))
+    with pytest.raises(ReadingsError, match="--subset all"):
+        compare(tmp_path, "bad", "good", SCALE)
+    assert compare(tmp_path, "bad", "good", SCALE, subset="all", resamples=100).metrics[0].gain

@@ -1,0 +1,29 @@
+# The paper's claims (configs/claims.yaml) held against the runs that they name: `snakemake claims`.
+from contrastmask.report.statements import load_statements
+
+
+rule claims:
+    input:
+        lambda wildcards: [
+            str(SETTINGS.run_folder(run.id, seed) / "metrics.json")
+            for run in dict.fromkeys(run for claim in load_statements(SETTINGS.preset) for run in claim.runs)
+            if run.id in RUNS
+            for seed in SETTINGS.seeds
+        ],
+        str(SETTINGS.dataset),
+        experiment.CONFIGS / "claims.yaml",
+    output:
+        str(OUT / "claims.csv"),
+        str(OUT / "claims.md"),
+    log:
+        str(OUT / "logs" / "claims.log"),
+    params:
+        scale=config["scale"],
+        preset=SETTINGS.preset,
+        seeds=",".join(map(str, SETTINGS.seeds)),
+        results=SETTINGS.results,
+    message:
+        "Holding the paper's claims against the runs"
+    shell:
+        "{PYTHON} -m contrastmask.commands.claims --scale {params.scale} --preset {params.preset}"
+        " --seeds {params.seeds} --results {params.results:q} > {log:q} 2>&1"
