@@ -76,7 +76,3 @@ def command(
     if not quiet:
         console = Console()
         print_plan(plan, console if console.is_terminal else Console(width=240))
-
-
-if __name__ == "__main__":
-    command()

@@ -9,6 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from contrastmask.experiment import Settings, settings_from_json
+from contrastmask.options import PRESETS
 from contrastmask.yamlfiles import CONFIGS, read_yaml
 
 
@@ -25,6 +26,19 @@ class JsonObject(click.ParamType):
         if not isinstance(decoded, dict):
             self.fail('give a JSON object such as \'{"data_root": "/data/coco"}\'', param, ctx)
         return decoded
+
+
+class Numbers(click.ParamType):
+    """Whole numbers between commas, as a list."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
+        if isinstance(value, list):
+            return value
+        if not all(part.strip().isdigit() for part in value.split(",")):
+            self.fail(f"{value!r} is not whole numbers between commas, such as 0,1,2", param, ctx)
+        return [int(part) for part in value.split(",")]
 
 
 def _scales(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -49,6 +63,9 @@ results_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of results.  [default: that of configs/config.yaml]",
 )
+preset_option = click.option(
+    "--preset", type=click.Choice(PRESETS), help="Of rows that name none.  [default: that of configs/config.yaml]"
+)
 settings_option = click.option(
     "--settings",
     "changes",
@@ -56,6 +73,11 @@ settings_option = click.option(
     default="{}",
     help="JSON of what differs from configs/config.yaml: how the rules of the workflow hand it on.",
 )
+
+
+def seeds_option(default: str) -> Callable[[Any], Any]:
+    """Decorator that gives a command --seeds; `default` says which they are otherwise."""
+    return click.option("--seeds", type=Numbers(), help=f"Seeds, such as 0,1,2.  [default: {default}]")
 
 
 def run_options(required: bool = True) -> Callable[[Any], Any]:

@@ -1,37 +1,18 @@
 """`contrastmask tables`."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from contrastmask.commands import run_options as options
-from contrastmask.options import PRESETS
-
-
-class Numbers(click.ParamType):
-    """Whole numbers between commas, as a list."""
-
-    name = "numbers"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
-        if isinstance(value, list):
-            return value
-        if not all(part.strip().isdigit() for part in value.split(",")):
-            self.fail(f"{value!r} is not whole numbers between commas, such as 0,1,2", param, ctx)
-        return [int(part) for part in value.split(",")]
 
 
 @click.command
 @click.argument("tables", nargs=-1, required=True, metavar="TABLE...")
 @options.scale_option
 @options.results_option
-@click.option(
-    "--preset",
-    type=click.Choice(PRESETS),
-    help="Of rows that name none.  [default: that of configs/config.yaml]",
-)
-@click.option("--seeds", type=Numbers(), help="Seeds, such as 0,1,2.  [default: that of configs/config.yaml]")
+@options.preset_option
+@options.seeds_option("that of configs/config.yaml")
 @click.option("--folder", default="tables", show_default=True, help="Where to, under results/<scale>.")
 @click.option("--print", "show", is_flag=True, help="Print the tables instead of the paths written.")
 def command(

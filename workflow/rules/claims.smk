@@ -25,5 +25,5 @@ rule claims:
     message:
         "Holding the paper's claims against the runs"
     shell:
-        "{PYTHON} -m contrastmask.commands.claims --scale {params.scale} --preset {params.preset}"
+        "{PYTHON} -m contrastmask claims --scale {params.scale} --preset {params.preset}"
         " --seeds {params.seeds} --results {params.results:q} > {log:q} 2>&1"
