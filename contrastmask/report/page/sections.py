@@ -1,0 +1,43 @@
+"""Parts of the report that other modules make, where these are there: the claims and the expected cost."""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from contrastmask.experiment import Settings, Table
+from contrastmask.report.page.evidence import Evidence
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A run and seed without usable metrics."""
+
+    run: str
+    seed: int
+    state: str
+    tables: tuple[str, ...]
+    cost: str
+    """What it is expected to cost; "" if nothing is known."""
+
+
+def missing_section(tables: Mapping[str, Table], seeds: Mapping[str, Sequence[Evidence]]) -> list[Missing]:
+    """What has not been run or cannot be read, in the order of the tables."""
+    left = []
+    for run, evidences in seeds.items():
+        needed_by = tuple(name for name, table in tables.items() if any(spec.id == run for spec in table.runs))
+        left += [
+            Missing(run, evidence.seed, evidence.state, needed_by, "")
+            for evidence in evidences
+            if evidence.state != "evaluated"
+        ]
+    return left
+
+
+def claims_section(settings: Settings) -> list[Any]:
+    """The paper's claims held against the runs, by contrastmask.report.claims; [] without that module."""
+    if find_spec("contrastmask.report.claims") is None:
+        return []
+    claims = importlib.import_module("contrastmask.report.claims").claims
+    return list(claims(settings.folder, settings.seeds, settings.preset))
