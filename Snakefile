@@ -2,6 +2,7 @@
 #
 #   snakemake --cores 2                      every table at smoke scale, on embedded synthetic data
 #   snakemake --cores 2 table5               one table, and only the runs that it needs
+#   snakemake --cores 2 report               the tables, then one page with everything behind them
 #   snakemake --cores 8 --config scale=paper data_root=/data/coco      the real thing
 #   snakemake -n                             what would be done, and why
 #
@@ -16,6 +17,8 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"
 
 
 rule all:

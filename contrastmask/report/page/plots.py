@@ -135,7 +135,7 @@ def _scatter(axes: Axes, points: Sequence[tuple[Record, float]], methods: Sequen
             continue
         axes.plot(
             [x for _, x in mine], [r["AP"] for r, _ in mine], ls="", label=method,
-            color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)],
+            color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], clip_on=False,
         )  # fmt: skip
         for record, x in mine:
             name = f"{record['backbone'].replace('ResNet-', 'R').replace('ResNeXt-', 'X')} {record['schedule']}"
