@@ -47,7 +47,7 @@ def _changes(settings: str, **given: str | None) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise click.UsageError(f"--settings is not JSON: {error}") from None
     if not isinstance(changes, dict):
-        raise click.UsageError("--settings must be a JSON object such as '{\"data_root\": \"/data/coco\"}'")
+        raise click.UsageError('--settings must be a JSON object such as \'{"data_root": "/data/coco"}\'')
     return changes | {key: value for key, value in given.items() if value is not None}
 
 

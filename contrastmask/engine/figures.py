@@ -119,9 +119,10 @@ def _pseudo_masks(
         scale = torch.tensor(data["data_samples"][0].metainfo["scale_factor"], dtype=torch.float32).repeat(2)
         boxes = (torch.tensor([corners(a["bbox"]) for a in objects]) * scale).to(features[0].device)
         cams, regions = model.roi_head.pseudo_masks(features, bbox2roi([boxes]), torch.tensor(labels).to(boxes.device))
+    maps = [m.cpu().numpy() for m in (cams, *regions)]
     return [
-        PseudoMask(crop(image, a["bbox"]), *(m.cpu().numpy() for m in maps), categories[label]["name"])
-        for a, label, *maps in zip(objects, labels, cams, *regions, strict=True)
+        PseudoMask(crop(image, a["bbox"]), cam, foreground, background, categories[label]["name"])
+        for a, label, cam, foreground, background in zip(objects, labels, *maps, strict=True)
     ]
 
 
@@ -160,7 +161,9 @@ def make(figure: str, settings_json: str) -> list[Path]:
     images = choose_images(
         load_figures(), settings.scale["name"], truth.dataset["annotations"], split["base"], split["novel"]
     )
-    note = f"scale {settings.scale['name']}" + ("" if settings.scale["comparable"] else ", not comparable with the paper")
+    note = f"scale {settings.scale['name']}" + (
+        "" if settings.scale["comparable"] else ", not comparable with the paper"
+    )
     note += f" · seed {seed} · images {', '.join(map(str, images))}"
     if figure == "figure6":
         drawn = draw_figure6(figure6(jobs, images, truth), note)

@@ -81,10 +81,13 @@ def _overlay(axes: Axes, instance: Instance) -> None:
     if instance.mask.any():
         outline = np.pad(instance.mask.astype(float), 1)  # closes the outline of what touches the border
         xs, ys = np.arange(outline.shape[1]) - 1, np.arange(outline.shape[0]) - 1
-        axes.contour(xs, ys, outline, [0.5], colors=[colour], linestyles="--" if instance.novel else "-", linewidths=1.2)
+        axes.contour(
+            xs, ys, outline, [0.5], colors=[colour], linestyles="--" if instance.novel else "-", linewidths=1.2
+        )
     height, width = instance.mask.shape
+    x, y = (max(coordinate, 0.0) for coordinate in instance.corner)
     axes.text(
-        *instance.corner, _plain(instance.label), fontsize=6, color="white", va="bottom", clip_on=True,
+        x, y, _plain(instance.label), fontsize=6, color="white", va="top", clip_on=True,
         bbox={"facecolor": colour, "edgecolor": "none", "pad": 1},
     )  # fmt: skip
     axes.set_xlim(-0.5, width - 0.5)
@@ -100,7 +103,9 @@ def draw_figure7(objects: Sequence[PseudoMask], note: str) -> Figure:
         axes[0][column].imshow(shown.crop)
         axes[0][column].set_title(_plain(shown.label), fontsize=8)
         axes[1][column].imshow(shown.crop)
-        axes[1][column].imshow(shown.cam, extent=whole, cmap="jet", vmin=0, vmax=1, alpha=0.5, interpolation="bilinear")
+        axes[1][column].imshow(
+            shown.cam, extent=whole, cmap="viridis", vmin=0, vmax=1, alpha=0.6, interpolation="bilinear"
+        )
         axes[2][column].imshow(pseudo_mask_image(shown), extent=whole, interpolation="nearest")
         axes[1][column].set_aspect("equal")
         axes[2][column].set_aspect("equal")
@@ -132,8 +137,10 @@ def _panels(rows: Sequence[str], columns: int) -> tuple[Figure, Any]:
 
 
 def _finish(figure: Figure, handles: Sequence[Any], note: str) -> Figure:
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False, title=note,
-                  title_fontsize=8)  # fmt: skip
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False,
+        title=note, title_fontsize=8,
+    )  # fmt: skip
     return figure
 
 

@@ -20,7 +20,8 @@ TEXTS = {
     "figure6": Text(
         "With and without the contrastive learning head",
         "The same images as annotated, without the head and with it. As many detections as the image has objects, best "
-        "first. Base categories, learnt from masks, are blue and solid; novel ones, learnt from boxes, orange and dashed.",
+        "first. Base categories, learnt from masks, are blue and solid; novel ones, learnt from boxes, are orange and "
+        "dashed.",
     ),
     "figure7": Text(
         "Class activation maps and pseudo masks",
@@ -64,7 +65,11 @@ def figure_runs(figure: str, preset: str, configs: Path = CONFIGS) -> list[RunSp
 
 
 def choose_images(
-    content: dict[str, Any], scale: str, annotations: Iterable[dict[str, Any]], base: Sequence[int], novel: Sequence[int]
+    content: dict[str, Any],
+    scale: str,
+    annotations: Iterable[dict[str, Any]],
+    base: Sequence[int],
+    novel: Sequence[int],
 ) -> list[int]:
     """Ids of the images to show: those listed for the scale, or the first with objects of both sides.
 
@@ -86,12 +91,15 @@ def choose_images(
     if listed:
         absent = [str(image) for image in listed if image not in sides]
         if absent:
-            raise DataError(f"configs/figures.yaml, images.{scale}: no annotated val image has the id {', '.join(absent)}")
+            raise DataError(
+                f"configs/figures.yaml, images.{scale}: no annotated val image has the id {', '.join(absent)}"
+            )
         return list(listed)
     mixed = sorted(image for image, found in sides.items() if len(found) == 2)
     if not mixed:
         raise DataError(
-            "no val image has objects of both a base and a novel category; list images for this scale in configs/figures.yaml"
+            "no val image has objects of both a base and a novel category; "
+            "list images for this scale in configs/figures.yaml"
         )
     return mixed[: content["count"]]
 

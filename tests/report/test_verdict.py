@@ -40,4 +40,8 @@ def test_higher_and_lower_mirror_each_other(ours, printed, sd):
 
 
 def test_verdicts_can_be_told_apart_without_colour():
-    assert len({verdict.sign for verdict in v.VERDICTS}) == len({verdict.text for verdict in v.VERDICTS}) == len(v.VERDICTS)
+    assert (
+        len({verdict.sign for verdict in v.VERDICTS})
+        == len({verdict.text for verdict in v.VERDICTS})
+        == len(v.VERDICTS)
+    )

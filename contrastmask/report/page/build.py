@@ -141,9 +141,7 @@ def _main_runs(
     return drawn
 
 
-def _run_part(
-    spec: RunSpec, seeds: Sequence[Evidence], tables: Mapping[str, Table], scale: dict[str, Any]
-) -> RunPart:
+def _run_part(spec: RunSpec, seeds: Sequence[Evidence], tables: Mapping[str, Table], scale: dict[str, Any]) -> RunPart:
     rows = [
         f"{table.name}: {row.label or paper.name('methods', row.method)}"
         for table in tables.values()
@@ -163,8 +161,8 @@ def _figures(folder: Path) -> dict[str, str]:
 def _data_uri(path: Path) -> str:
     from PIL import Image
 
-    with Image.open(path) as image:
-        image = image.convert("RGB")
+    with Image.open(path) as file:
+        image: Image.Image = file.convert("RGB")
         if image.width > FIGURE_WIDTH:
             image = image.resize((FIGURE_WIDTH, round(image.height * FIGURE_WIDTH / image.width)))
         buffer = io.BytesIO()
@@ -175,7 +173,11 @@ def _data_uri(path: Path) -> str:
 def render(page: Page) -> str:
     """The page as HTML. Every text is escaped by the template; only our own SVG is taken as it is."""
     pages = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     pages.filters |= {"number": _number, "duration": duration, "json": lambda data: json.dumps(data, indent=1)}
     pages.globals |= {"hardware": hardware, "mean_seconds": mean_seconds}

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -100,7 +101,7 @@ def thin(curve: Curve, most: int) -> Curve:
     if len(curve) <= most:
         return curve
     edges = [round(i * len(curve) / most) for i in range(most + 1)]
-    stretches = [curve[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    stretches = [curve[start:end] for start, end in pairwise(edges)]
     return [(part[-1][0], sum(value for _, value in part) / len(part)) for part in stretches]
 
 

@@ -55,7 +55,7 @@ def ablation(grid: Grid, seeds: Seeds, scale: dict[str, Any]) -> str:
     apart = bool(printed) and not scale["comparable"]
     with style():
         figure = Figure(figsize=(4.4, 4.4 if apart else 2.8))
-        panels = figure.subplots(2 if apart else 1, 1, squeeze=False)[:, 0]
+        panels = figure.subplots(2 if apart else 1, 1, squeeze=False)[:, 0].tolist()
         _ours(panels[0], ours, seeds)
         if printed:
             panels[-1].plot(*zip(*printed, strict=True), color=PAPER, ls="--", marker="s", label="paper")
@@ -83,7 +83,9 @@ def _ours(axes: Axes, ours: Sequence[tuple[float, Record]], seeds: Seeds) -> Non
     label = "here, mean ± 2 sd over seeds" if several else "here, one seed"
     axes.errorbar(xs, [r["AP"] for _, r in ours], spread, color=COLOURS[0], marker="o", capsize=3, label=label)
     if several:
-        single = [(x, ap) for x, record in ours for e in seeds.get(record["run"], ()) if (ap := _novel_ap(e)) is not None]
+        single = [
+            (x, ap) for x, record in ours for e in seeds.get(record["run"], ()) if (ap := _novel_ap(e)) is not None
+        ]
         axes.plot(*zip(*single, strict=True), ls="", marker="_", color=COLOURS[0], alpha=0.6)
 
 

@@ -1,7 +1,7 @@
 """Pages that several tests read, each made once."""
 
 import pytest
-from made_up import make_up, write
+from report.page.made_up import make_up, write
 
 
 @pytest.fixture(scope="session")

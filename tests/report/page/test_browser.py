@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from made_up import MISSING
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from report.page.made_up import MISSING
 
 ROOT = Path(__file__).resolve().parents[3]
 PICTURE = ROOT / "results" / "ci" / "report.png"
@@ -20,7 +20,8 @@ FLAGS = [
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 375, "height": 700}
 
 pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome on PATH; on Debian: apt-get install chromium"
+    CHROMIUM is None,
+    reason="no chromium, chromium-browser or google-chrome on PATH; on Debian: apt-get install chromium",
 )
 
 
@@ -83,12 +84,12 @@ def test_a_cell_opens_its_run_by_mouse_and_by_keyboard(opened: Page):
     run = opened.locator(f"[id='{link.get_attribute('href')[1:]}']")
     assert not run.evaluate("run => run.open")
     link.click()
-    assert run.evaluate("run => run.open") and run.locator("dl").first.is_visible()
+    expect(run.locator("dl").first).to_be_visible()
     run.evaluate("run => { run.open = false }")
     link.focus()
     opened.keyboard.press("Enter")
-    assert run.evaluate("run => run.open")
-    assert run.locator("summary").first.evaluate("summary => summary === document.activeElement")
+    expect(run.locator("dl").first).to_be_visible()
+    expect(run.locator("summary").first).to_be_focused()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from made_up import HOSTILE, MISSING, make_up, write
 from PIL import Image
+from report.page.made_up import HOSTILE, MISSING, make_up, write
 
 from contrastmask.commands.report import command
 from contrastmask.report.page.build import duration
@@ -93,7 +93,16 @@ def test_a_scale_that_is_not_comparable_says_so_everywhere(smoke_html: str):
 def test_evidence_of_a_run(smoke_html: str):
     start = smoke_html.index('id="run-contrastmask-paper_r50_1x_nonvoc2voc"')
     section = smoke_html[start : smoke_html.index('<details class="run"', start)]
-    for word in ("aaaaaaaaaaaa, with local changes", "b" * 16, "c" * 16, "d" * 32, "e" * 64, "f" * 32, "Some CPU", "2.0 h"):
+    for word in (
+        "aaaaaaaaaaaa, with local changes",
+        "b" * 16,
+        "c" * 16,
+        "d" * 32,
+        "e" * 64,
+        "f" * 32,
+        "Some CPU",
+        "2.0 h",
+    ):
         assert word in section
     assert 'href="http://127.0.0.1:5000/#/runs/ab12"' in section and "secret" not in smoke_html
     assert section.count("<svg") == 2 and "table5: tau=0.7" in section

@@ -9,8 +9,8 @@ function openTarget() {
 }
 addEventListener("hashchange", openTarget);
 openTarget();
-// A second click on the same cell changes no address.
+// A second click on the same cell changes no address. After the browser's own jump, which takes the focus away.
 addEventListener("click", (event) => {
   const link = event.target.closest("a[href^='#run-']");
-  if (link && link.hash === location.hash) openTarget();
+  if (link && link.hash === location.hash) setTimeout(openTarget);
 });
