@@ -18,7 +18,7 @@ from contrastmask.report.figures import TEXTS
 from contrastmask.report.page import plots
 from contrastmask.report.page.cells import Grid, grid
 from contrastmask.report.page.evidence import Evidence, hardware, mean_seconds, read_evidence
-from contrastmask.report.page.sections import Missing, claims_section, missing_section
+from contrastmask.report.page.sections import Missing, claims_section, missing_section, price_section
 from contrastmask.report.paper import METRICS
 from contrastmask.report.tables import build
 from contrastmask.report.verdict import VERDICTS
@@ -79,6 +79,8 @@ class Page:
     """Images as data URIs, by "figure6", "figure7"."""
     claims: Sequence[Any] = ()
     missing: Sequence[Missing] = ()
+    price: Sequence[str] = ()
+    """Sentences on what the missing ones are expected to cost, and on how good earlier estimates were."""
 
 
 def write_report(settings: Settings, tables: Mapping[str, Table], out: Path | None = None) -> Path:
@@ -95,6 +97,7 @@ def compose(settings: Settings, tables: Mapping[str, Table]) -> Page:
     scale = settings.scale
     specs = all_runs(dict(tables))
     seeds = {run: [read_evidence(settings, run, seed) for seed in settings.seeds] for run in specs}
+    costs, price = price_section(settings, tables)
     grids = {
         name: grid(table, build(table, settings.results, scale, settings.seeds, settings.preset), scale, settings.seeds)
         for name, table in tables.items()
@@ -107,7 +110,8 @@ def compose(settings: Settings, tables: Mapping[str, Table]) -> Page:
         runs=tuple(_run_part(spec, seeds[run], tables, scale) for run, spec in specs.items()),
         figures=_figures(settings.folder / "figures"),
         claims=claims_section(settings),
-        missing=missing_section(tables, seeds),
+        missing=missing_section(tables, seeds, costs),
+        price=price,
     )
 
 

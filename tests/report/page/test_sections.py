@@ -56,7 +56,7 @@ def test_missing_names_the_tables_that_need_a_run(tmp_path: Path):
     seeds = {
         main: [Evidence(main, 0, metrics={"run": main}), Evidence(main, 1, train={"run": main}), Evidence(main, 2)]
     }
-    assert missing_section(tables, seeds) == [
+    assert missing_section(tables, seeds, {(main, 2): "3 h"}) == [
         Missing(main, 1, "trained, not evaluated", ("table2", "table5"), ""),
-        Missing(main, 2, "not run", ("table2", "table5"), ""),
+        Missing(main, 2, "not run", ("table2", "table5"), "3 h"),
     ]
