@@ -1,6 +1,6 @@
 # ContrastMask (CVPR 2022), reproduced: from images to Tables 1-7.
 #
-#   snakemake --cores 2                      every table at smoke scale, on embedded synthetic data
+#   snakemake --cores 2                      Tables 1-7 at smoke scale, on embedded synthetic data
 #   snakemake --cores 2 table5               one table, and only the runs that it needs
 #   snakemake --cores 2 report               the tables, then one page with everything behind them
 #   snakemake --cores 8 --config scale=paper data_root=/data/coco      the real thing
@@ -24,7 +24,7 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
-        table_files(TABLES),
+        table_files(SETTINGS.tables),
 
 
 onsuccess:

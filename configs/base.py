@@ -7,6 +7,7 @@ the scale's, for the scale's batch; another batch scales it linearly.
 # (long side, short side) in pixels; for training one size, the two ends of a range, or more to choose from
 image = dict(train=[[1333, 640], [1333, 800]], test=[1333, 800], flip=0.5)
 optimizer = dict(type="SGD", momentum=0.9, weight_decay=1e-4)
+lr_factor = 1  # on the scale's learning rate; a recipe of its own may have another rate
 clip_grad = None
 warmup_iterations = 500  # linear
 warmup_factor = 0.001  # share of the learning rate that the warm-up starts from

@@ -5,6 +5,7 @@ huiserwang/ContrastMask. Where the two differ there is one option here, so that 
 This file imports no torch: it is read while Snakemake builds its graph.
 """
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args, get_origin
 
@@ -14,8 +15,17 @@ class OptionError(ValueError):
 
 
 @dataclass(frozen=True)
-class MaskRCNNOptions:
-    """Options of every system that segments with a class-agnostic mask head trained on base masks only."""
+class SystemOptions:
+    """Options of every system that is trained."""
+
+    novel_masks: Literal["none", "all"] = "none"
+    """`all`: fully supervised, an upper bound that breaks the protocol; its rows are marked. The masks come from a file
+    of their own, which no other run reads."""
+
+
+@dataclass(frozen=True)
+class MaskRCNNOptions(SystemOptions):
+    """Options of the two-stage systems: Mask R-CNN with a class-agnostic mask head trained on base masks only."""
 
     mask_rois: Literal["positive", "gt"] = "positive"
     """RoIs of base classes in the mask loss: all positive ones, as in Mask R-CNN (Sec. 3.5), or only those that are
@@ -43,6 +53,10 @@ class CAMOptions(MaskRCNNOptions):
 @dataclass(frozen=True)
 class ContrastMaskOptions(CAMOptions):
     """Options of ContrastMask. Defaults are the `paper` preset: the text, and where it is silent the released code."""
+
+    novel_masks: Literal["none", "keys", "all"] = "none"
+    """`keys`: the partition and the keys of novel RoIs come from their true masks, the mask loss still sees base
+    categories only: the upper bound of Sec. 5, which breaks the protocol; its rows are marked. `all`: as above."""
 
     # --- which parts are there (Table 2)
     cam: bool = True
@@ -110,12 +124,27 @@ class ContrastMaskOptions(CAMOptions):
 
 
 @dataclass(frozen=True)
-class PeerOptions(MaskRCNNOptions):
+class RecipeOptions(SystemOptions):
     """Options of every peer of Table 1."""
 
     recipe: Literal["source", "common"] = "source"
-    """`source`: the peer's own augmentation, warm-up, clipping and thresholds; `common`: those of configs/base.py, the
-    same for all systems."""
+    """`source`: the peer's own learning rate, augmentation, warm-up, clipping and thresholds; `common`: those of
+    configs/base.py, the same for all systems."""
+
+
+@dataclass(frozen=True)
+class SingleStageOptions(RecipeOptions):
+    """Options of the single-stage peers: a dense detector with a mask branch that sees boxes of base categories."""
+
+
+@dataclass(frozen=True)
+class CPMaskOptions(SingleStageOptions):
+    """Options of CPMask: it has none of its own."""
+
+
+@dataclass(frozen=True)
+class PeerOptions(RecipeOptions, MaskRCNNOptions):
+    """Options of the two-stage peers."""
 
 
 @dataclass(frozen=True)
@@ -150,12 +179,25 @@ class OPMaskOptions(PeerOptions, CAMOptions):
     cam_norm: Literal["resize_first", "normalise_first"] = "normalise_first"
 
 
+@dataclass(frozen=True)
+class GrabCutOptions:
+    """Options of Mask GrabCut, which has no training: all concern the segmentation of one box."""
+
+    iterations: int = 5
+    """Rounds of GrabCut: each fits the colour models anew and cuts the graph once."""
+    margin: float = 0.5
+    """What GrabCut sees as certain background: the box enlarged on each side by this share of its own width or height
+    (at least 16 pixels, as far as the image reaches), less the box."""
+
+
 #: Options that differ between the presets, by method; `paper` is the dataclass's defaults.
 OFFICIAL: dict[str, dict[str, Any]] = {
     "mask-rcnn": {},
     "opmask": {},
     "shapeprop": {},
     "maskx-rcnn": {},
+    "cpmask": {},
+    "mask-grabcut": {},
     "contrastmask": {
         "mask_rois": "gt",
         "cl_size": 28,
@@ -175,11 +217,13 @@ OFFICIAL: dict[str, dict[str, Any]] = {
         "loss_scale": 0.1,
     },
 }
-METHODS: dict[str, type[MaskRCNNOptions]] = {
+METHODS: dict[str, type[SystemOptions] | type[GrabCutOptions]] = {
     "mask-rcnn": MaskRCNNOptions,
     "opmask": OPMaskOptions,
     "shapeprop": ShapePropOptions,
     "maskx-rcnn": MaskXOptions,
+    "cpmask": CPMaskOptions,
+    "mask-grabcut": GrabCutOptions,
     "contrastmask": ContrastMaskOptions,
 }
 PRESETS = ("paper", "official")
@@ -204,6 +248,8 @@ def check_options(method: str, given: dict[str, Any]) -> None:
         _check_contrastmask(merged)
     if isinstance(merged, ShapePropOptions) and (merged.steps < 0 or merged.latent < 1):
         raise OptionError("options 'steps' and 'latent' must be at least 0 and 1")
+    if isinstance(merged, GrabCutOptions) and (merged.iterations < 1 or not 0 <= merged.margin < math.inf):
+        raise OptionError("option 'iterations' must be at least 1 and 'margin' a finite number from 0 on")
 
 
 def _check_contrastmask(options: ContrastMaskOptions) -> None:

@@ -9,7 +9,7 @@ import yaml
 from contrastmask import experiment
 from contrastmask.experiment import CONFIGS, RunSpec, load_settings, load_table, load_tables, resolve, run_spec
 from contrastmask.experiment.fragments import fragment
-from contrastmask.options import METHODS, preset_options
+from contrastmask.options import METHODS, OFFICIAL, preset_options
 from contrastmask.yamlfiles import ConfigError
 
 ROW = {"method": "contrastmask", "backbone": "r50", "schedule": "1x", "setting": "nonvoc2voc"}
@@ -32,14 +32,17 @@ def write_table(configs: Path, **content: object) -> Path:
 
 
 def test_rows_that_need_the_same_training_share_one_run() -> None:
-    tables = load_tables(load_settings(config()))
+    settings = load_settings(config())
+    assert settings.tables == tuple(f"table{n}" for n in range(1, 8))
+    tables = {name: table for name, table in load_tables(settings).items() if name in settings.tables}
     main = run_spec(ROW, "paper")
     sharing = {(t.name, row.label) for t in tables.values() for row in t.rows if row.run == main}
     assert sharing == {
         ("table1", "Ours"), ("table2", "Baseline + CM + CL"), ("table3", "CL head C8F3"), ("table4", "sigma=0.3"),
         ("table5", "tau=0.7"), ("table6", "CL supervision=all"), ("table7", "query-sharing=yes"),
     }  # fmt: skip
-    assert len(experiment.all_runs(tables)) == 37
+    runs = experiment.all_runs(tables).values()
+    assert (sum(not run.detector for run in runs), sum(bool(run.detector) for run in runs)) == (43, 4)
 
 
 def test_two_spellings_of_one_training_give_one_id() -> None:
@@ -124,7 +127,7 @@ def test_mask_head_depth_is_what_the_row_prints() -> None:
     settings = load_settings(config())
     for table in load_tables(settings).values():
         for row in table.rows:
-            if row.run:
+            if row.run and not row.run.detector:
                 assert resolve(row.run, settings)["model"]["roi_head"]["mask_head"]["num_convs"] == row.mask_layers
 
 
@@ -132,6 +135,44 @@ def test_a_new_table_is_one_file(configs: Path) -> None:
     write_table(configs, rows=[{"label": "delta=0.2", "options": {"delta": 0.2}}, {"label": "0.1"}])
     table = load_tables(load_settings(config(), configs), configs)["table8"]
     assert [row.run.options for row in table.rows if row.run] == [(("delta", 0.2),), ()]
+
+
+def test_other_tables_wait_to_be_asked_for(configs: Path) -> None:
+    write_table(configs)
+    assert "table8" not in load_settings(config(), configs).tables
+    assert "table8" in load_settings(config(tables="all"), configs).tables
+    asked = load_settings(config(tables=["controls"]), configs)
+    assert asked.tables == ("controls",)
+    assert {"table1", "table8", "deviations"} < set(load_tables(asked, configs))  # but each can be made by its name
+
+
+def test_every_difference_of_the_presets_is_a_row_of_the_table_of_deviations() -> None:
+    rows = load_table(CONFIGS / "tables" / "deviations.yaml", "official").rows
+    alone = [dict(row.run.options) for row in rows if row.run and row.run.preset == "paper" and row.run.options]
+    assert sorted(alone, key=str) == sorted(({k: v} for k, v in OFFICIAL["contrastmask"].items()), key=str)
+    assert [row.run.preset for row in rows[:2] if row.run] == ["paper", "official"]
+
+
+def test_each_control_changes_one_thing() -> None:
+    """A0 to A5 in one setting: the options that differ from one row to the next."""
+    rows = [
+        row for row in load_table(CONFIGS / "tables" / "controls.yaml", "paper").rows if row.setting == "nonvoc2voc"
+    ]
+    runs = {row.label: row.run for row in rows}
+    assert [dict(runs[label].options) for label in ("A0", "A1", "A2")] == [
+        {}, {"mask_rois": "gt"}, {"mask_rois": "gt", "box_head": "conv"},
+    ]  # fmt: skip
+    assert [dict(runs[label].options) for label in ("A3", "A4", "A5")] == [{"cl": False}, {"cl_loss": False}, {}]
+    loss = {"tau", "tau_in_denominator", "similarity", "pool_keys", "lambda_warmup", "loss_scale"}
+    assert set(dict(runs["A6"].options)) == loss
+    assert all(value == preset_options("contrastmask", "paper")[key] for key, value in runs["A6"].options)
+
+
+def test_only_marked_runs_use_novel_masks(configs: Path) -> None:
+    for table in load_tables(load_settings(config())).values():
+        for row in table.rows:
+            if row.run:
+                assert row.run.uses_novel_masks == ("all masks" in row.label or "true masks" in row.label)
 
 
 def test_options_of_base_and_row_are_merged(configs: Path) -> None:
@@ -189,3 +230,74 @@ def test_every_scale_file_is_valid() -> None:
     for path in (CONFIGS / "scales").glob("*.yaml"):
         data_root = None if path.stem == "smoke" else "/data"
         assert load_settings(config(scale=path.stem, data_root=data_root)).scale["name"] == path.stem
+
+
+# ---------------------------------------------------------------------------- runs that read another run's detections
+
+GRABCUT = ROW | {"method": "mask-grabcut"}
+
+
+def test_a_grabcut_run_names_the_baseline_with_its_backbone_schedule_and_setting() -> None:
+    entry = GRABCUT | {"backbone": "r101", "options": {"iterations": 5, "margin": 1.0}}
+    run = run_spec(entry, "official")
+    assert run.id == "mask-grabcut_r101_1x_nonvoc2voc_margin-1"
+    assert run.detector == run_spec(ROW | {"method": "mask-rcnn", "backbone": "r101"}, "paper")
+    assert run.preset == "both"
+
+
+def test_the_detector_is_known_though_it_is_no_rows_run() -> None:
+    settings = load_settings(config())
+    tables = load_tables(settings)
+    detector = "mask-rcnn_r101_1x_voc2nonvoc"
+    assert detector not in {run.id for table in tables.values() for run in table.runs}
+    assert experiment.find_run(settings, detector) == experiment.all_runs(tables)[detector]
+
+
+def test_a_grabcut_run_is_made_again_when_its_options_or_its_detector_change(configs: Path) -> None:
+    settings = load_settings(config())
+
+    def digest(**changes: object) -> str:
+        fragment.cache_clear()
+        return experiment.config_hash(resolve(run_spec(GRABCUT | changes, "paper", configs), settings, configs))
+
+    digests = [digest(), digest(options={"margin": 1}), digest(options={"iterations": 1}), digest(config={"amp": True})]
+    assert digest(options={"margin": 0.5}) == digests[0]
+    detector = configs / "methods" / "mask-rcnn.py"
+    detector.write_text(
+        detector.read_text().replace("nms_pre=2000", "nms_pre=1000").replace("mask_size=28", "mask_size=14")
+    )
+    assert len({*digests, digest()}) == 5
+
+
+def test_a_grabcut_runs_configuration_is_its_options_and_its_detectors_identity() -> None:
+    settings = load_settings(config())
+    resolved = resolve(run_spec(GRABCUT | {"options": {"iterations": 10}}, "paper"), settings)
+    baseline = run_spec(ROW | {"method": "mask-rcnn"}, "paper")
+    assert resolved["options"] == {"iterations": 10, "margin": 0.5}
+    identity = {"run": baseline.id, "config_hash": experiment.config_hash(resolve(baseline, settings))}
+    assert resolved["detector"] == identity
+
+
+def test_a_rows_config_is_its_detectors() -> None:
+    changes = {"model": {"test_cfg": {"rcnn": {"score_thr": 0.3}}}}
+    run = run_spec(GRABCUT | {"config": changes}, "paper")
+    assert run.detector == run_spec(ROW | {"method": "mask-rcnn", "config": changes}, "paper")
+    assert run.id != run_spec(GRABCUT, "paper").id
+
+
+def test_a_detector_with_presets_gives_its_reader_presets(configs: Path) -> None:
+    mine = '_base_ = "mask-grabcut.py"\noptions_of = "mask-grabcut"\ndetector = "contrastmask"\n'
+    (configs / "methods" / "mine.py").write_text(mine)
+    runs = [run_spec(ROW | {"method": "mine"}, preset, configs) for preset in ("paper", "official")]
+    assert [run.id for run in runs] == ["mine-paper_r50_1x_nonvoc2voc", "mine-official_r50_1x_nonvoc2voc"]
+    assert [run.detector and run.detector.preset for run in runs] == ["paper", "official"]
+
+
+@pytest.mark.parametrize(("detector", "words"), [("mask-rcn", ["mask-rcnn"]), ("mask-grabcut", ["not trained"])])
+def test_a_detector_that_cannot_be_is_named(configs: Path, detector: str, words: list[str]) -> None:
+    path = configs / "methods" / "mask-grabcut.py"
+    path.write_text(path.read_text().replace('detector = "mask-rcnn"', f'detector = "{detector}"'))
+    fragment.cache_clear()
+    with pytest.raises(ConfigError) as caught:
+        run_spec(GRABCUT, "paper", configs)
+    assert all(word in str(caught.value) for word in ["mask-grabcut.py", detector, *words]), str(caught.value)

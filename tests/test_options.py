@@ -65,6 +65,12 @@ def test_the_papers_numbers_are_the_papers() -> None:
         ("contrastmask", {"similarity": "dot"}, "similarity"),
         ("contrastmask", {"box_head": "fc"}, "box_head"),
         ("mask-rcnn", {"mask_rois": None}, "mask_rois"),
+        ("mask-grabcut", {"iterations": 0}, "iterations"),
+        ("mask-grabcut", {"iterations": 2.5}, "iterations"),
+        ("mask-grabcut", {"margin": -0.1}, "margin"),
+        ("mask-grabcut", {"margin": float("inf")}, "margin"),
+        ("mask-grabcut", {"margin": float("nan")}, "margin"),
+        ("mask-grabcut", {"mask_rois": "gt"}, "mask_rois"),
     ],
 )
 def test_unknown_and_ill_typed_options_are_named(method: str, given: dict[str, Any], named: str) -> None:

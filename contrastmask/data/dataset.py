@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from contrastmask.data.files import DataError, parse_coco, raise_problems, read_coco_bytes, write_json
-from contrastmask.data.verify import check_annotations, check_images, check_parts, check_shape
+from contrastmask.data.verify import check_annotations, check_images, check_measurable, check_parts, check_shape
 
 THREADS = 16  # for image headers: mostly waiting for the disk
 
@@ -52,6 +52,7 @@ def prepare(config: dict[str, Any], root: Path, out: Path, workers: int = 1) -> 
       folder     any COCO-format folder: coco's layout, or train/, val/, annotations/instances_{train,val}.json,
                  or all four of train_images_dir, train_annotations, val_images_dir, val_annotations, relative
                  to `root`
+    Of kind folder, categories may lack masks, also in val: what cannot be measured there is a warning.
     `config["name"]` is optional; by default the kind, for a folder the name of `root`.
     Warnings (data that training leaves out) go to stderr.
 
@@ -66,7 +67,7 @@ def prepare(config: dict[str, Any], root: Path, out: Path, workers: int = 1) -> 
     title = f"{root}: the data is not usable"
     if kind == "synthetic":
         title += " (generated: remove the folder, and it is made again)"
-    described, categories, digest, warnings = _verify(*parts, title)
+    described, categories, digest, warnings = _verify(*parts, title, need_masks=kind != "folder")
     for text, count in sorted(warnings.items()):
         print(f"warning: {count} {text}", file=sys.stderr)
     name = config.get("name", root.name if kind == "folder" else kind)
@@ -138,8 +139,8 @@ def find_parts(config: dict[str, Any], root: Path) -> tuple[Part, Part]:
     raise DataError("\n".join(lines))
 
 
-def _verify(train: Part, val: Part, title: str) -> tuple[dict[str, Any], list[dict], str, Counter]:
-    """All checks; `title` heads their error.
+def _verify(train: Part, val: Part, title: str, need_masks: bool) -> tuple[dict[str, Any], list[dict], str, Counter]:
+    """All checks; `title` heads their error, `need_masks` asks for a mask on every annotation of val.
 
     Returns the parts' descriptions, the categories, the digest and the warnings' counts.
     """
@@ -157,7 +158,10 @@ def _verify(train: Part, val: Part, title: str) -> tuple[dict[str, Any], list[di
         if malformed:
             problems += malformed
             continue
-        found, counted = check_annotations(coco, part.annotations, need_masks=name == "val")
+        found, counted = check_annotations(coco, part.annotations, need_masks=need_masks and name == "val")
+        if name == "val" and not need_masks:
+            unmeasurable, lacking = check_measurable(coco, part.annotations)
+            found, counted = found + unmeasurable, counted + lacking
         in_images, turned, sizes = check_images(coco, part.images, part.annotations, THREADS)
         problems += found + in_images
         warnings += counted + turned

@@ -7,6 +7,9 @@ A split list is a file `configs/splits/<name>.yaml`:
     name: voc                    # as the file; a-z, 0-9, _ and -, beginning with a letter or digit
     categories: [person, 2]      # names or ids of the data set; or instead of this key:
     remaining: true              # every category of the data set that the other list does not hold
+    inferred: boxes              # those without a mask in the training annotations (`masks`: those with masks)
+
+`--show` prints a setting's categories with their counts, and writes nothing.
 
 A setting is `<base>2<novel>`, two such names around a 2: base categories keep their masks; of the novel ones
 only boxes are left. mmdet turns a box without a valid segmentation into one to ignore, so a novel annotation
@@ -29,6 +32,7 @@ from typing import Any
 import yaml
 
 from contrastmask.data.categories import CONFIGS, coco_categories
+from contrastmask.data.counts import Count, Counts, count_masks, say_split
 from contrastmask.data.dataset import read_dataset
 from contrastmask.data.files import (
     DataError,
@@ -46,10 +50,14 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 @dataclass(frozen=True)
 class SplitList:
-    """A split list as written; `categories` is None for `remaining: true`."""
+    """A split list as written: one of its three keys is given.
+
+    `inferred` is "masks", "boxes" or None; `categories` is None for `inferred` and for `remaining: true`.
+    """
 
     name: str
     categories: tuple[str | int, ...] | None
+    inferred: str | None = None
 
 
 def read_list(path: Path) -> SplitList:
@@ -64,19 +72,23 @@ def read_list(path: Path) -> SplitList:
         raise DataError(f"{path}: cannot be read as YAML ({error})") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: must hold name: and categories: (or remaining: true)")
+    kinds = ("categories", "remaining", "inferred")
     problems = [
-        f'unknown key "{key}"; a split list has name, categories, remaining'
-        for key in sorted(set(map(str, content)) - {"name", "categories", "remaining"})
+        f'unknown key "{key}"; a split list has name, {", ".join(kinds)}'
+        for key in sorted(set(map(str, content)) - {"name", *kinds})
     ]
     if content.get("name") != path.stem:
         problems.append(f"name must be {path.stem!r}, as the file, not {content.get('name')!r}")
-    remaining, entries = content.get("remaining", False), content.get("categories", [])
-    if not isinstance(remaining, bool) or remaining == ("categories" in content):
-        problems.append("give either categories: [...] or remaining: true")
-    elif not remaining:
-        problems += _wrong_entries(entries)
+    given = [kind for kind in kinds if content.get(kind, False) is not False]
+    if len(given) != 1 or not isinstance(content.get("remaining", False), bool):
+        problems.append("give either categories: [...], remaining: true or inferred: masks | boxes")
+    elif given == ["inferred"] and content["inferred"] not in ("masks", "boxes"):
+        problems.append(f"inferred must be masks or boxes, not {content['inferred']!r:.60}")
+    elif given == ["categories"]:
+        problems += _wrong_entries(content["categories"])
     raise_problems(str(path), problems)
-    return SplitList(path.stem, None if remaining else tuple(entries))
+    categories = tuple(content["categories"]) if given == ["categories"] else None
+    return SplitList(path.stem, categories, content["inferred"] if given == ["inferred"] else None)
 
 
 def _wrong_entries(entries: Any) -> list[str]:
@@ -110,36 +122,65 @@ def parse_setting(setting: str, splits_dir: Path = SPLITS) -> tuple[str, str]:
     raise DataError(f"setting {setting!r} must be <base>2<novel>; {splits_dir} holds {known}")
 
 
-def resolve(setting: str, categories: list[dict], splits_dir: Path = SPLITS) -> tuple[list[int], list[int], list[str]]:
+def resolve(
+    setting: str, categories: list[dict], splits_dir: Path = SPLITS, counts: Counts | None = None
+) -> tuple[list[int], list[int], list[str]]:
     """Base ids, novel ids (in the order of the data set's `categories`), and warnings.
+
+    `counts`: of the training annotations; only inferred lists look at them.
 
     Raises:
         DataError: a list names an unknown category or one twice; the lists overlap, leave out a category of
-            the data set, or hold none of them.
+            the data set, or hold none of them; a list is inferred and a category has masks on some annotations only.
     """
-    base_name, novel_name = parse_setting(setting, splits_dir)
-    lists = [read_list(splits_dir / f"{name}.yaml") for name in (base_name, novel_name)]
+    base_list, novel_list = lists = [
+        read_list(splits_dir / f"{name}.yaml") for name in parse_setting(setting, splits_dir)
+    ]
     problems: list[str] = []
     warnings: list[str] = []
-    found = [_look_up(entry, categories, splits_dir, problems, warnings) for entry in lists]
+    counts = counts or {}
+    if any(split.inferred for split in lists):
+        problems += _undecided(categories, counts)
+    found = [_look_up(split, categories, splits_dir, counts, problems, warnings) for split in lists]
     base, novel = found
     if base is None and novel is None:
-        problems.append(f"both {base_name} and {novel_name} say remaining: true; one must list its categories")
+        problems.append(
+            f"both {base_list.name} and {novel_list.name} say remaining: true; one must list its categories"
+        )
     raise_problems(f"setting {setting}", problems)
     ids = [category["id"] for category in categories]
     base = set(ids) - (novel or set()) if base is None else base
     novel = set(ids) - base if novel is None else novel
     names = {category["id"]: category["name"] for category in categories}
     if base & novel:
-        problems.append(f"in both {base_name} and {novel_name}: {_spell(base & novel, names)}; keep each in one")
+        both = _spell(base & novel, names)
+        problems.append(f"in both {base_list.name} and {novel_list.name}: {both}; keep each in one")
     if set(ids) - base - novel:
         left = _spell(set(ids) - base - novel, names)
-        problems.append(f"in neither {base_name} nor {novel_name}: {left}; add each to one of them")
-    for name, members in ((base_name, base), (novel_name, novel)):
-        if not members:
-            problems.append(f"none of the data set's categories is in {name}; list at least one")
+        problems.append(f"in neither {base_list.name} nor {novel_list.name}: {left}; add each to one of them")
+    for split, members in zip(lists, (base, novel), strict=True):
+        if not members or (split.inferred and not members & set(counts)):
+            problems.append(_say_empty(split))
     raise_problems(f"setting {setting} ({splits_dir})", problems)
     return [i for i in ids if i in base], [i for i in ids if i in novel], warnings
+
+
+def _say_empty(split: SplitList) -> str:
+    if split.inferred == "masks":
+        return "no category has masks in the training annotations, so there is nothing to learn masks from; add some"
+    if split.inferred == "boxes":
+        return "every category of the training annotations has masks, so none is novel; name the novel ones in a list"
+    return f"none of the data set's categories is in {split.name}; list at least one"
+
+
+def _undecided(categories: list[dict], counts: Counts) -> list[str]:
+    """Categories that are neither base nor novel by their masks: some annotations have one, some have not."""
+    mixed = [(c["name"], c["id"], counts[c["id"]]) for c in categories if counts.get(c["id"], Count()).mixed]
+    return [
+        f"category {name} ({number}) has masks on {count.masks} of its {count.annotations} training annotations; "
+        "to make it base, add the others' masks; to make it novel, name it in a split list (docs/own-data.md)"
+        for name, number, count in mixed
+    ]
 
 
 def _spell(ids: set[int], names: dict[int, str]) -> str:
@@ -147,13 +188,21 @@ def _spell(ids: set[int], names: dict[int, str]) -> str:
 
 
 def _look_up(
-    split: SplitList, categories: list[dict], splits_dir: Path, problems: list[str], warnings: list[str]
+    split: SplitList,
+    categories: list[dict],
+    splits_dir: Path,
+    counts: Counts,
+    problems: list[str],
+    warnings: list[str],
 ) -> set[int] | None:
     """The ids that a list names; None for `remaining`.
 
     A COCO category that the data set lacks is a warning, so that COCO's lists serve subsets of it; any other
     unknown entry is a problem.
     """
+    if split.inferred:
+        with_masks = {c["id"] for c in categories if counts.get(c["id"], Count()).masks}
+        return with_masks if split.inferred == "masks" else {c["id"] for c in categories} - with_masks
     if split.categories is None:
         return None
     path = splits_dir / f"{split.name}.yaml"
@@ -179,6 +228,29 @@ def _look_up(
     return set(ids)
 
 
+def decide(
+    setting: str, dataset: dict[str, Any], coco: dict[str, Any], splits_dir: Path, show: bool
+) -> tuple[list[int], list[int]]:
+    """Base and novel ids of a setting, for the training annotations `coco`; printed if `show` or a list is inferred.
+
+    Raises:
+        DataError: the setting or a list is unusable (see `resolve`), or a base annotation has no segmentation.
+    """
+    counts = count_masks(coco["annotations"])
+    base, novel, warnings = resolve(setting, dataset["categories"], splits_dir, counts)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    inferred = any(read_list(splits_dir / f"{name}.yaml").inferred for name in parse_setting(setting, splits_dir))
+    if show or inferred:
+        names = {category["id"]: category["name"] for category in dataset["categories"]}
+        print(f"Setting {setting}, training annotations {dataset['train']['annotations']}:")
+        print(say_split(base, novel, names, counts), flush=True)
+    if inferred:
+        print("  Inferred from which categories have masks. To decide otherwise, write lists: docs/own-data.md")
+    _check_masks(counts, base, dataset)
+    return base, novel
+
+
 def write_split(dataset_json: Path, setting: str, out_dir: Path, splits_dir: Path = SPLITS) -> dict[str, Any]:
     """Write `out_dir`/instances_train.json and split.json (docs/design.md); returns the latter.
 
@@ -187,17 +259,16 @@ def write_split(dataset_json: Path, setting: str, out_dir: Path, splits_dir: Pat
     mask can travel in a key of its own.
 
     The digest is sha256 (32 hex digits) over the data set's digest, the setting and both lists' ids.
+    A split with an inferred list is printed, for a person to confirm.
 
     Raises:
         DataError: the setting or a list is unusable (see `resolve`), the annotations changed since they were
             verified, or a base annotation has no segmentation.
     """
     dataset = read_dataset(dataset_json)
-    base, novel, warnings = resolve(setting, dataset["categories"], splits_dir)
-    for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    coco, novel_ids = _read_train(dataset, dataset_json), set(novel)
-    _check_masks(coco["annotations"], set(base), dataset)
+    coco = read_train(dataset, dataset_json)
+    base, novel = decide(setting, dataset, coco, splits_dir, show=False)
+    novel_ids = set(novel)
     write_coco(
         out_dir / "instances_train.json",
         [{key: image[key] for key in ("id", "file_name", "width", "height")} for image in coco["images"]],
@@ -218,7 +289,7 @@ def write_split(dataset_json: Path, setting: str, out_dir: Path, splits_dir: Pat
     return split
 
 
-def _read_train(dataset: dict[str, Any], dataset_json: Path) -> dict[str, Any]:
+def read_train(dataset: dict[str, Any], dataset_json: Path) -> dict[str, Any]:
     """The training annotations, if they are still those that were verified."""
     path = Path(dataset["train"]["annotations"])
     raw = read_coco_bytes(path)
@@ -230,17 +301,15 @@ def _read_train(dataset: dict[str, Any], dataset_json: Path) -> dict[str, Any]:
     return parse_coco(raw, path)
 
 
-def _check_masks(annotations: list[dict], base: set[int], dataset: dict[str, Any]) -> None:
+def _check_masks(counts: Counts, base: list[int], dataset: dict[str, Any]) -> None:
     """Refuse base annotations without a mask: training would fail on them far from the cause."""
-    lacking: dict[int, int] = {}
-    for annotation in annotations:
-        if annotation["category_id"] in base and not annotation.get("segmentation"):
-            lacking[annotation["category_id"]] = lacking.get(annotation["category_id"], 0) + 1
     names = {category["id"]: category["name"] for category in dataset["categories"]}
+    lacking = {i: count.annotations - count.masks for i in base if (count := counts.get(i))}
     problems = [
-        f"{count} annotations of base category {names[i]} ({i}) have no segmentation; add them, or make the "
+        f"{lacking[i]} annotations of base category {names[i]} ({i}) have no segmentation; add them, or make the "
         "category novel"
-        for i, count in sorted(lacking.items())
+        for i in sorted(lacking)
+        if lacking[i]
     ]
     raise_problems(dataset["train"]["annotations"], problems)
 
@@ -266,11 +335,18 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--dataset", required=True, type=Path, help="dataset.json")
     parser.add_argument("--setting", required=True, help="<base>2<novel>, e.g. nonvoc2voc")
-    parser.add_argument("--out", required=True, type=Path, help="folder to write to")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--out", type=Path, help="folder to write to")
+    what.add_argument("--show", action="store_true", help="print the categories with their counts, write nothing")
     parser.add_argument("--splits-dir", type=Path, default=SPLITS, help="folder of the lists (configs/splits)")
     arguments = parser.parse_args(argv)
     try:
-        write_split(arguments.dataset, arguments.setting, arguments.out, arguments.splits_dir)
+        if arguments.show:
+            dataset = read_dataset(arguments.dataset)
+            coco = read_train(dataset, arguments.dataset)
+            decide(arguments.setting, dataset, coco, arguments.splits_dir, show=True)
+        else:
+            write_split(arguments.dataset, arguments.setting, arguments.out, arguments.splits_dir)
     except (DataError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -17,6 +17,8 @@ from typing import Any
 
 from PIL import Image
 
+from contrastmask.data.counts import count_masks
+
 REQUIRED: dict[str, dict[str, Any]] = {
     "images": {"id": int, "file_name": str, "width": int, "height": int},
     "annotations": {"id": int, "image_id": int, "category_id": int, "bbox": list, "area": (int, float)},
@@ -156,6 +158,26 @@ def _wrong_rle(mask: dict, size: tuple[int, int]) -> str | None:
         if total != size[0] * size[1]:
             return f"RLE counts sum to {total}, not to the image's {size[0] * size[1]} pixels"
     return None
+
+
+def check_measurable(coco: dict, path: Path) -> tuple[list[str], Counter]:
+    """Whether mask AP can be measured, for the val file of a data set whose novel categories may have boxes only.
+
+    A category without any mask is a warning: its box AP is measured, its mask AP is not. One with masks on some
+    annotations is a problem, since AP would count what is found of the others as false.
+    """
+    counts = count_masks(coco["annotations"])
+    named = [(f"{c['name']} ({c['id']})", counts[c["id"]]) for c in coco["categories"] if c["id"] in counts]
+    problems = [
+        f"{path}: category {name} has masks on {count.masks} of its {count.annotations} annotations; evaluation needs "
+        "all of them or none: add the missing ones, or leave the segmentation out of all (its mask AP is not measured)"
+        for name, count in named
+        if count.mixed
+    ]
+    without = [name for name, count in named if not count.masks]
+    subject = "category has" if len(without) == 1 else "categories have"
+    text = f"{subject} no masks in {path.name}, so mask AP cannot be measured there: {', '.join(without)}"
+    return problems, Counter({text: len(without)} if without else {})
 
 
 # ---------------------------------------------------------------------------- images

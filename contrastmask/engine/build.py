@@ -4,8 +4,8 @@ import copy
 from pathlib import Path
 from typing import Any
 
-import contrastmask.models  # isort: skip  # first: puts torchvision's operators behind mmcv's
-import contrastmask.peers  # isort: skip  # noqa: F401
+import contrastmask.models  # isort: skip  # noqa: F401  # first: puts torchvision's operators behind mmcv's
+from contrastmask.peers import cpmask, maskx, opmask, shapeprop  # isort: skip  # noqa: F401  # registers them
 from mmdet.datasets import CocoDataset
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
@@ -29,7 +29,9 @@ def build_model(
     model = copy.deepcopy(config["model"])
     if weights:
         model["backbone"]["init_cfg"] = {"type": "Pretrained", "checkpoint": weights}
-    model["roi_head"]["bbox_head"]["num_classes"] = len(ids)
+    box_heads = (part["bbox_head"] for part in (model, model["roi_head"]) if "bbox_head" in part)
+    for head in box_heads:
+        head["num_classes"] = len(ids)
     model["roi_head"] |= {"num_classes": len(ids), "base_labels": [ids.index(base) for base in split["base"]]}
     return MODELS.build(ConfigDict(model))
 

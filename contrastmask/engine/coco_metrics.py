@@ -24,6 +24,8 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from contrastmask.data.counts import count_masks
+
 IouType = Literal["segm", "bbox"]
 Subsets = Mapping[str, Sequence[int]]
 
@@ -74,12 +76,15 @@ def coco_metrics(
         image's size; "segm") or ``bbox`` ([x, y, w, h] in pixels; "bbox"). Other fields are ignored.
     subsets: name -> category ids.
 
+    A category whose ground truth has boxes only has no mask AP: None, and a subset's mean is over its others.
+
     Raises ValueError, naming the entry, on an unknown image or category, a missing field, a score that is not
-    finite, a mask of another size than its image.
+    finite, a mask of another size than its image, a category with masks on some of its ground truth only.
     """
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         source = ground_truth if isinstance(ground_truth, COCO) else COCO(str(ground_truth))
-        truth = _index(source.dataset, source.dataset.get("annotations", []))
+        annotations = source.dataset.get("annotations", [])
+        truth = _index(source.dataset, _with_masks(annotations) if iou_type == "segm" else annotations)
         category_ids = sorted(truth.getCatIds())
         _check_subsets(subsets, category_ids)
         results = _index(source.dataset, _results(truth, detections, iou_type))
@@ -135,6 +140,15 @@ def _index(dataset: Mapping[str, Any], annotations: Iterable[Mapping[str, Any]])
     }
     coco.createIndex()
     return coco
+
+
+def _with_masks(annotations: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The annotations of categories with masks: the rest would crash COCOeval, and counts as nothing to find."""
+    counts = count_masks(annotations)
+    mixed = sorted(category for category, count in counts.items() if count.mixed)
+    if mixed:
+        raise ValueError(f"categories {mixed} of the ground truth have masks on some of their annotations only")
+    return [annotation for annotation in annotations if counts[annotation["category_id"]].masks]
 
 
 def _results(truth: COCO, detections: Sequence[Mapping[str, Any]], iou_type: IouType) -> list[dict[str, Any]]:

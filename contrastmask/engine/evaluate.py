@@ -10,6 +10,7 @@ import gzip
 import json
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from contrastmask.engine.tracking import LOCK_NAME
 from contrastmask.experiment import config_hash
 
 SAY_EVERY_S = 10.0
+SUBSETS = ("novel", "base", "all")
 
 
 def evaluate(job: Job, stop: Stop) -> dict[str, Any]:
@@ -33,20 +35,47 @@ def evaluate(job: Job, stop: Stop) -> dict[str, Any]:
     started = time.monotonic()
     truth = COCO(job.dataset["val"]["annotations"])
     detections, ious = predict(job, truth, stop)
+    write_readings(job.folder, detections, ious)
+    return summary(job, truth, detections, ious, checkpoint=sha256(job.folder / "model.pth"), started=started)
+
+
+def summary(
+    job: Job,
+    truth: Any,
+    detections: list[dict[str, Any]],
+    ious: list[tuple[int, int, float]],
+    *,
+    checkpoint: str,
+    started: float,
+    masked: Collection[str] = SUBSETS,
+) -> dict[str, Any]:
+    """The content of metrics.json.
+
+    Args:
+        truth: pycocotools' COCO of val.
+        detections: entries of COCO's result format; those without `segmentation` count as boxes only.
+        ious: (annotation id, category id, IoU) of the masks in ground-truth boxes.
+        checkpoint: sha256 of the weights that detected.
+        started: of time.monotonic.
+        masked: the subsets that were segmented; mask numbers of the others are null.
+    """
     subsets = {"novel": job.split["novel"], "base": job.split["base"]}
     subsets["all"] = [category["id"] for category in job.dataset["categories"]]
-    segm = coco_metrics(truth, detections, iou_type="segm", subsets=subsets)
+    segm = coco_metrics(truth, [d for d in detections if "segmentation" in d], iou_type="segm", subsets=subsets)
     bbox = coco_metrics(truth, detections, iou_type="bbox", subsets=subsets)
     given = mean_iou([(category, iou) for _, category, iou in ious], subsets)
-    write_readings(job.folder, detections, ious)
+    for name in set(SUBSETS) - set(masked):
+        segm.by_subset[name] = dict.fromkeys(segm.by_subset[name])
+        given.by_subset[name] = None
     novel = set(job.split["novel"])
+    unmasked = {c for name in ("novel", "base") if name not in masked for c in subsets[name]}
     return {
         "run": job.spec.id,
         "seed": job.seed,
         "scale": job.settings.scale["name"],
         "preset": job.spec.preset,
         "config_hash": config_hash(job.config),
-        "checkpoint_sha256": sha256(job.folder / "model.pth"),
+        "checkpoint_sha256": checkpoint,
         "data_digest": job.dataset["digest"],
         "n_images": len(truth.imgs),
         "seconds": time.monotonic() - started,
@@ -58,7 +87,7 @@ def evaluate(job: Job, stop: Stop) -> dict[str, Any]:
                 "id": category["id"],
                 "name": category["name"],
                 "split": "novel" if category["id"] in novel else "base",
-                "segm_AP": segm.by_category.get(category["id"]),
+                "segm_AP": None if category["id"] in unmasked else segm.by_category.get(category["id"]),
                 "bbox_AP": bbox.by_category.get(category["id"]),
                 "gt_box_miou": given.by_category.get(category["id"]),
             }
@@ -101,7 +130,7 @@ def predict_image(
     """One image through the detector, its features used twice: for detections and for the ground truth's boxes.
 
     Args:
-        model: a two-stage detector.
+        model: the detector.
         sample: of the test pipeline.
         truth: pycocotools' COCO of val.
         categories: category id of each label.
@@ -113,8 +142,10 @@ def predict_image(
         samples = data["data_samples"]
         meta = samples[0].metainfo
         features = model.extract_feat(data["inputs"])
-        proposals = model.rpn_head.predict(features, samples, rescale=False)
-        result = model.roi_head.predict(features, proposals, samples, rescale=True)[0]
+        # proposals of a two-stage detector, detections of a single-stage one, whose RoI head only segments them
+        first = model.rpn_head if hasattr(model, "rpn_head") else model.bbox_head
+        found = first.predict(features, samples, rescale=False)
+        result = model.roi_head.predict(features, found, samples, rescale=True)[0]
         annotations = [a for a in truth.imgToAnns[meta["img_id"]] if usable(a)]
         given = []
         if annotations:
@@ -156,19 +187,31 @@ def coco_results(result: Any, image_id: int, categories: list[int]) -> list[dict
 
 def encode(mask: Any) -> dict[str, Any]:
     """Compressed RLE, as JSON takes it, of a (H, W) bool tensor."""
+    return encode_array(mask.cpu().numpy())
+
+
+def encode_array(mask: Any) -> dict[str, Any]:
+    """Compressed RLE, as JSON takes it, of a (H, W) bool array."""
     import numpy as np
     from pycocotools import mask as coco_mask
 
-    rle = coco_mask.encode(np.asfortranarray(mask.cpu().numpy().astype(np.uint8)))
+    rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
     return {"size": rle["size"], "counts": rle["counts"].decode()}
 
 
 def gt_box_ious(masks: Any, annotations: list[dict[str, Any]], truth: Any) -> list[tuple[int, int, float]]:
-    """(annotation id, category id, IoU) of each mask with its annotation's."""
+    """(annotation id, category id, IoU) of each mask, a tensor, with its annotation's."""
+    return rle_ious([encode(mask) for mask in masks], annotations, truth)
+
+
+def rle_ious(
+    masks: list[dict[str, Any]], annotations: list[dict[str, Any]], truth: Any
+) -> list[tuple[int, int, float]]:
+    """(annotation id, category id, IoU) of each mask, an RLE, with its annotation's."""
     from pycocotools import mask as coco_mask
 
     return [
-        (a["id"], a["category_id"], float(coco_mask.iou([encode(mask)], [truth.annToRLE(a)], [0])[0, 0]))
+        (a["id"], a["category_id"], float(coco_mask.iou([mask], [truth.annToRLE(a)], [0])[0, 0]))
         for mask, a in zip(masks, annotations, strict=True)
     ]
 
@@ -195,6 +238,13 @@ def logged(metrics: dict[str, Any]) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def headline(metrics: dict[str, Any]) -> str:
+    """What an evaluation says at its end: AP x 100 of masks and of boxes on novel categories."""
+    found = {kind: metrics[kind]["novel"]["AP"] for kind in ("segm", "bbox")}
+    texts = (f"{k} AP " + ("not measured" if v is None else f"{100 * v:.2f}") for k, v in found.items())
+    return f"{metrics['run']} seed {metrics['seed']}: novel {', '.join(texts)}"
+
+
 def main() -> int:
     job = parse_job(__doc__)
     if not (job.folder / "model.pth").exists():
@@ -214,8 +264,7 @@ def main() -> int:
     except GpuError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    novel = metrics["segm"]["novel"]["AP"]
-    print(f"{job.spec.id} seed {job.seed}: novel segm AP {100 * novel:.2f}" if novel is not None else "no novel mask")
+    print(headline(metrics))
     return 0
 
 

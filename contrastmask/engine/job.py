@@ -10,6 +10,7 @@ from typing import Any
 from contrastmask.engine.provenance import code_digest
 from contrastmask.engine.tracking import Tracker, tracking_uri
 from contrastmask.experiment import RunSpec, Settings, config_hash, find_run, resolve, settings_from_json
+from contrastmask.experiment.settings import ALL_MASKS
 from contrastmask.yamlfiles import ConfigError
 
 
@@ -49,8 +50,9 @@ class Job:
 
     @property
     def annotations(self) -> Path:
-        """Training annotations without novel masks."""
-        return self.settings.split(self.spec.setting).with_name("instances_train.json")
+        """Training annotations without novel masks; with all masks for a run that measures an upper bound."""
+        name = ALL_MASKS if self.spec.uses_novel_masks else "instances_train.json"
+        return self.settings.split(self.spec.setting).with_name(name)
 
 
 def load_job(settings: Settings, run: str, seed: int) -> Job:
@@ -75,17 +77,29 @@ def load_job(settings: Settings, run: str, seed: int) -> Job:
     )
 
 
-def parse_job(description: str | None, arguments: list[str] | None = None) -> Job:
-    """The job that a command line names; a mistake ends the process with one message and code 2."""
+def parse_job(description: str | None, arguments: list[str] | None = None, *, derived: bool = False) -> Job:
+    """The job that a command line names; a mistake ends the process with one message and code 2.
+
+    `derived`: whether the command is for runs that read a detector's results, or for those that are trained.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--run", required=True, help="run id, as under results/<scale>/runs")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--settings", default="{}", help="JSON of what differs from configs/config.yaml")
     given = parser.parse_args(arguments)
     try:
-        return load_job(settings_from_json(given.settings), given.run, given.seed)
+        job = load_job(settings_from_json(given.settings), given.run, given.seed)
+        if derived != bool(job.spec.detector):
+            raise ConfigError(f"{job.spec.id} is {_made_by(job.spec)}")
+        return job
     except ValueError as error:
         parser.exit(2, f"error: {error}\n")
+
+
+def _made_by(spec: RunSpec) -> str:
+    if spec.detector:
+        return f"an evaluation of {spec.detector.id}, without weights of its own: use contrastmask.engine.grabcut"
+    return "trained and has its own masks: use contrastmask.engine.train, then contrastmask.engine.evaluate"
 
 
 def open_tracker(job: Job) -> Tracker:

@@ -1,9 +1,9 @@
 """torchvision's operators behind mmcv's compiled extension, so that mmdet runs without a compiler.
 
 mmcv's wheels ship no compiled operators for current torch; building them takes most of an hour and needs nvcc on a GPU
-machine. The detectors here use two: NMS and RoIAlign, which torchvision has for CPU and CUDA. `install()` puts a module
-named `mmcv._ext` with these two in `sys.modules`; every other operator raises an error that names it. Where the
-compiled extension exists, it is left alone.
+machine. The detectors here use three: NMS, RoIAlign and, on a GPU, the focal loss, which torchvision has for CPU and
+CUDA. `install()` puts a module named `mmcv._ext` with these three in `sys.modules`; every other operator raises an
+error that names it. Where the compiled extension exists, it is left alone.
 
 Call `install()` before anything imports `mmcv.ops` (importing `contrastmask.models` does).
 """
@@ -40,7 +40,7 @@ class StandIn(ModuleType):
         def missing(*args: Any, **kwargs: Any) -> None:
             raise NotImplementedError(
                 f"mmcv's operator '{name}' needs its compiled extension, which is not installed; "
-                "this project provides nms and roi_align only (contrastmask/engine/ops.py)"
+                "this project provides nms, roi_align and sigmoid_focal_loss only (contrastmask/engine/ops.py)"
             )
 
         return missing
@@ -102,6 +102,42 @@ class StandIn(ModuleType):
                 aligned,
             )
         )
+
+    @staticmethod
+    def sigmoid_focal_loss_forward(
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        weight: torch.Tensor,
+        output: torch.Tensor,
+        gamma: float,
+        alpha: float,
+    ) -> None:
+        """Write the loss of each of `logits` (N, K) into `output`; `labels` (N,) are 0 .. K, K the background."""
+        output.copy_(_focal_loss(logits, labels, weight, gamma, alpha))
+
+    @staticmethod
+    def sigmoid_focal_loss_backward(
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        weight: torch.Tensor,
+        grad_input: torch.Tensor,
+        gamma: float,
+        alpha: float,
+    ) -> None:
+        """Write the derivative of each loss with respect to its logit into `grad_input` (N, K)."""
+        with torch.enable_grad():
+            leaf = logits.detach().requires_grad_()
+            losses = _focal_loss(leaf, labels, weight, gamma, alpha)
+            grad_input.copy_(torch.autograd.grad(losses.sum(), leaf)[0])
+
+
+def _focal_loss(
+    logits: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor, gamma: float, alpha: float
+) -> torch.Tensor:
+    if weight.numel():
+        raise NotImplementedError("sigmoid_focal_loss with class weights needs mmcv's compiled extension")
+    targets = torch.nn.functional.one_hot(labels, logits.shape[1] + 1)[:, :-1].to(logits.dtype)
+    return torchvision.ops.sigmoid_focal_loss(logits, targets, alpha, gamma)
 
 
 def _only_average(pool_mode: int) -> None:

@@ -1,6 +1,7 @@
 """What a person needs to trust a training and to compare it: facts for MLflow, and train.json."""
 
 import json
+from typing import Any
 
 from contrastmask.data.files import write_json
 from contrastmask.engine.job import Job
@@ -10,15 +11,22 @@ from contrastmask.experiment import config_hash, load_tables
 
 
 def record_facts(job: Job, tracker: Tracker, total: int) -> None:
-    """Parameters, data, rows, provenance: what a person needs to trust the run and to compare it."""
+    """The facts of a training: of the run, and what only a training has."""
+    config = job.config
+    training = {"iterations": total, "batch": config["batch"], "lr": config["optimizer"]["lr"]}
+    record_run(job, tracker, training, config["model"]["roi_head"]["options"])
+    tracker.dataset(job.dataset["name"], job.dataset["digest"], job.dataset["train"]["annotations"], "training")
+
+
+def record_run(job: Job, tracker: Tracker, params: dict[str, Any], options: dict[str, Any]) -> None:
+    """Parameters, rows, provenance: what a person needs to trust the run and to compare it."""
     spec = job.spec
     rows = [
         f"{table.name}: {row.label or row.method}"
         for table in load_tables(job.settings).values()
         for row in table.rows
-        if row.run == spec
+        if row.run and spec in (row.run, row.run.detector)
     ]
-    lr, batch = job.config["optimizer"]["lr"], job.config["batch"]
     tracker.params(
         {
             "run": spec.id,
@@ -28,11 +36,9 @@ def record_facts(job: Job, tracker: Tracker, total: int) -> None:
             "setting": spec.setting,
             "preset": spec.preset,
             "seed": job.seed,
-            "iterations": total,
-            "batch": batch,
-            "lr": lr,
         }
-        | {f"option.{k}": v for k, v in job.config["model"]["roi_head"]["options"].items()}
+        | params
+        | {f"option.{k}": v for k, v in options.items()}
     )
     tracker.tags(
         {
@@ -46,7 +52,6 @@ def record_facts(job: Job, tracker: Tracker, total: int) -> None:
         }
         | provenance()
     )
-    tracker.dataset(job.dataset["name"], job.dataset["digest"], job.dataset["train"]["annotations"], "training")
     tracker.text("config.json", json.dumps(job.config, indent=1))
 
 

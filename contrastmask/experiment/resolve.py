@@ -16,9 +16,12 @@ from contrastmask.yamlfiles import CONFIGS
 def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[str, Any]:
     """The complete configuration of a run: plain data, independent of seed, paths and machine.
 
-    Later parts override earlier ones: base, method, backbone, schedule, what options change, the scale's width, the
-    scale's `config`, the row's `config`.
+    Later parts override earlier ones: base, method, backbone, schedule, what options change (for all schedules, then
+    for this one), the scale's width, the scale's `config`, the row's `config`. A run that reads a detector's results
+    has only its own options and the detector's identity.
     """
+    if spec.detector:
+        return _resolve_evaluation(spec, spec.detector, settings, configs)
     scale = settings.scale
     config: dict[str, Any] = {}
     for part in ("base", f"methods/{spec.method}", f"backbones/{spec.backbone}", f"schedules/{spec.schedule}"):
@@ -27,6 +30,7 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
     options = preset_options(kind, "paper" if spec.preset == "both" else spec.preset) | dict(spec.options)
     for option, changes in config.pop("variants", {}).items():
         config = merge(config, changes[options[option]])
+    config = merge(config, config.pop("by_schedule", {}).get(spec.schedule, {}))
     config = merge(config, {"model": {"roi_head": {"options": options}}})
     narrow(config["model"], scale.get("width", 1))
     if scale.get("from_scratch"):
@@ -37,7 +41,7 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
     config = merge(config, scale.get("config", {}))
     config = merge(config, json.loads(spec.config) if spec.config else {})
     batch = _batch(settings)
-    config["optimizer"]["lr"] = scale["lr"] * batch / scale["batch"]  # the linear rule
+    config["optimizer"]["lr"] = scale["lr"] * config.pop("lr_factor") * batch / scale["batch"]  # the linear rule
     return config | {
         "method": spec.method,
         "backbone": spec.backbone,
@@ -48,6 +52,20 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
         "scale": scale["name"],
         "batch": batch,
         "one_x": _one_x(scale, batch),
+    }
+
+
+def _resolve_evaluation(spec: RunSpec, detector: RunSpec, settings: Settings, configs: Path) -> dict[str, Any]:
+    kind = options_of(spec.method, configs)
+    return {
+        "method": spec.method,
+        "backbone": spec.backbone,
+        "schedule_name": spec.schedule,
+        "setting": spec.setting,
+        "preset": spec.preset,
+        "options": preset_options(kind, "paper" if spec.preset == "both" else spec.preset) | dict(spec.options),
+        "scale": settings.scale["name"],
+        "detector": {"run": detector.id, "config_hash": config_hash(resolve(detector, settings, configs))},
     }
 
 
@@ -68,7 +86,8 @@ def config_hash(config: dict[str, Any]) -> str:
 
 
 def narrow(model: dict[str, Any], width: float) -> None:
-    """Multiply every channel count in a model's configuration (keys `*channels`, `groups`) by `width`, in place.
+    """Multiply every channel count in a model's configuration by `width`, in place: keys `*channels`, and `groups` and
+    `num_groups`, so that a group keeps its size.
 
     Depths, strides and sizes stay: at every scale the network has the paper's structure.
     """
@@ -84,7 +103,7 @@ def _narrowed(channels: int, width: float) -> int:
 def _channel_keys(node: Any) -> Iterator[tuple[dict[str, Any], str]]:
     if isinstance(node, dict):
         for key, value in node.items():
-            if key == "groups" or key.endswith("channels"):
+            if key in ("groups", "num_groups") or key.endswith("channels"):
                 yield node, key
             else:
                 yield from _channel_keys(value)

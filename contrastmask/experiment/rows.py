@@ -22,10 +22,11 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # names become file names: they
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One training at one scale, for a seed to be chosen.
+    """One training at one scale, for a seed to be chosen; or, with a `detector`, one evaluation of another run.
 
     `preset` is "both" where the method has no options that differ between the presets. `options` holds what differs
-    from the preset, sorted; `config` a row's free configuration as canonical JSON ("" if none).
+    from the preset, sorted; `config` a row's free configuration as canonical JSON ("" if none). `detector` is the run
+    whose detections this one segments, with the same seed and the row's `config`; None for a run that is trained.
     """
 
     method: str
@@ -35,6 +36,7 @@ class RunSpec:
     preset: str
     options: tuple[tuple[str, Any], ...] = ()
     config: str = ""
+    detector: "RunSpec | None" = None
 
     @property
     def id(self) -> str:
@@ -45,6 +47,11 @@ class RunSpec:
         if self.config:
             parts.append("cfg-" + hashlib.sha256(self.config.encode()).hexdigest()[:8])
         return "_".join(parts)
+
+    @property
+    def uses_novel_masks(self) -> bool:
+        """Whether this training measures an upper bound that breaks the protocol (option `novel_masks`)."""
+        return dict(self.options).get("novel_masks", "none") != "none"
 
 
 @dataclass(frozen=True)
@@ -77,12 +84,14 @@ class Table:
 
 
 def load_tables(settings: Settings, configs: Path = CONFIGS) -> dict[str, Table]:
-    """The tables that the settings name, by name.
+    """Every table, by name: the wanted ones first, then the others, which are made when asked for by name.
 
     Raises:
         ConfigError: naming the file and the row.
     """
-    return {name: load_table(configs / "tables" / f"{name}.yaml", settings.preset, configs) for name in settings.tables}
+    every = sorted(path.stem for path in (configs / "tables").glob("*.yaml"))
+    names = dict.fromkeys([*settings.tables, *every])
+    return {name: load_table(configs / "tables" / f"{name}.yaml", settings.preset, configs) for name in names}
 
 
 def load_table(path: Path, preset: str, configs: Path = CONFIGS) -> Table:
@@ -140,6 +149,7 @@ def run_spec(entry: dict[str, Any], preset: str, configs: Path = CONFIGS) -> Run
             raise ConfigError(f"unknown {kind} '{entry[kind]}'; there are: {_known(configs / f'{kind}s')}")
     split_lists(entry["setting"], configs)
     kind = options_of(entry["method"], configs)
+    detector = _detector(entry, preset, configs)
     preset = entry.get("preset", preset)
     given = entry.get("options", {})
     check_options(kind, given)
@@ -152,10 +162,28 @@ def run_spec(entry: dict[str, Any], preset: str, configs: Path = CONFIGS) -> Run
         backbone=entry["backbone"],
         schedule=entry["schedule"],
         setting=entry["setting"],
-        preset=preset if OFFICIAL[kind] else "both",
+        preset=preset if OFFICIAL[kind] or (detector and detector.preset != "both") else "both",
         options=tuple(sorted(differing.items())),
         config=config,
+        detector=detector,
     )
+
+
+def _detector(entry: dict[str, Any], preset: str, configs: Path) -> RunSpec | None:
+    """The run whose detections the entry's method segments (`detector` in its fragment); None if it is trained."""
+
+    def read_by(method: str) -> str | None:
+        return fragment(configs / "methods" / f"{method}.py").get("detector")
+
+    method = read_by(entry["method"])
+    if method is None:
+        return None
+    where = f"configs/methods/{entry['method']}.py: detector = '{method}'"
+    if not (configs / "methods" / f"{method}.py").exists():
+        raise ConfigError(f"{where} is unknown; there are: {_known(configs / 'methods')}")
+    if read_by(method):
+        raise ConfigError(f"{where} is not trained itself; name the method whose detections it reads")
+    return run_spec(entry | {"method": method, "options": {}}, preset, configs)
 
 
 def options_of(method: str, configs: Path) -> str:
@@ -182,19 +210,20 @@ def split_lists(setting: str, configs: Path = CONFIGS) -> list[str]:
 
 
 def all_runs(tables: dict[str, Table]) -> dict[str, RunSpec]:
-    """The distinct runs of all tables, by id."""
-    return {run.id: run for table in tables.values() for run in table.runs}
+    """The distinct runs of all tables and the detectors that they read, which may be no row's run, by id."""
+    runs = [run for table in tables.values() for run in table.runs]
+    return {run.id: run for each in runs for run in (each.detector, each) if run}
 
 
 def find_run(settings: Settings, run: str) -> RunSpec:
-    """The run of that id among all tables.
+    """The run of that id among all tables, detectors included.
 
     Raises:
-        ConfigError: if no table has it.
+        ConfigError: if no table needs it.
     """
     runs = all_runs(load_tables(settings))
     if run not in runs:
-        raise ConfigError(f"no row of the tables {', '.join(settings.tables)} has the run '{run}'")
+        raise ConfigError(f"no row of a table in configs/tables has the run '{run}'")
     return runs[run]
 
 

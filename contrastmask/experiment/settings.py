@@ -9,6 +9,9 @@ from typing import Any
 from contrastmask.engine.gpu import visible_gpus
 from contrastmask.yamlfiles import CONFIGS, ConfigError, check, read_yaml
 
+ALL_MASKS = "instances_train_all_masks.json"  # beside a split's file without novel masks; for upper bounds only
+OF_PAPER = re.compile("table[1-7]")  # the tables that the paper prints
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -18,6 +21,7 @@ class Settings:
     preset: str
     seeds: tuple[int, ...]
     tables: tuple[str, ...]
+    """What `snakemake` makes without a target."""
     results: Path
     data_root: str | None
     gpus_per_run: int
@@ -67,8 +71,10 @@ def load_settings(config: dict[str, Any], configs: Path = CONFIGS) -> Settings:
     if kind != "synthetic" and not (data_root or scale["dataset"].get("root")):
         raise ConfigError(f"scale '{scale['name']}' needs data: give --config data_root=FOLDER (dataset kind '{kind}')")
     images = config["images_per_gpu"] or scale["images_per_gpu"]
-    every = sorted(path.stem for path in (configs / "tables").glob("*.yaml"))
-    tables = every if config["tables"] == "all" else config["tables"]
+    tables = config["tables"]
+    if isinstance(tables, str):
+        every = (path.stem for path in (configs / "tables").glob("*.yaml"))
+        tables = [name for name in every if tables == "all" or OF_PAPER.fullmatch(name)]
     return Settings(
         scale=scale,
         preset=config["preset"],

@@ -9,5 +9,13 @@ from contrastmask.models.mask_head import PriorMaskHead  # noqa: E402
 from contrastmask.models.norm import RoIBatchNorm  # noqa: E402
 from contrastmask.models.partial_roi_head import PartialRoIHead  # noqa: E402
 from contrastmask.models.roi_head import ContrastMaskRoIHead  # noqa: E402
+from contrastmask.models.single_stage import SingleStageMaskDetector  # noqa: E402
 
-__all__ = ["CAMBoxHead", "ContrastMaskRoIHead", "PartialRoIHead", "PriorMaskHead", "RoIBatchNorm"]
+__all__ = [
+    "CAMBoxHead",
+    "ContrastMaskRoIHead",
+    "PartialRoIHead",
+    "PriorMaskHead",
+    "RoIBatchNorm",
+    "SingleStageMaskDetector",
+]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from contrastmask.models.cam import activation_prior
 from contrastmask.models.partial_roi_head import PartialRoIHead
-from contrastmask.options import CAMOptions, MaskRCNNOptions
+from contrastmask.options import CAMOptions, SystemOptions
 
 
 class CAMRoIHead(PartialRoIHead):
@@ -20,7 +20,7 @@ class CAMRoIHead(PartialRoIHead):
     The class is the ground truth's in training and the predicted one at test.
     """
 
-    options_class: type[MaskRCNNOptions] = CAMOptions
+    options_class: type[SystemOptions] = CAMOptions
     options: CAMOptions
 
     def __init__(self, *, mask_roi_extractor: dict, **kwargs) -> None:

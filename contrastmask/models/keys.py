@@ -58,7 +58,7 @@ def partition(masks: Tensor, is_base: Tensor, cam: Tensor, options: ContrastMask
 
     Args:
         masks: (R, H, W) bool, read at base RoIs only.
-        is_base: (R,) bool.
+        is_base: (R,) bool; more generally, the RoIs whose mask may be read.
         cam: (R, H, W) in [0, 1], detached.
         options: `delta`, `strict_thresholds`, `cam_fallback`.
     """

@@ -15,7 +15,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from contrastmask.options import MaskRCNNOptions
+from contrastmask.options import MaskRCNNOptions, SystemOptions
 
 
 @MODELS.register_module()
@@ -29,13 +29,15 @@ class PartialRoIHead(StandardRoIHead):
         kwargs: as mmdet's StandardRoIHead.
     """
 
-    options_class = MaskRCNNOptions
+    options_class: type[SystemOptions] = MaskRCNNOptions
 
     def __init__(self, *, base_labels: list[int], num_classes: int, options: dict, **kwargs) -> None:
         self.options = self.options_class(**options)
         super().__init__(**kwargs)
         is_base = torch.zeros(num_classes, dtype=torch.bool)
         is_base[base_labels] = True
+        if self.options.novel_masks == "all":
+            is_base[:] = True
         self.register_buffer("is_base", is_base)
 
     def loss(

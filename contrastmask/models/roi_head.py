@@ -105,12 +105,13 @@ class ContrastMaskRoIHead(CAMRoIHead):
         """I+, I- and the key sets of the RoIs that take part; those of the others are empty."""
         options, size = self.options, self.options.cl_size
         cam = self._contrastive_cam(raw_cam)
+        has_mask = torch.ones_like(is_base) if options.novel_masks == "keys" else is_base
         masks = torch.zeros(cam.shape, dtype=torch.bool, device=cam.device)
-        masks[is_base] = self.mask_targets(sampling_results, batch_gt_instances, is_base, size) > 0.5
+        masks[has_mask] = self.mask_targets(sampling_results, batch_gt_instances, has_mask, size) > 0.5
         taking_part = {"all": torch.ones_like(is_base), "base": is_base, "novel": ~is_base}
         supervised = taking_part[options.cl_supervision][:, None, None]
-        foreground, background = partition(masks, is_base, cam, options)
-        keys = key_sets(masks, is_base, cam, options)
+        foreground, background = partition(masks, has_mask, cam, options)
+        keys = key_sets(masks, has_mask, cam, options)
         if options.min_keys:
             enough = [s.sum(dim=(1, 2)) >= options.min_keys for s in keys.sets()]
             keys = keys.only(torch.stack(enough).all(0))

@@ -1,15 +1,4 @@
-"""The other systems of Table 1, one file each: only what that paper adds to the shared parts."""
+"""The other systems of Table 1, one file each: only what that paper adds to the shared parts.
 
-from contrastmask.peers.maskx import MaskXRoIHead, TransferMaskHead
-from contrastmask.peers.opmask import OPMaskBoxHead, OPMaskMaskHead, OPMaskRoIHead
-from contrastmask.peers.shapeprop import ShapePropMaskHead, ShapePropRoIHead
-
-__all__ = [
-    "MaskXRoIHead",
-    "OPMaskBoxHead",
-    "OPMaskMaskHead",
-    "OPMaskRoIHead",
-    "ShapePropMaskHead",
-    "ShapePropRoIHead",
-    "TransferMaskHead",
-]
+`engine.build` imports those that are networks, which registers them with mmdet.
+"""

@@ -3,7 +3,7 @@
 import csv
 import re
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -31,6 +31,11 @@ def link(method: str) -> str | None:
     return by_name.get(method)
 
 
+def is_reconstruction(method: str) -> bool:
+    """Whether the method with this id was rebuilt here without its authors' code."""
+    return bool(_names()["methods"].get(method, {}).get("reconstruction"))
+
+
 def keys(row: "Row") -> dict[str, str]:
     """The key columns of `row` as paper_tables.csv spells them; `table` is the file stem for a user's own table."""
     of_paper = _TABLES_OF_PAPER.fullmatch(row.table)
@@ -54,7 +59,7 @@ def printed(row: "Row") -> dict[str, float | None] | None:
 
 
 @cache
-def _names() -> dict[str, dict[str, dict[str, str]]]:
+def _names() -> dict[str, dict[str, dict[str, Any]]]:
     return yaml.safe_load((_FOLDER / "names.yaml").read_text(encoding="utf-8"))
 
 

@@ -27,7 +27,7 @@ _NUMBERS = (
     *(f"diff_{metric}" for metric in METRICS),
 )
 _OURS = 2 * len(METRICS)
-COLUMNS = (*KEYS, *_NUMBERS[:_OURS], "n_seeds", *_NUMBERS[_OURS:], "scale", "preset", "run", "status")
+COLUMNS = (*KEYS, *_NUMBERS[:_OURS], "n_seeds", *_NUMBERS[_OURS:], "scale", "preset", "run", "status", "note")
 
 
 def build(table: "Table", results: Path, scale: dict[str, Any], seeds: Sequence[int], preset: str) -> pd.DataFrame:
@@ -69,6 +69,7 @@ def write(
 def _line(row: "Row", measured: Measured | None, n_seeds: int) -> dict[str, Any]:
     line: dict[str, Any] = {**paper.keys(row), "run": row.run.id if row.run else ""}
     line |= {"status": _status(measured, n_seeds), "n_seeds": len(measured.seeds) if measured else 0}
+    line["note"] = "; ".join(_notes(row))
     theirs = paper.printed(row) or dict.fromkeys(METRICS)
     for metric in METRICS:
         ours, printed = measured.mean(metric) if measured else None, theirs[metric]
@@ -77,6 +78,15 @@ def _line(row: "Row", measured: Measured | None, n_seeds: int) -> dict[str, Any]
         line[f"paper_{metric}"] = printed
         line[f"diff_{metric}"] = None if ours is None or printed is None else ours - printed
     return line
+
+
+def _notes(row: "Row") -> list[str]:
+    """What must be known of a row whatever it measured."""
+    notes = {
+        "reconstruction": paper.is_reconstruction(row.method),
+        "uses novel masks": row.run is not None and row.run.uses_novel_masks,
+    }
+    return [note for note, applies in notes.items() if applies]
 
 
 def _preset(row: "Row", preset: str) -> str:
@@ -91,7 +101,7 @@ def _status(measured: Measured | None, n_seeds: int) -> str:
         return "unreadable: " + ", ".join(measured.unreadable)
     finished = len(measured.seeds)
     if finished == n_seeds:
-        return "ok"
+        return "no novel masks in val" if all(seed["AP"] is None for seed in measured.seeds) else "ok"
     return f"partial ({finished} of {n_seeds} seeds)" if finished else "not run"
 
 

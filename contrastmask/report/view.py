@@ -49,7 +49,7 @@ class Block:
     link: str | None
     """Where the method comes from, if the lead names a method with a known source."""
     remarks: tuple[str, ...]
-    """What is not `ok` about it."""
+    """Its notes, and what is not `ok` about it."""
     lines: tuple[Line, ...]
 
 
@@ -184,11 +184,17 @@ def _block(system: dict[str, Record], shape: _Shape) -> Block:
 
 
 def _remarks(system: dict[str, Record]) -> tuple[str, ...]:
-    """Statuses other than ok, with the setting only where settings differ."""
+    """Notes, then statuses other than ok."""
+    notes = {setting: record["note"] for setting, record in system.items()}
     statuses = {setting: _short(record["status"]) for setting, record in system.items()}
-    if len(set(statuses.values())) == 1:
-        return tuple({status for status in statuses.values() if status != "ok"})
-    return tuple(f"{setting}: {status}" for setting, status in statuses.items() if status != "ok")
+    return (*_once(notes), *_once({setting: "" if s == "ok" else s for setting, s in statuses.items()}))
+
+
+def _once(texts: dict[str, str]) -> tuple[str, ...]:
+    """The texts of each setting that are not empty, with the setting only where settings differ."""
+    if len(set(texts.values())) == 1:
+        return tuple(filter(None, set(texts.values())))
+    return tuple(f"{setting}: {text}" for setting, text in texts.items() if text)
 
 
 def _short(status: str) -> str:

@@ -251,9 +251,44 @@ def test_what_training_leaves_out_is_counted(root, capsys):
     assert "1 images whose EXIF" in warnings
 
 
-def test_val_needs_masks(root):
+def test_val_of_coco_needs_masks(root):
     edit(root, update("annotations", 0, segmentation=[]), part="val")
-    assert "instances_val.json: annotation 1010: has no segmentation" in failure(root)
+    for part in ("train", "val"):
+        (root / part).rename(root / f"{part}2017")
+        (root / f"annotations/instances_{part}.json").rename(root / f"annotations/instances_{part}2017.json")
+    assert "instances_val2017.json: annotation 1010: has no segmentation" in failure(root, {"kind": "coco"})
+
+
+def unmask(how: str, *categories: int):
+    """Take the masks of these categories: the key, or what it holds."""
+
+    def change(coco: dict) -> None:
+        for annotation in coco["annotations"]:
+            if annotation["category_id"] in categories:
+                annotation["segmentation"] = {"empty": [], "null": None, "absent": 0}[how]
+                if how == "absent":
+                    del annotation["segmentation"]
+
+    return change
+
+
+@pytest.mark.parametrize("how", ["absent", "null", "empty"])
+def test_a_category_of_a_folder_may_have_boxes_only(root, capsys, how):
+    for part in ("train", "val"):
+        edit(root, unmask(how, 1), part)
+    prepare(FOLDER, root, root / "dataset.json")
+    assert "1 category has no masks in instances_val.json" in capsys.readouterr().err
+    for part in ("train", "val"):
+        edit(root, unmask(how, 1, 2), part)
+    prepare(FOLDER, root, root / "dataset.json")
+    assert "cannot be measured there: person (1), bicycle (2)" in capsys.readouterr().err
+
+
+def test_a_category_with_some_masks_in_val_is_refused_with_its_counts(root):
+    edit(root, update("annotations", 0, segmentation=[]), part="val")
+    message = failure(root)
+    assert "instances_val.json: category bicycle (2) has masks on 2 of its 3 annotations" in message
+    assert "add the missing ones" in message
 
 
 def test_synthetic_is_made_once_and_again_when_incomplete(tmp_path):

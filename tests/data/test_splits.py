@@ -22,10 +22,11 @@ VOC_IDS = {1, 2}
 
 
 def write_lists(folder: Path, **lists) -> Path:
-    """Each list is a list of categories or True for `remaining`."""
+    """Each list is a list of categories, True for `remaining`, or a text for `inferred`."""
     folder.mkdir(exist_ok=True)
     for name, entries in lists.items():
         body = {"remaining": True} if entries is True else {"categories": entries}
+        body = {"inferred": entries} if isinstance(entries, str) else body
         (folder / f"{name}.yaml").write_text(yaml.safe_dump({"name": name, **body}))
     return folder
 
@@ -213,6 +214,8 @@ LISTS = {
     "empty": ({"a": [], "b": True}, ["a.yaml", "names or ids"]),
     "not a name": ({"a": ["person", None], "b": True}, ["a.yaml", "None", "names or ids"]),
     "yes": ({"a": [False], "b": True}, ["a.yaml", "False", "quotes"]),
+    "no masks": ({"a": "masks", "b": "boxes"}, ["no category has masks", "add some"]),
+    "masks of others": ({"a": "masks", "b": [1, 2]}, ["no category has masks"]),
 }
 
 
@@ -231,6 +234,10 @@ def test_wrong_lists_are_named(tmp_path, name):
         ("name: b\ncategories: [person]", ["name must be 'a'"]),
         ("name: a\ncategories: [person]\nremaining: true", ["give either"]),
         ("name: a\nremaining: 3", ["give either"]),
+        ("name: a\nremaining: 1", ["give either"]),
+        ("name: a\ninferred: polygons", ["inferred must be masks or boxes", "polygons"]),
+        ("name: a\ninferred: masks\ncategories: [person]", ["give either"]),
+        ("name: a\ninferred: null", ["inferred must be"]),
         ("name: [", ["YAML"]),
         ("person", ["must hold name"]),
     ],
@@ -256,6 +263,88 @@ def test_base_without_masks_is_refused_and_novel_is_not(synthetic, tmp_path):
         write_split(dataset, "boxed2rest", tmp_path / "out", tmp_path / "splits")
 
 
+def boxed(coco: dict, *categories: int, every: int = 1) -> dict:
+    """A copy without the masks of these categories: of every one of their annotations, or of every second, third..."""
+    coco = copy.deepcopy(coco)
+    found = [annotation for annotation in coco["annotations"] if annotation["category_id"] in categories]
+    for annotation in found[::every]:
+        del annotation["segmentation"]
+    return coco
+
+
+def test_a_split_is_inferred_from_the_masks_and_printed(synthetic, tmp_path, capsys):
+    coco = train_of(synthetic)
+    names = {category["id"]: category["name"] for category in coco["categories"]}
+    novel = [coco["categories"][i]["id"] for i in (1, 4)]
+    dataset = describe(boxed(coco, *novel), tmp_path / "in")
+    split = write_split(dataset, "masks2boxes", tmp_path / "out")
+    assert split["novel"] == novel and split["base"] == [i for i in names if i not in novel]
+    printed = capsys.readouterr().out
+    for number, name in names.items():
+        count = sum(annotation["category_id"] == number for annotation in coco["annotations"])
+        assert f"{count} {'boxes' if number in novel else 'masks'}  {name} (id {number})" in printed
+    assert printed.index("base, masks are learned: 10 categories") < printed.index("only boxes are used: 2 categories")
+    after = json.loads((tmp_path / "out" / "instances_train.json").read_text())["annotations"]
+    assert all(a["segmentation"] == rectangle(a["bbox"]) for a in after if a["category_id"] in novel)
+
+
+def test_an_inferred_split_is_the_one_that_a_file_would_say(synthetic, tmp_path):
+    dataset = describe(boxed(train_of(synthetic), 2, 8), tmp_path / "in")
+    lists = write_lists(tmp_path / "lists", mine=[2, 8], rest=True, boxes="boxes", masks="masks")
+    inferred = write_split(dataset, "masks2boxes", tmp_path / "a", lists)
+    listed = write_split(dataset, "rest2mine", tmp_path / "b", lists)
+    assert (inferred["base"], inferred["novel"]) == (listed["base"], listed["novel"])
+    assert (tmp_path / "a/instances_train.json").read_bytes() == (tmp_path / "b/instances_train.json").read_bytes()
+    assert inferred["digest"] != write_split(dataset, "masks2rest", tmp_path / "c", lists)["digest"]
+
+
+def test_a_category_with_some_masks_is_neither(synthetic, tmp_path):
+    coco = train_of(synthetic)
+    count = sum(annotation["category_id"] == 8 for annotation in coco["annotations"])
+    dataset = describe(boxed(boxed(coco, 2), 8, every=2), tmp_path / "in")
+    with pytest.raises(DataError) as caught:
+        write_split(dataset, "masks2boxes", tmp_path / "out")
+    message = str(caught.value)
+    assert f"truck (8) has masks on {count // 2} of its {count} training annotations" in message
+    assert "1 problem" in message and "split list" in message
+    lists = write_lists(tmp_path / "lists", mine=[2, 8], rest=True)
+    assert write_split(dataset, "rest2mine", tmp_path / "out", lists)["novel"] == [2, 8]
+
+
+def test_without_boxes_alone_nothing_is_novel(synthetic, tmp_path):
+    coco = train_of(synthetic)
+    with pytest.raises(DataError, match=r"every category .* has masks"):
+        write_split(describe(coco, tmp_path / "in"), "masks2boxes", tmp_path / "out")
+    coco["categories"].append({"id": 77, "name": "never seen"})
+    with pytest.raises(DataError, match=r"every category .* has masks"):
+        write_split(describe(coco, tmp_path / "in"), "masks2boxes", tmp_path / "out")
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    masks=st.lists(st.integers(0, 3), min_size=2, max_size=30),
+    names=st.lists(st.text(min_size=1), min_size=30, max_size=30, unique=True),
+)
+def test_any_number_of_categories_with_any_names(tmp_path, masks, names):
+    """Category i has i + 1 annotations, all with masks or none; ids have gaps and start at 0."""
+    categories = [{"id": 7 * i, "name": name} for i, (_, name) in enumerate(zip(masks, names, strict=False))]
+    place = {"image_id": 1, "bbox": [1, 1, 5, 5], "area": 25, "iscrowd": 0}
+    annotations = [
+        place | {"id": 100 * i + k, "category_id": 7 * i} | ({"segmentation": rectangle([1, 1, 4, 4])} if has else {})
+        for i, has in enumerate(masks)
+        for k in range(i + 1)
+    ]
+    image = {"id": 1, "file_name": "1.jpg", "width": 9, "height": 9}
+    dataset = describe({"images": [image], "annotations": annotations, "categories": categories}, tmp_path / "in")
+    expected = [[7 * i for i, has in enumerate(masks) if bool(has) == side] for side in (True, False)]
+    if not all(expected):
+        with pytest.raises(DataError, match=r"every category|no category"):
+            write_split(dataset, "masks2boxes", tmp_path / "out")
+        return
+    split = write_split(dataset, "masks2boxes", tmp_path / "out")
+    assert [split["base"], split["novel"]] == expected
+
+
 def test_annotations_that_changed_since_verification_are_refused(synthetic, tmp_path):
     dataset = describe(train_of(synthetic), tmp_path / "in")
     (tmp_path / "in" / "instances.json").write_text("{}")
@@ -272,6 +361,19 @@ def test_command_line(synthetic, tmp_path, capsys):
     assert capsys.readouterr().err.startswith("error: setting 'x2voc'")
     assert main(["--dataset", str(tmp_path / "none.json"), "--setting", "nonvoc2voc", "--out", str(tmp_path)]) == 2
     assert "none.json" in capsys.readouterr().err
+
+
+def test_show_prints_and_writes_nothing(synthetic, tmp_path, capsys):
+    lists = write_lists(tmp_path / "lists", mine=["truck"], rest=True)
+    before = sorted(tmp_path.rglob("*"))
+    arguments = ["--dataset", str(synthetic), "--setting", "rest2mine", "--splits-dir", str(lists)]
+    assert main([*arguments, "--show"]) == 0
+    printed = capsys.readouterr().out
+    count = sum(annotation["category_id"] == 8 for annotation in train_of(synthetic)["annotations"])
+    assert f"{count} boxes  truck (id 8), {count} with a mask that is not used" in printed
+    assert sorted(tmp_path.rglob("*")) == before
+    with pytest.raises(SystemExit):
+        main(arguments)  # neither --show nor --out
 
 
 def test_coco_mini(shared_dir, tmp_path):

@@ -191,6 +191,34 @@ def test_a_crowd_region_swallows_false_positives():
     assert ours.by_category[9] == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("unmasked", [{}, {"segmentation": None}, {"segmentation": []}])
+def test_a_category_with_boxes_only_has_box_ap_and_no_mask_ap(unmasked):
+    """Category 9 loses its masks: its mask AP is None, whatever is found of it, and the others' are unmoved."""
+    bare = [
+        {k: v for k, v in a.items() if k != "segmentation"} | unmasked if a["category_id"] == 9 else a for a in TRUTH
+    ]
+    subsets = {"novel": [9], "base": [7], "all": [7, 9]}
+    masks = coco_metrics(_coco(bare), DETECTIONS, iou_type="segm", subsets=subsets)
+    assert set(masks.by_subset["novel"].values()) == {None} and masks.by_category[9] is None
+    assert masks.by_subset["base"]["AP"] == masks.by_subset["all"]["AP"] == pytest.approx(AP_7)
+    boxes = coco_metrics(_coco(bare), DETECTIONS, iou_type="bbox", subsets=subsets)
+    assert boxes == coco_metrics(_coco(TRUTH), DETECTIONS, iou_type="bbox", subsets=subsets)
+
+
+def test_without_any_mask_or_any_object_nothing_is_measured():
+    bare = [{k: v for k, v in a.items() if k != "segmentation"} for a in TRUTH]
+    for truth in (bare, []):
+        ours = coco_metrics(_coco(truth), DETECTIONS, iou_type="segm", subsets={"all": [7, 9, 11]})
+        assert set(ours.by_subset["all"].values()) == set(ours.by_category.values()) == {None}
+
+
+def test_a_category_with_masks_on_some_objects_is_refused():
+    mixed = [{**TRUTH[0], "segmentation": []}, *TRUTH[1:]]
+    with pytest.raises(ValueError, match=r"categories \[7\] of the ground truth have masks on some"):
+        coco_metrics(_coco(mixed), DETECTIONS, iou_type="segm", subsets={})
+    coco_metrics(_coco(mixed), DETECTIONS, iou_type="bbox", subsets={})
+
+
 def test_no_detections_is_zero_not_a_crash():
     for iou_type in ("segm", "bbox"):
         ours = coco_metrics(_coco(TRUTH), [], iou_type=iou_type, subsets={"all": [7, 9, 11], "none": [11]})

@@ -74,6 +74,11 @@ def test_boxes_without_extent_and_objects_without_mask_are_not_compared() -> Non
     assert evaluate.usable({"bbox": [0, 0, 5, 5], "segmentation": polygon})
 
 
+def test_the_last_line_says_what_was_not_measured() -> None:
+    metrics = {"run": "r", "seed": 0, "segm": {"novel": {"AP": None}}, "bbox": {"novel": {"AP": 0.25}}}
+    assert evaluate.headline(metrics) == "r seed 0: novel segm AP not measured, bbox AP 25.00"
+
+
 def test_logged_values_are_those_of_the_file_and_nothing_that_was_not_measured() -> None:
     metrics = {
         "segm": {"novel": {"AP": 0.123456789, "APl": None}},

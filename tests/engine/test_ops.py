@@ -122,6 +122,38 @@ def test_maximum_pooling_is_refused() -> None:
         layer(torch.randn(1, 2, 6, 6), torch.tensor([[0.0, 0, 0, 4, 4]]))
 
 
+# ---------------------------------------------------------------- focal loss
+
+
+def naive_focal_loss(logits: torch.Tensor, labels: torch.Tensor, gamma: float, alpha: float) -> torch.Tensor:
+    """-alpha_t (1 - p_t)^gamma log p_t, logit by logit."""
+    losses = []
+    for row, label in zip(logits, labels, strict=True):
+        for k, logit in enumerate(row):
+            p = logit.sigmoid()
+            p_t, alpha_t = (p, alpha) if k == label else (1 - p, 1 - alpha)
+            losses.append(-alpha_t * (1 - p_t) ** gamma * p_t.log())
+    return torch.stack(losses).view_as(logits)
+
+
+@pytest.mark.parametrize(("gamma", "alpha"), [(2.0, 0.25), (1.5, 0.4)])
+def test_focal_loss_and_its_gradient_equal_the_definition(gamma: float, alpha: float) -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([0, 2, 3, 1, 3])  # 3 is the background
+    weights = torch.rand(5, 3, dtype=torch.float64)
+    found = mmcv.ops.sigmoid_focal_loss(logits, labels, gamma, alpha, None, "none")
+    expected = naive_focal_loss(logits, labels, gamma, alpha)
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad((loss * weights).sum(), logits)[0] for loss in (found, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_focal_loss_with_class_weights_is_refused() -> None:
+    with pytest.raises(NotImplementedError, match="class weights"):
+        mmcv.ops.sigmoid_focal_loss(torch.randn(2, 3), torch.tensor([0, 1]), 2.0, 0.25, torch.ones(3), "none")
+
+
 # ---------------------------------------------------------------- the module itself
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from models.tiny import BASE, IMAGES, A, B, Batch, Build, C, D, grads, make_batch, roi_losses, sampling
+from models.tiny import BASE, IMAGES, NOVEL, A, B, Batch, Build, C, D, grads, make_batch, roi_losses, sampling
 
 import contrastmask.models.roi_head as module
 from contrastmask.models.cam import min_max, resize
@@ -118,6 +118,31 @@ def test_supervision_by_base_ignores_the_map_and_by_novel_ignores_the_masks(buil
     assert novel[0].equal(novel[1])
     base = [roi_losses(build(cl_supervision="base"), b)["loss_contrast"] for b in scrambled]
     assert not base[0].equal(base[1])
+
+
+def test_true_masks_as_the_prior_of_novel_rois_reach_the_contrastive_loss_only(build: Build) -> None:
+    """The upper bound of Sec. 5, and full supervision; without the option novel masks reach nothing."""
+    reached = {}
+    for bound in ("none", "keys", "all"):
+        model = build(novel_masks=bound)
+        model.load_state_dict(build().state_dict() | {"roi_head.is_base": model.roi_head.is_base})
+        plain, scrambled = (roi_losses(model, make_batch(scrambled=labels)) for labels in ((), NOVEL))
+        reached[bound] = {name for name in plain if not plain[name].equal(scrambled[name])}
+    assert reached == {"none": set(), "keys": {"loss_contrast"}, "all": {"loss_contrast", "loss_mask"}}
+
+
+def test_true_masks_as_prior_give_novel_rois_a_boundary(build: Build) -> None:
+    """With `keys` a novel RoI has the key sets that a base RoI with its mask would have."""
+    model, batch = build(novel_masks="keys"), make_batch()
+    results, ground_truth = sampling(model, batch)
+    labels = torch.cat([res.pos_gt_labels for res in results])
+    maps = torch.rand(len(labels), 7, 7)
+    is_base = model.roi_head.is_base[labels]
+    assert (~is_base).any()
+    got = model.roi_head._regions_and_keys(maps, is_base, results, ground_truth)
+    expected = build()._modules["roi_head"]._regions_and_keys(maps, torch.ones_like(is_base), results, ground_truth)
+    for ours, theirs in zip((*got[0], *got[1].sets()), (*expected[0], *expected[1].sets()), strict=True):
+        assert ours.equal(theirs)
 
 
 def test_a_roi_with_too_few_keys_gives_none(build: Build) -> None:

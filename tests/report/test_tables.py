@@ -48,7 +48,7 @@ def test_columns(results: Path, smoke: dict[str, Any]):
     expected = (
         "table,setting,method,variant,backbone,schedule,mask_layers,AP,AP50,AP75,APs,APm,APl,AP_sd,AP50_sd,AP75_sd,"
         "APs_sd,APm_sd,APl_sd,n_seeds,paper_AP,paper_AP50,paper_AP75,paper_APs,paper_APm,paper_APl,diff_AP,diff_AP50,"
-        "diff_AP75,diff_APs,diff_APm,diff_APl,scale,preset,run,status"
+        "diff_AP75,diff_APs,diff_APm,diff_APl,scale,preset,run,status,note"
     )
     assert list(frame.columns) == list(COLUMNS) == expected.split(",")
 
@@ -77,6 +77,19 @@ def test_what_could_not_be_measured_stays_empty(results: Path, smoke: dict[str, 
     put(run_of("sigma=0.1"), changes={"segm": {"novel": novel}})
     line = line_of(build(load("table4"), results, smoke, [0], "paper"), "sigma=0.1")
     assert line.AP == 50 and pd.isna(line.APs) and pd.isna(line.diff_APs) and line.status == "ok"
+
+
+def test_val_without_novel_masks_is_said(results: Path, smoke: dict[str, Any], put: Put):
+    nothing = {"segm": {"novel": dict.fromkeys(METRICS)}}
+    for seed in (0, 1):
+        put(run_of("sigma=0.1"), seed, changes=nothing)
+    table = load("table4")
+    frame = build(table, results, smoke, [0, 1], "paper")
+    line = line_of(frame, "sigma=0.1")
+    assert line.status == "no novel masks in val" and line.n_seeds == 2
+    assert all(pd.isna(line[metric]) for metric in METRICS)
+    for path in write(table, frame, results, smoke, [0, 1]):
+        assert "no novel masks in val" in path.read_text()
 
 
 def test_rows_that_share_a_run_share_its_numbers(results: Path, smoke: dict[str, Any], put: Put):
@@ -150,6 +163,32 @@ def test_readable_seeds_count_beside_a_damaged_one(results: Path, smoke: dict[st
     assert line.AP == 25 and line.n_seeds == 1 and line.status.endswith("seed1/metrics.json")
 
 
+# ---------------------------------------------------------------------------- notes
+
+
+def test_rows_of_rebuilt_systems_are_noted_as_reconstructions(results: Path, smoke: dict[str, Any]):
+    notes = build(load("table1"), results, smoke, [0], "paper").groupby("method").note.unique()
+    assert {method for method in notes.index if list(notes[method]) != [""]} == {"CPMask", "Mask GrabCut"}
+    assert list(notes["CPMask"]) == list(notes["Mask GrabCut"]) == ["reconstruction"]
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "note"),
+    [
+        ("contrastmask", (), ""),
+        ("contrastmask", (("sigma", 0.1),), ""),
+        ("contrastmask", (("novel_masks", "keys"),), "uses novel masks"),
+        ("mask-rcnn", (("novel_masks", "all"),), "uses novel masks"),
+        ("cpmask", (("novel_masks", "all"),), "reconstruction; uses novel masks"),
+        ("my-own", (), ""),
+    ],
+)
+def test_notes(method: str, options: tuple[tuple[str, Any], ...], note: str, results: Path, smoke: dict[str, Any]):
+    spec = RunSpec(method, "r50", "1x", "nonvoc2voc", "paper", options)
+    table = Table("table8", "T", "C", (Row("table8", "a", method, "r50", "1x", "nonvoc2voc", 4, spec),))
+    assert list(build(table, results, smoke, [0], "paper").note) == [note]
+
+
 # ---------------------------------------------------------------------------- a user's table
 
 
@@ -193,7 +232,7 @@ def test_csv_round_trip(results: Path, smoke: dict[str, Any], put: Put):
     text = write(table, frame, results, smoke, [0])[0].read_text()
     texts = dict.fromkeys(frame.select_dtypes(exclude="number").columns, str)
     again = pd.read_csv(io.StringIO(text), dtype=texts, float_precision="round_trip")
-    pd.testing.assert_frame_equal(again.fillna({"run": ""}), frame, check_exact=True, check_dtype=False)
+    pd.testing.assert_frame_equal(again.fillna({"run": "", "note": ""}), frame, check_exact=True, check_dtype=False)
 
 
 def test_csv_has_the_printed_key_columns(results: Path, smoke: dict[str, Any]):

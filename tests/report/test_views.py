@@ -93,6 +93,28 @@ def test_status_of_one_setting_only(results: Path, put: Put):
     assert ours.remarks == ("nonvoc2voc: 1 of 2 seeds", "voc2nonvoc: not run")
 
 
+def test_notes_stand_under_the_name_before_the_status(results: Path):
+    cpmask, *_ = (b for b in shown(load("table1"), results).blocks if b.lead[0] == "CPMask")
+    assert cpmask.remarks == ("reconstruction", "not run")
+
+
+@pytest.mark.parametrize("render", [to_markdown, to_html, to_tex])
+def test_notes_are_in_every_format_with_and_without_numbers(render: Callable[[View], str], full: Path, tmp_path: Path):
+    for results in (full, tmp_path / "none"):
+        assert render(shown(load("table1"), results)).count("reconstruction") == 4
+        assert "reconstruction" not in render(shown(load("table4"), results))
+
+
+def test_a_note_of_one_setting_only_names_it(results: Path):
+    plain, marked = (
+        RunSpec("contrastmask", "r50", "1x", setting, "paper", options)
+        for setting, options in (("nonvoc2voc", ()), ("voc2nonvoc", (("novel_masks", "all"),)))
+    )
+    rows = [Row("table8", "a", "contrastmask", "r50", "1x", spec.setting, 4, spec) for spec in (plain, marked)]
+    (block,) = shown(Table("table8", "T", "C", tuple(rows)), results).blocks
+    assert block.remarks == ("voc2nonvoc: uses novel masks", "not run")
+
+
 # ---------------------------------------------------------------------------- comparability
 
 

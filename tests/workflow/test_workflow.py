@@ -22,7 +22,7 @@ def snakemake(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[
 def planned(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
     """Jobs by rule of a dry run."""
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = re.findall(r"^(\w+)\s+(\d+)$", done.stdout + done.stderr, re.M)
+    rows = re.findall(r"^([\w-]+)\s+(\d+)$", done.stdout + done.stderr, re.M)
     return {rule: int(count) for rule, count in rows}
 
 
@@ -38,9 +38,9 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_all_tables_need_37_trainings(project: Path) -> None:
+def test_all_tables_need_43_trainings(project: Path) -> None:
     jobs = planned(snakemake("-n", cwd=project))
-    assert (jobs["dataset"], jobs["split"], jobs["train"], jobs["evaluate"]) == (1, 2, 37, 37)
+    assert (jobs["dataset"], jobs["split"], jobs["train"], jobs["evaluate"], jobs["grabcut"]) == (1, 2, 43, 43, 4)
     assert all(jobs[f"table{n}"] == 1 for n in range(1, 8))
 
 
@@ -48,6 +48,13 @@ def test_one_table_needs_only_its_own_trainings(project: Path) -> None:
     jobs = planned(snakemake("-n", "table5", cwd=project))
     assert (jobs["train"], jobs["table5"], jobs["split"]) == (3, 1, 1)
     assert "table1" not in jobs
+
+
+def test_a_table_of_grabcut_rows_brings_the_training_of_the_detector(project: Path) -> None:
+    done = snakemake("-n", "grabcut-sensitivity", "--config", "seeds=[0,1]", cwd=project)
+    jobs = planned(done)
+    assert (jobs["train"], jobs["evaluate"], jobs["grabcut"]) == (2, 2, 10)
+    assert "Training mask-rcnn_r50_1x_nonvoc2voc, seed 1" in done.stdout + done.stderr
 
 
 def test_seeds_multiply_trainings(project: Path) -> None:
@@ -64,13 +71,24 @@ def test_a_new_ablation_is_one_file(project: Path) -> None:
     (project / "configs" / "tables" / "table8.yaml").write_text(yaml.safe_dump(table))
     jobs = planned(snakemake("-n", "table8", cwd=project))
     assert (jobs["train"], jobs["table8"]) == (3, 1)
-    assert planned(snakemake("-n", cwd=project))["train"] == 39  # the row delta=0.1 is the main run
+    wanted = "tables=[table7,table8]"  # the row delta=0.1 is the main run, and in both
+    assert planned(snakemake("-n", "--config", wanted, cwd=project))["train"] == 4
+    assert "table8" not in planned(snakemake("-n", cwd=project))  # Tables 1-7, unless more is asked for
+
+
+def test_only_upper_bounds_read_novel_masks(project: Path) -> None:
+    assert "all_masks" not in planned(snakemake("-n", cwd=project))
+    jobs = planned(snakemake("-n", "gt-prior", cwd=project))
+    assert (jobs["train"], jobs["split"], jobs["all_masks"]) == (6, 2, 2)
+    for run, expected in (("", 0), ("_novel_masks-keys", 1), ("_novel_masks-all", 1)):
+        weights = f"results/smoke/runs/contrastmask-paper_r50_1x_voc2nonvoc{run}/seed0/model.pth"
+        assert planned(snakemake("-n", weights, cwd=project)).get("all_masks", 0) == expected
 
 
 def test_the_paper_scale_fetches_weights_once_per_backbone(project: Path) -> None:
     done = snakemake("-n", "--config", "scale=paper", "data_root=/data/coco", "gpus_per_run=8", cwd=project)
     jobs = planned(done)
-    assert (jobs["weights"], jobs["train"]) == (4, 37)
+    assert (jobs["weights"], jobs["train"]) == (4, 43)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 # The checked settings, the tables, and the small functions that say what a rule needs.
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,10 @@ from snakemake.logging import logger
 sys.path.insert(0, workflow.basedir)  # the package, also where it is not installed
 
 from contrastmask import experiment
+from contrastmask.data.dataset import find_parts
+from contrastmask.data.files import DataError
 from contrastmask.engine.locks import RunLock
+from contrastmask.experiment.settings import ALL_MASKS
 
 
 def load():
@@ -55,19 +59,47 @@ wildcard_constraints:
     seed="[0-9]+",
 
 
+def one_of(runs):
+    """Pattern of the wildcard {run} in a rule for these runs only."""
+    return "|".join(re.escape(run.id) for run in runs) or "(?!)"
+
+
+TRAINED = one_of(run for run in RUNS.values() if not run.detector)
+DERIVED = one_of(run for run in RUNS.values() if run.detector)
+
+
 def config_hash(wildcards):
-    """Identity of a run's resolved configuration: when it changes, the run is trained again."""
+    """Identity of a run's resolved configuration: when it changes, the run is made again."""
     return experiment.config_hash(experiment.resolve(RUNS[wildcards.run], SETTINGS))
 
 
-def annotations_without_novel_masks(wildcards):
-    return str(SETTINGS.split(RUNS[wildcards.run].setting))
+def training_data(wildcards):
+    """The split, whose annotations have no novel masks; a run that measures an upper bound reads a file that has."""
+    run = RUNS[wildcards.run]
+    split = SETTINGS.split(run.setting)
+    return [str(split), *([str(split.with_name(ALL_MASKS))] if run.uses_novel_masks else [])]
+
+
+def annotation_files():
+    """The annotation files of data that is not made here: edited, they are verified and split again."""
+    if SETTINGS.scale["dataset"]["kind"] == "synthetic":
+        return []
+    try:
+        parts = find_parts(SETTINGS.scale["dataset"], Path(SETTINGS.data_root))
+    except DataError:
+        return []  # the rule itself says what is missing
+    return [str(part.annotations) for part in parts]
 
 
 def backbone_weights(wildcards):
     """The backbone's ImageNet weights, unless this scale starts from random ones."""
     resolved = experiment.resolve(RUNS[wildcards.run], SETTINGS)
     return [str(SETTINGS.backbone_weights(RUNS[wildcards.run].backbone))] if resolved["weights"] else []
+
+
+def of_detector(name):
+    """A file of the run whose detections a run reads, with the same seed."""
+    return lambda wildcards: str(SETTINGS.run_folder(RUNS[wildcards.run].detector.id, wildcards.seed) / name)
 
 
 def metrics_of(table):
@@ -101,7 +133,8 @@ def render_what_is_there():
     Not in tables/: Snakemake would take them for finished.
     """
     update_mlflow()
-    command = [PYTHON, "-m", "contrastmask.report.tables", *TABLES, *TABLE_ARGUMENTS.split(), "--folder=partial"]
+    arguments = [*SETTINGS.tables, *TABLE_ARGUMENTS.split(), "--folder=partial"]
+    command = [PYTHON, "-m", "contrastmask.report.tables", *arguments]
     subprocess.run(command, cwd=workflow.basedir, stdout=subprocess.DEVNULL, check=False)
     logger.info(
         f"Runs are missing. The tables as far as they go: {OUT / 'partial'}. The same command goes on from here."

@@ -2,6 +2,8 @@
 
 
 rule dataset:
+    input:
+        annotation_files(),
     output:
         str(SETTINGS.dataset),
     log:
@@ -30,6 +32,21 @@ rule split:
     shell:
         "{PYTHON} -m contrastmask.data.splits --dataset {input.dataset:q} --setting {wildcards.setting:q}"
         ' --out "$(dirname {output.split:q})" 2>&1 | tee {log:q}'
+
+
+rule all_masks:
+    input:
+        dataset=str(SETTINGS.dataset),
+        lists=lambda wildcards: experiment.split_lists(wildcards.setting),
+    output:
+        str(OUT / "data" / "{setting}" / ALL_MASKS),
+    log:
+        str(OUT / "logs" / "all_masks_{setting}.log"),
+    message:
+        "Keeping novel masks for an upper bound that breaks the protocol: {wildcards.setting}"
+    shell:
+        "{PYTHON} -m contrastmask.data.all_masks --dataset {input.dataset:q} --setting {wildcards.setting:q}"
+        " --out {output:q} 2>&1 | tee {log:q}"
 
 
 rule weights:

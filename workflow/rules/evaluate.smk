@@ -13,6 +13,8 @@ rule evaluate:
         str(OUT / "logs" / "evaluate" / "{run}_seed{seed}.log"),
     benchmark:
         str(OUT / "benchmarks" / "evaluate" / "{run}_seed{seed}.jsonl")
+    wildcard_constraints:
+        run=TRAINED,
     threads: SETTINGS.scale["threads"]
     resources:
         gpu=1,
@@ -21,3 +23,32 @@ rule evaluate:
     shell:
         "exec {PYTHON} -m contrastmask.engine.evaluate --run {wildcards.run:q} --seed {wildcards.seed}"
         " --settings {SETTINGS_JSON:q} >> {log:q} 2>&1"
+
+
+# Mask GrabCut has no training: it segments the boxes that another run detected. More processes for a large val set:
+# snakemake --set-threads grabcut=32.
+rule grabcut:
+    input:
+        metrics=of_detector("metrics.json"),
+        detections=of_detector("detections.json.gz"),
+        split=training_data,
+        dataset=str(SETTINGS.dataset),
+    output:
+        config=f"{RUN}/config.json",
+        metrics=f"{RUN}/metrics.json",
+        detections=f"{RUN}/detections.json.gz",
+        ious=f"{RUN}/gt_box_iou.csv",
+    log:
+        str(OUT / "logs" / "evaluate" / "{run}_seed{seed}.log"),
+    benchmark:
+        str(OUT / "benchmarks" / "evaluate" / "{run}_seed{seed}.jsonl")
+    wildcard_constraints:
+        run=DERIVED,
+    threads: SETTINGS.scale["threads"]
+    params:
+        config_hash=config_hash,
+    message:
+        "Segmenting the detections of another run: {wildcards.run}, seed {wildcards.seed}"
+    shell:
+        "exec {PYTHON} -m contrastmask.engine.grabcut --run {wildcards.run:q} --seed {wildcards.seed}"
+        " --processes {threads} --settings {SETTINGS_JSON:q} >> {log:q} 2>&1"

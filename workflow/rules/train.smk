@@ -4,7 +4,7 @@
 
 rule train:
     input:
-        split=annotations_without_novel_masks,
+        split=training_data,
         weights=backbone_weights,
     output:
         config=f"{RUN}/config.json",
@@ -14,6 +14,8 @@ rule train:
         str(OUT / "logs" / "train" / "{run}_seed{seed}.log"),
     benchmark:
         str(OUT / "benchmarks" / "train" / "{run}_seed{seed}.jsonl")
+    wildcard_constraints:
+        run=TRAINED,
     threads: SETTINGS.scale["threads"]
     resources:
         gpu=SETTINGS.gpus_per_run,

@@ -1,0 +1,52 @@
+"""How many annotations of each category have a mask: what tells base from novel, and what evaluation can measure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Count:
+    """Annotations of one category, crowds included, and how many of them have a segmentation."""
+
+    annotations: int = 0
+    masks: int = 0
+
+    @property
+    def mixed(self) -> bool:
+        """Whether some have a mask and some have only a box."""
+        return 0 < self.masks < self.annotations
+
+
+Counts = Mapping[int, Count]
+
+
+def count_masks(annotations: Iterable[Mapping[str, Any]]) -> dict[int, Count]:
+    """Counts by category id; a category without any annotation is not in them.
+
+    A segmentation that is missing, null or empty is no mask.
+    """
+    totals: dict[int, list[int]] = {}
+    for annotation in annotations:
+        total = totals.setdefault(annotation["category_id"], [0, 0])
+        total[0] += 1
+        total[1] += bool(annotation.get("segmentation"))
+    return {category: Count(*total) for category, total in totals.items()}
+
+
+def say_split(base: Sequence[int], novel: Sequence[int], names: Mapping[int, str], counts: Counts) -> str:
+    """A split for a person to confirm: the categories of each side, with how many examples there are of each."""
+    lines = [f"  base, masks are learned: {_categories(base)}"]
+    lines += [f"    {counts.get(i, Count()).annotations:7d} masks  {names[i]} (id {i})" for i in base]
+    lines += [f"  novel, only boxes are used: {_categories(novel)}"]
+    for i in novel:
+        count = counts.get(i, Count())
+        unused = f", {count.masks} with a mask that is not used" if count.masks else ""
+        lines.append(f"    {count.annotations:7d} boxes  {names[i]} (id {i}){unused}")
+    return "\n".join(lines)
+
+
+def _categories(ids: Sequence[int]) -> str:
+    return "1 category" if len(ids) == 1 else f"{len(ids)} categories"
