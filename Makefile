@@ -1,14 +1,15 @@
 # The commands a person types. `make tables` and `make test` need Python 3.11 and nothing else.
 PYTHON ?= python3
 CORES ?= $(shell nproc)
+SCALE ?= smoke
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: tables report test ui sync lint lock clean help
+.PHONY: tables report test ui sync model-table bench lint lock clean help
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 tables: $(BIN)/.ready  ## Tables 1-7 at smoke scale on embedded data
 	snakemake --cores $(CORES)
@@ -24,6 +25,12 @@ ui: $(BIN)/.ready  ## compare runs in MLflow, http://127.0.0.1:5000
 
 sync: $(BIN)/.ready  ## bring MLflow up to date with the files under results/
 	$(BIN)/python -m contrastmask.engine.tracking sync --results results
+
+model-table: $(BIN)/.ready  ## parameters and FLOPs of each system at paper scale
+	$(BIN)/python -m contrastmask.report.model_table
+
+bench: $(BIN)/.ready  ## time and memory of a training step of each system; make bench SCALE=paper on a GPU
+	$(BIN)/python -m contrastmask.engine.bench --scale $(SCALE)
 
 lint: $(BIN)/.ready  ## ruff, mypy, snakefmt
 	ruff check . && ruff format --check . && mypy && snakefmt --check Snakefile workflow

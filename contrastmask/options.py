@@ -66,6 +66,10 @@ class ContrastMaskOptions(CAMOptions):
     cl_loss: bool = True
     """Train the CL head with the contrastive loss; False keeps its layers alone (a control the paper lacks)."""
 
+    # --- the mask head (not in the paper)
+    mask_head: Literal["conv", "hourglass-20", "hourglass-52"] = "conv"
+    """What follows X, Y and A: Mask R-CNN's four convolutions, or Deep-MARC's hourglass at 32 px for masks of 64."""
+
     # --- the CL head (Sec. 3.2, Table 3)
     cl_convs: int = 8
     """n of "CnFm": 3x3 Conv-ReLU layers of the encoder f."""
@@ -125,7 +129,7 @@ class ContrastMaskOptions(CAMOptions):
 
 @dataclass(frozen=True)
 class RecipeOptions(SystemOptions):
-    """Options of every peer of Table 1."""
+    """Options of every peer."""
 
     recipe: Literal["source", "common"] = "source"
     """`source`: the peer's own learning rate, augmentation, warm-up, clipping and thresholds; `common`: those of
@@ -190,6 +194,15 @@ class GrabCutOptions:
     (at least 16 pixels, as far as the image reaches), less the box."""
 
 
+@dataclass(frozen=True)
+class DeepMARCOptions(PeerOptions):
+    """Options of Deep-MARC."""
+
+    mask_rois: Literal["positive", "gt"] = "gt"
+    depth: Literal[20, 52, 100] = 52
+    """Layers of the hourglass on its longest path."""
+
+
 #: Options that differ between the presets, by method; `paper` is the dataclass's defaults.
 OFFICIAL: dict[str, dict[str, Any]] = {
     "mask-rcnn": {},
@@ -198,6 +211,7 @@ OFFICIAL: dict[str, dict[str, Any]] = {
     "maskx-rcnn": {},
     "cpmask": {},
     "mask-grabcut": {},
+    "deep-marc": {},
     "contrastmask": {
         "mask_rois": "gt",
         "cl_size": 28,
@@ -224,6 +238,7 @@ METHODS: dict[str, type[SystemOptions] | type[GrabCutOptions]] = {
     "maskx-rcnn": MaskXOptions,
     "cpmask": CPMaskOptions,
     "mask-grabcut": GrabCutOptions,
+    "deep-marc": DeepMARCOptions,
     "contrastmask": ContrastMaskOptions,
 }
 PRESETS = ("paper", "official")
@@ -276,4 +291,4 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 def _say(kind: Any) -> str:
-    return " | ".join(get_args(kind)) if get_origin(kind) is Literal else kind.__name__
+    return " | ".join(map(str, get_args(kind))) if get_origin(kind) is Literal else kind.__name__

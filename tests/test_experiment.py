@@ -128,7 +128,8 @@ def test_mask_head_depth_is_what_the_row_prints() -> None:
     for table in load_tables(settings).values():
         for row in table.rows:
             if row.run and not row.run.detector:
-                assert resolve(row.run, settings)["model"]["roi_head"]["mask_head"]["num_convs"] == row.mask_layers
+                head = resolve(row.run, settings)["model"]["roi_head"]["mask_head"]
+                assert head.get("depth", head["num_convs"]) == row.mask_layers
 
 
 def test_a_new_table_is_one_file(configs: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import contrastmask.models  # isort: skip  # noqa: F401  # first: puts torchvision's operators behind mmcv's
-from contrastmask.peers import cpmask, maskx, opmask, shapeprop  # isort: skip  # noqa: F401  # registers them
+from contrastmask.peers import cpmask, deepmarc, maskx, opmask, shapeprop  # isort: skip  # noqa: F401  # registers them
 from mmdet.datasets import CocoDataset
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict

@@ -5,18 +5,17 @@ import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmdet.models.roi_heads.mask_heads import FCNMaskHead
 from mmdet.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 
-@MODELS.register_module()
-class PriorMaskHead(FCNMaskHead):
-    """Mask R-CNN's mask head on X, optionally with Y (CL head) and A (class activation map).
+class PriorFusion(nn.Module):
+    """Put before a mask head's class among a class's parents, adds Y (CL head) and A (class activation map) to X.
 
     Args:
         fusion: "concat": Y is concatenated with X (Sec. 3.4); "add": Y is added after a 1x1 convolution (released
             code); None: there is no Y.
         in_channels: channels of X.
-        kwargs: as mmdet's FCNMaskHead.
+        kwargs: the mask head's.
     """
 
     def __init__(self, *, fusion: str | None, in_channels: int = 256, **kwargs) -> None:
@@ -39,3 +38,8 @@ class PriorMaskHead(FCNMaskHead):
         if prior is not None:
             x = x + prior[:, None]
         return super().forward(x)
+
+
+@MODELS.register_module()
+class PriorMaskHead(PriorFusion, FCNMaskHead):
+    """Mask R-CNN's mask head on X, optionally with Y and A."""

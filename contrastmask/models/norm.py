@@ -1,12 +1,16 @@
 """BatchNorm over RoIs, whose number varies from step to step and from process to process."""
 
+import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 
 @MODELS.register_module()
 class RoIBatchNorm(nn.BatchNorm2d):
-    """BatchNorm over (R, C, h, w) that leaves its running statistics alone where there is no RoI.
+    """BatchNorm over (R, C, h, w) that leaves its running statistics alone where a batch has none to give.
+
+    Without a RoI nothing is normalised. A single value per channel (one RoI at one pixel) has no variance: the running
+    statistics normalise it, as at test.
 
     What a configuration calls SyncBN is this: training on several GPUs replaces it, see `synchronise`.
     """
@@ -15,6 +19,8 @@ class RoIBatchNorm(nn.BatchNorm2d):
         """(R, C, h, w) to (R, C, h, w)."""
         if len(x) == 0:
             return x + (self.weight.sum() + self.bias.sum())  # the parameters stay in the graph
+        if self.training and x.numel() == x.shape[1]:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         return super().forward(x)
 
 

@@ -1,4 +1,4 @@
-"""The other systems of Table 1, one file each: only what that paper adds to the shared parts.
+"""The other systems, one file each: only what that paper adds to the shared parts.
 
 `engine.build` imports those that are networks, which registers them with mmdet.
 """

@@ -240,6 +240,7 @@ def test_a_stopped_snakemake_goes_on_by_the_same_command(project: Path, tmp_path
         "maskx-rcnn_r50_1x_nonvoc2voc",
         "opmask_r50_130k_nonvoc2voc",
         "shapeprop_r50_1x_nonvoc2voc",
+        "deep-marc_r50_3x_nonvoc2voc",
     ],
 )
 def test_scrambled_novel_masks_change_nothing(project: Path, tmp_path: Path, run: str) -> None:

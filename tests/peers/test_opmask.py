@@ -286,6 +286,18 @@ def test_batch_norm_is_torchs_and_survives_no_roi() -> None:
     assert all(b.equal(before[n]) for n, b in norm.named_buffers())
 
 
+def test_a_single_value_per_channel_is_normalised_by_the_running_statistics() -> None:
+    norm = RoIBatchNorm(2)
+    norm.running_mean.copy_(torch.tensor([1.0, -1]))
+    norm.running_var.copy_(torch.tensor([4.0, 0.25]))
+    x = torch.tensor([3.0, 0]).view(1, 2, 1, 1).requires_grad_()
+    out = norm(x)
+    torch.testing.assert_close(out.flatten(), torch.tensor([1.0, 2]), rtol=1e-4, atol=1e-4)
+    out.sum().backward()
+    assert x.grad.flatten().tolist() == pytest.approx([0.5, 2], rel=1e-4)
+    assert norm.running_mean.tolist() == [1, -1] and norm.running_var.tolist() == [4, 0.25]
+
+
 def test_several_gpus_synchronise_these_norms_and_no_other() -> None:
     net = copy.deepcopy(model())
     state = net.state_dict()

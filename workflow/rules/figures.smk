@@ -1,14 +1,16 @@
-# Figures 6 and 7, of the runs that configs/figures.yaml names; left out where no wanted table has these.
+# Figures 6 and 7, of the runs that configs/figures.yaml names.
 from contrastmask.report.figures import figure_runs
 
 
-def figures_wanted():
-    """The figures whose runs are among those of the wanted tables."""
+def load_figures():
+    """The runs of each figure, or one readable error before any work starts."""
     try:
-        runs = {name: figure_runs(name, SETTINGS.preset) for name in ("figure6", "figure7")}
+        return {name: figure_runs(name, SETTINGS.preset) for name in ("figure6", "figure7")}
     except ValueError as error:
         raise WorkflowError(str(error)) from None
-    return {name: specs for name, specs in runs.items() if all(spec.id in RUNS for spec in specs)}
+
+
+FIGURES = load_figures()
 
 
 def figure_files(name):
@@ -21,7 +23,12 @@ def figure_inputs(name, specs):
     return [str(SETTINGS.run_folder(spec.id, SETTINGS.seeds[0]) / file) for spec in specs]
 
 
-FIGURES = figures_wanted()
+def figures_for_free():
+    """Files of the figures whose runs the wanted tables need anyway."""
+    wanted = experiment.all_runs({name: TABLES[name] for name in SETTINGS.tables})
+    names = [name for name, specs in FIGURES.items() if all(spec.id in wanted for spec in specs)]
+    return [file for name in names for file in figure_files(name)]
+
 
 for figure, specs in FIGURES.items():
 

@@ -1,11 +1,11 @@
-# One page with every table, the runs behind its cells, plots and figures. By hand, also half-way:
+# One page with every wanted table, the runs behind its cells, plots and figures. By hand, also half-way:
 # python -m contrastmask.commands.report
 
 
 rule report:
     input:
-        table_files(TABLES),
-        [figure_files(figure) for figure in FIGURES],
+        table_files(SETTINGS.tables),
+        figures_for_free(),
     output:
         str(OUT / "report" / "index.html"),
     log:

@@ -81,6 +81,8 @@ class Page:
     missing: Sequence[Missing] = ()
     price: Sequence[str] = ()
     """Sentences on what the missing ones are expected to cost, and on how good earlier estimates were."""
+    unasked: Sequence[str] = ()
+    """Tables that nobody asked for and of which nothing has been run."""
 
 
 def write_report(settings: Settings, tables: Mapping[str, Table], out: Path | None = None) -> Path:
@@ -95,8 +97,10 @@ def write_report(settings: Settings, tables: Mapping[str, Table], out: Path | No
 def compose(settings: Settings, tables: Mapping[str, Table]) -> Page:
     """Read everything under results/<scale>. What is missing or damaged is listed, never an error."""
     scale = settings.scale
+    every = {run: [read_evidence(settings, run, seed) for seed in settings.seeds] for run in all_runs(dict(tables))}
+    tables, unasked = shown_tables(tables, settings.tables, every)
     specs = all_runs(dict(tables))
-    seeds = {run: [read_evidence(settings, run, seed) for seed in settings.seeds] for run in specs}
+    seeds = {run: every[run] for run in specs}
     costs, price = price_section(settings, tables)
     grids = {
         name: grid(table, build(table, settings.results, scale, settings.seeds, settings.preset), scale, settings.seeds)
@@ -112,7 +116,20 @@ def compose(settings: Settings, tables: Mapping[str, Table]) -> Page:
         claims=claims_section(settings),
         missing=missing_section(tables, seeds, costs),
         price=price,
+        unasked=unasked,
     )
+
+
+def shown_tables(
+    tables: Mapping[str, Table], wanted: Sequence[str], seeds: plots.Seeds
+) -> tuple[dict[str, Table], tuple[str, ...]]:
+    """The wanted tables and those with a measured run of their own, then the names of the others."""
+    needed = {spec.id for name in wanted for spec in tables[name].runs}
+    begun = {run for run, evidences in seeds.items() if run not in needed and any(e.metrics for e in evidences)}
+    shown = {
+        name: table for name, table in tables.items() if name in wanted or any(spec.id in begun for spec in table.runs)
+    }
+    return shown, tuple(name for name in tables if name not in shown)
 
 
 def _table_plots(shown: Grid, seeds: plots.Seeds, scale: dict[str, Any]) -> list[Plot]:

@@ -144,7 +144,7 @@ def test_nothing_at_all_is_a_page_too(tmp_path: Path):
     done = CliRunner().invoke(command, ["--results", str(tmp_path)], catch_exceptions=False)
     assert done.exit_code == 0
     html = Path(done.output.strip()).read_text(encoding="utf-8")
-    assert "0 of 37 trainings" in html and Page(html).tags.count("svg") == 0
+    assert re.search(r"0 of \d+ trainings", html) and Page(html).tags.count("svg") == 0
 
 
 @pytest.mark.parametrize(

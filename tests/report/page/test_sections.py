@@ -11,6 +11,7 @@ import pytest
 from report.page.made_up import HOSTILE, make_up, write
 
 from contrastmask.experiment import load_tables
+from contrastmask.report.page.build import shown_tables
 from contrastmask.report.page.evidence import Evidence
 from contrastmask.report.page.sections import Missing, missing_section
 
@@ -60,3 +61,17 @@ def test_missing_names_the_tables_that_need_a_run(tmp_path: Path):
         Missing(main, 1, "trained, not evaluated", ("table2", "table5"), ""),
         Missing(main, 2, "not run", ("table2", "table5"), "3 h"),
     ]
+
+
+def test_a_table_that_nobody_asked_for_is_shown_once_a_run_of_its_own_is_measured(tmp_path: Path):
+    settings = make_up(tmp_path)
+    tables = load_tables(settings)
+    html = write(settings)
+    assert 'id="table4"' not in html and "<code>snakemake table4</code>" in html
+    shared = next(row.run.id for row in tables["table4"].rows if row.label == "sigma=0.3")
+    own = next(row.run.id for row in tables["table4"].rows if row.label == "sigma=0.1")
+    seeds = {run: [Evidence(run, 0, metrics={"run": run})] for run in (shared,)}
+    assert "table4" in shown_tables(tables, settings.tables, seeds)[1]
+    seeds[own] = [Evidence(own, 0, metrics={"run": own})]
+    shown, unasked = shown_tables(tables, settings.tables, seeds)
+    assert list(shown) == ["table2", "table5", "table4"] and "table4" not in unasked
