@@ -55,7 +55,8 @@ def make_up(results: Path, scale: str = "smoke") -> Settings:
     if scale != "smoke":
         changes["data_root"] = "/data"
     settings = settings_from_json(json.dumps(changes))
-    for run in all_runs(load_tables(settings)):
+    tables = load_tables(settings)
+    for run in all_runs({name: tables[name] for name in settings.tables}):
         for seed in settings.seeds if run != MISSING else ():
             write_run(settings.run_folder(run, seed), run, seed, scale)
     return settings
