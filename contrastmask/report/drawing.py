@@ -102,9 +102,9 @@ def draw_figure7(objects: Sequence[PseudoMask], note: str) -> Figure:
         whole = (-0.5, width - 0.5, height - 0.5, -0.5)  # the map covers the box, whatever its shape
         axes[0][column].imshow(shown.crop)
         axes[0][column].set_title(_plain(shown.label), fontsize=8)
-        axes[1][column].imshow(shown.crop)
+        axes[1][column].imshow(shown.crop.mean(axis=2), cmap="gray")  # no colours but the map's
         axes[1][column].imshow(
-            shown.cam, extent=whole, cmap="viridis", vmin=0, vmax=1, alpha=0.6, interpolation="bilinear"
+            shown.cam, extent=whole, cmap="viridis", vmin=0, vmax=1, alpha=0.65, interpolation="bilinear"
         )
         axes[2][column].imshow(pseudo_mask_image(shown), extent=whole, interpolation="nearest")
         axes[1][column].set_aspect("equal")

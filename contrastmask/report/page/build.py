@@ -124,7 +124,7 @@ def shown_tables(
     tables: Mapping[str, Table], wanted: Sequence[str], seeds: plots.Seeds
 ) -> tuple[dict[str, Table], tuple[str, ...]]:
     """The wanted tables and those with a measured run of their own, then the names of the others."""
-    needed = {spec.id for name in wanted for spec in tables[name].runs}
+    needed = all_runs({name: tables[name] for name in wanted})
     begun = {run for run, evidences in seeds.items() if run not in needed and any(e.metrics for e in evidences)}
     shown = {
         name: table for name, table in tables.items() if name in wanted or any(spec.id in begun for spec in table.runs)
@@ -168,6 +168,12 @@ def _run_part(spec: RunSpec, seeds: Sequence[Evidence], tables: Mapping[str, Tab
         for table in tables.values()
         for row in table.rows
         if row.run == spec
+    ]
+    rows += [
+        f"{table.name}: detections for {run.id}"
+        for table in tables.values()
+        for run in table.runs
+        if run.detector == spec
     ]
     curves = {e.seed: Markup(plots.losses(e, f"curve-{spec.id}-{e.seed}", scale)) for e in seeds}
     return RunPart(spec, tuple(seeds), tuple(rows), {seed: svg for seed, svg in curves.items() if svg})

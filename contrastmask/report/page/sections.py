@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from contrastmask.experiment import Settings, Table
+from contrastmask.experiment import Settings, Table, all_runs
 from contrastmask.report.page.evidence import Evidence
 
 
@@ -28,7 +28,7 @@ def missing_section(
     """What has not been run or cannot be read, in the order of the tables, with its price from `price_section`."""
     left = []
     for run, evidences in seeds.items():
-        needed_by = tuple(name for name, table in tables.items() if any(spec.id == run for spec in table.runs))
+        needed_by = tuple(name for name, table in tables.items() if run in all_runs({name: table}))
         left += [
             Missing(run, evidence.seed, evidence.state, needed_by, costs.get((run, evidence.seed), ""))
             for evidence in evidences

@@ -75,3 +75,11 @@ def test_a_table_that_nobody_asked_for_is_shown_once_a_run_of_its_own_is_measure
     seeds[own] = [Evidence(own, 0, metrics={"run": own})]
     shown, unasked = shown_tables(tables, settings.tables, seeds)
     assert list(shown) == ["table2", "table5", "table4"] and "table4" not in unasked
+
+
+def test_a_run_whose_detections_another_takes_is_needed_by_its_tables(tmp_path: Path):
+    settings = make_up(tmp_path)
+    tables = {"grabcut-sensitivity": load_tables(settings)["grabcut-sensitivity"]}
+    detector = "mask-rcnn_r50_1x_nonvoc2voc"
+    (found,) = missing_section(tables, {detector: [Evidence(detector, 0)]}, {})
+    assert found.tables == ("grabcut-sensitivity",)
