@@ -44,6 +44,14 @@ def test_all_tables_need_43_trainings(project: Path) -> None:
     assert all(jobs[f"table{n}"] == 1 for n in range(1, 8))
 
 
+def test_the_report_needs_the_wanted_tables_and_the_figures_of_their_runs(project: Path) -> None:
+    jobs = planned(snakemake("-n", "report", cwd=project))
+    assert {"report", "figure6", "figure7", "table1", "table7"} <= set(jobs)
+    one = planned(snakemake("-n", "report", "--config", "tables=[table5]", cwd=project))
+    assert (one["report"], one["table5"], one["train"], one["figure7"]) == (1, 1, 3, 1)  # Figure 7 is of the main run
+    assert not {"figure6", "table2"} & set(one)
+
+
 def test_one_table_needs_only_its_own_trainings(project: Path) -> None:
     jobs = planned(snakemake("-n", "table5", cwd=project))
     assert (jobs["train"], jobs["table5"], jobs["split"]) == (3, 1, 1)

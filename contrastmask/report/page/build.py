@@ -17,7 +17,7 @@ from contrastmask.report import paper
 from contrastmask.report.figures import TEXTS
 from contrastmask.report.page import plots
 from contrastmask.report.page.cells import Grid, grid
-from contrastmask.report.page.evidence import Evidence, hardware, mean_seconds, read_evidence
+from contrastmask.report.page.evidence import Evidence, hardware, read_evidence
 from contrastmask.report.page.sections import Missing, claims_section, missing_section, price_section
 from contrastmask.report.paper import METRICS
 from contrastmask.report.tables import build
@@ -207,7 +207,7 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
     )
     pages.filters |= {"number": _number, "duration": duration, "json": lambda data: json.dumps(data, indent=1)}
-    pages.globals |= {"hardware": hardware, "mean_seconds": mean_seconds}
+    pages.globals["hardware"] = hardware
     assets = {name: Markup((TEMPLATES / name).read_text(encoding="utf-8")) for name in ("style.css", "script.js")}
     return pages.get_template("index.html.j2").render(
         page=page, scale=page.settings.scale, metrics=METRICS, verdicts=VERDICTS, assets=assets, figure_texts=TEXTS

@@ -47,11 +47,6 @@ class Grid:
     records: tuple[Record, ...]
     """The rows as tables.build gives them."""
 
-    def count(self, wanted: Verdict, metric: str = "AP") -> int:
-        """How many rows have this verdict for a metric."""
-        cells = (cell for line in self.lines for cell in line.cells if cell and cell.metric == metric)
-        return sum(cell.verdict == wanted for cell in cells)
-
 
 def grid(table: "Table", frame: pd.DataFrame, scale: dict[str, Any], seeds: Sequence[int]) -> Grid:
     """Lay out `frame`, as tables.build made it from `table`."""
