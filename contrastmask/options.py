@@ -142,6 +142,18 @@ class SingleStageOptions(RecipeOptions):
 
 
 @dataclass(frozen=True)
+class ShapeMaskOptions(SingleStageOptions):
+    """Options of ShapeMask."""
+
+    neck: Literal["fpn", "nas-fpn"] = "fpn"
+    """The feature pyramid; both are rows of Table 1."""
+    priors: int = 100
+    """K: shape priors, for all classes together. The same at every scale."""
+    prior_min_area: int = 1024
+    """Base masks must have more pixels than this to be clustered into priors."""
+
+
+@dataclass(frozen=True)
 class CPMaskOptions(SingleStageOptions):
     """Options of CPMask: it has none of its own."""
 
@@ -209,6 +221,7 @@ OFFICIAL: dict[str, dict[str, Any]] = {
     "opmask": {},
     "shapeprop": {},
     "maskx-rcnn": {},
+    "shapemask": {},
     "cpmask": {},
     "mask-grabcut": {},
     "deep-marc": {},
@@ -236,6 +249,7 @@ METHODS: dict[str, type[SystemOptions] | type[GrabCutOptions]] = {
     "opmask": OPMaskOptions,
     "shapeprop": ShapePropOptions,
     "maskx-rcnn": MaskXOptions,
+    "shapemask": ShapeMaskOptions,
     "cpmask": CPMaskOptions,
     "mask-grabcut": GrabCutOptions,
     "deep-marc": DeepMARCOptions,
@@ -263,6 +277,8 @@ def check_options(method: str, given: dict[str, Any]) -> None:
         _check_contrastmask(merged)
     if isinstance(merged, ShapePropOptions) and (merged.steps < 0 or merged.latent < 1):
         raise OptionError("options 'steps' and 'latent' must be at least 0 and 1")
+    if isinstance(merged, ShapeMaskOptions) and (merged.priors < 1 or merged.prior_min_area < 0):
+        raise OptionError("options 'priors' and 'prior_min_area' must be at least 1 and 0")
     if isinstance(merged, GrabCutOptions) and (merged.iterations < 1 or not 0 <= merged.margin < math.inf):
         raise OptionError("option 'iterations' must be at least 1 and 'margin' a finite number from 0 on")
 

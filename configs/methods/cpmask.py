@@ -10,7 +10,8 @@ paper). A helper left in FewX, fewx/layers/boundary.py, gives the target of the 
 the 4-neighbour cross. It also has a weight around the contour of unknown use, which is not used here.
 Reconstructed: everything else. RoIs (ground truth and the 100 best detections of IoU 0.5 or more with it), their level
 (FPN's rule, P3 up to 224 pixels, P5 from 448), both modules and their place before the mask head, the balance of the
-affinity loss, weights of 1, and which losses see base categories only (these three; FCOS's see all).
+affinity loss, weights of 1, first weights (Xavier for affinities, not a non-local block's 0.01), and which losses see
+base categories only (these three; FCOS's see all).
 Reconstructed recipe `source`: learning rate 0.01 at batch 16; 1x with short side 800, 3x with 640-800 and drops after
 28 and 34 of 36 epochs. Detector, warm-up from a third and no clipping are those of mmdet's fcos_r50-caffe_fpn_gn-head-
 center-normbbox-centeronreg-giou; unlike there, biases have the rate and decay of weights, ImageNet weights are

@@ -5,16 +5,23 @@ from pathlib import Path
 from typing import Any
 
 import contrastmask.models  # isort: skip  # noqa: F401  # first: puts torchvision's operators behind mmcv's
-from contrastmask.peers import cpmask, deepmarc, maskx, opmask, shapeprop  # isort: skip  # noqa: F401  # registers them
+from contrastmask.peers import cpmask, deepmarc, maskx, opmask, shapemask, shapeprop  # isort: skip  # noqa: F401
+import torch
 from mmdet.datasets import CocoDataset
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from contrastmask.data.shape_priors import read_priors
+
 
 def build_model(
-    config: dict[str, Any], dataset: dict[str, Any], split: dict[str, Any], weights: str | None
+    config: dict[str, Any],
+    dataset: dict[str, Any],
+    split: dict[str, Any],
+    weights: str | None,
+    priors: Path | None = None,
 ) -> nn.Module:
     """The detector for a dataset's categories, with masks of the split's base categories.
 
@@ -23,6 +30,7 @@ def build_model(
         dataset: content of dataset.json.
         split: content of split.json.
         weights: file of backbone weights, or None for random ones.
+        priors: ShapeMask's file of shape priors; None if none are needed or they come with the detector's weights.
     """
     init_default_scope("mmdet")
     ids = [category["id"] for category in dataset["categories"]]
@@ -33,7 +41,10 @@ def build_model(
     for head in box_heads:
         head["num_classes"] = len(ids)
     model["roi_head"] |= {"num_classes": len(ids), "base_labels": [ids.index(base) for base in split["base"]]}
-    return MODELS.build(ConfigDict(model))
+    detector = MODELS.build(ConfigDict(model))
+    if priors is not None:
+        detector.roi_head.mask_head.priors.copy_(torch.from_numpy(read_priors(priors)))
+    return detector
 
 
 def build_dataset(

@@ -54,6 +54,11 @@ class Job:
         name = ALL_MASKS if self.spec.uses_novel_masks else "instances_train.json"
         return self.settings.split(self.spec.setting).with_name(name)
 
+    @property
+    def priors(self) -> Path | None:
+        """ShapeMask's shape priors; None for every other method."""
+        return self.settings.shape_priors(self.spec.setting, self.config["model"]["roi_head"]["options"])
+
 
 def load_job(settings: Settings, run: str, seed: int) -> Job:
     """Resolve a run and read its data's descriptions.

@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any
 
-from contrastmask.data.files import write_json
+from contrastmask.data.files import DataError, write_json
 from contrastmask.engine.gpu import GpuError, lease
 from contrastmask.engine.job import Job, open_tracker, parse_job
 from contrastmask.engine.locks import Interrupted, RunLock, Stop, on_signals
@@ -60,7 +60,7 @@ def train(job: Job, stop: Stop) -> None:
     resume = Resume(job.work, job.identity, job.code, state, job.settings.scale["checkpoint_every"], stop, record)
     weights = str(job.settings.backbone_weights(job.spec.backbone)) if job.config["weights"] else None
     torch.manual_seed(job.seed)
-    model = build_model(job.config, job.dataset, job.split, weights)
+    model = build_model(job.config, job.dataset, job.split, weights, job.priors)
     if world > 1 and torch.cuda.is_available():
         synchronise(model)
     runner = Runner(
@@ -200,7 +200,7 @@ def main() -> int:
                 train(job, stop)
             return 0
         return start(job)
-    except GpuError as error:
+    except (GpuError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 

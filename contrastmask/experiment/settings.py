@@ -42,6 +42,13 @@ class Settings:
         """A setting's split; the training annotations without novel masks lie beside it."""
         return self.folder / "data" / setting / "split.json"
 
+    def shape_priors(self, setting: str, options: dict[str, Any]) -> Path | None:
+        """The shape priors that a method's options ask for; None if it has none."""
+        if "prior_min_area" not in options:
+            return None
+        name = f"shape_priors-K{options['priors']}-a{options['prior_min_area']}.npz"
+        return self.split(setting).with_name(name)
+
     def backbone_weights(self, backbone: str) -> Path:
         """The verified file of a backbone's ImageNet weights."""
         return self.folder / "weights" / f"{backbone}.pth"

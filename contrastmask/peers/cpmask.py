@@ -155,7 +155,10 @@ class AffinityParsing(BaseModule):
         self.output = nn.Conv2d(channels // 2, channels, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(R, C, h, w) to features of the same shape and affinity logits (R, P, P), rows i, columns j, in fp32."""
+        """(R, C, h, w) to features of the same shape and affinity logits (R, P, P), rows i, columns j.
+
+        Always in fp32: 150 kB a RoI at 14 x 14 pixels, some four times that with what the loss keeps.
+        """
         theta, phi, g = (layer(x).flatten(2).float() for layer in (self.theta, self.phi, self.g))
         with torch.autocast(x.device.type, enabled=False):
             logits = theta.transpose(1, 2) @ phi / theta.shape[1] ** 0.5

@@ -17,7 +17,16 @@ import yaml
 from end_to_end.chain import ROOT, fresh_project, snakemake
 
 MAIN = "contrastmask-paper_r50_1x_nonvoc2voc"
-IMPLEMENTED = ("CPMask", "ContrastMask", "Mask GrabCut", "Mask R-CNN", "MaskX R-CNN", "OPMask", "ShapeProp")
+IMPLEMENTED = (
+    "CPMask",
+    "ContrastMask",
+    "Mask GrabCut",
+    "Mask R-CNN",
+    "MaskX R-CNN",
+    "OPMask",
+    "ShapeMask",
+    "ShapeProp",
+)
 METRICS = ["AP", "AP50", "AP75", "APs", "APm", "APl"]
 pytestmark = pytest.mark.slow
 
@@ -111,7 +120,7 @@ def test_mlflow_has_every_training_with_the_values_of_the_files(project: Path) -
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
     trained = [run for run in runs if "detector" not in run.data.params]
-    assert (len(runs), len(trained)) == (47, 43)
+    assert (len(runs), len(trained)) == (51, 47)
     for run in trained:
         assert run.info.status == "FINISHED"
         folder = seed_folder(project, run.data.params["run"])

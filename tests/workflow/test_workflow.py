@@ -38,9 +38,9 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_all_tables_need_43_trainings(project: Path) -> None:
+def test_all_tables_need_47_trainings(project: Path) -> None:
     jobs = planned(snakemake("-n", cwd=project))
-    assert (jobs["dataset"], jobs["split"], jobs["train"], jobs["evaluate"], jobs["grabcut"]) == (1, 2, 43, 43, 4)
+    assert (jobs["dataset"], jobs["split"], jobs["train"], jobs["evaluate"], jobs["grabcut"]) == (1, 2, 47, 47, 4)
     assert all(jobs[f"table{n}"] == 1 for n in range(1, 8))
 
 
@@ -50,6 +50,16 @@ def test_the_report_needs_the_wanted_tables_and_the_figures_of_their_runs(projec
     one = planned(snakemake("-n", "report", "--config", "tables=[table5]", cwd=project))
     assert (one["report"], one["table5"], one["train"], one["figure7"]) == (1, 1, 3, 1)  # Figure 7 is of the main run
     assert not {"figure6", "table2"} & set(one)
+
+
+def test_shape_priors_are_made_once_for_a_setting_and_only_for_shapemask(project: Path) -> None:
+    runs = [f"shapemask_r101_{run}" for run in ("1x_nonvoc2voc", "3x_nonvoc2voc_neck-nas-fpn", "1x_voc2nonvoc")]
+    models = [f"results/smoke/runs/{run}/seed0/model.pth" for run in runs]
+    done = snakemake("-n", *models, cwd=project)
+    assert (planned(done)["train"], planned(done)["shape_priors"]) == (3, 2)
+    output = done.stdout + done.stderr
+    assert output.index("shape priors: nonvoc2voc") < output.index("Training shapemask_r101_1x_nonvoc2voc")
+    assert "shape_priors" not in planned(snakemake("-n", "table5", cwd=project))
 
 
 def test_one_table_needs_only_its_own_trainings(project: Path) -> None:
@@ -96,7 +106,7 @@ def test_only_upper_bounds_read_novel_masks(project: Path) -> None:
 def test_the_paper_scale_fetches_weights_once_per_backbone(project: Path) -> None:
     done = snakemake("-n", "--config", "scale=paper", "data_root=/data/coco", "gpus_per_run=8", cwd=project)
     jobs = planned(done)
-    assert (jobs["weights"], jobs["train"]) == (4, 43)
+    assert (jobs["weights"], jobs["train"]) == (4, 47)
 
 
 @pytest.mark.parametrize(

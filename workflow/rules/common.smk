@@ -57,6 +57,8 @@ wildcard_constraints:
     backbone="[A-Za-z0-9_-]+",
     run=r"[A-Za-z0-9_.\-]+",
     seed="[0-9]+",
+    priors="[0-9]+",
+    area="[0-9]+",
 
 
 def one_of(runs):
@@ -95,6 +97,14 @@ def backbone_weights(wildcards):
     """The backbone's ImageNet weights, unless this scale starts from random ones."""
     resolved = experiment.resolve(RUNS[wildcards.run], SETTINGS)
     return [str(SETTINGS.backbone_weights(RUNS[wildcards.run].backbone))] if resolved["weights"] else []
+
+
+def shape_priors(wildcards):
+    """ShapeMask's priors; nothing for every other method."""
+    run = RUNS[wildcards.run]
+    options = experiment.resolve(run, SETTINGS)["model"]["roi_head"]["options"]
+    priors = SETTINGS.shape_priors(run.setting, options)
+    return [str(priors)] if priors else []
 
 
 def of_detector(name):

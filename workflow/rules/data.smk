@@ -49,6 +49,22 @@ rule all_masks:
         " --out {output:q} 2>&1 | tee {log:q}"
 
 
+rule shape_priors:
+    input:
+        split=str(OUT / "data" / "{setting}" / "split.json"),
+        annotations=str(OUT / "data" / "{setting}" / "instances_train.json"),
+    output:
+        priors=str(OUT / "data" / "{setting}" / "shape_priors-K{priors}-a{area}.npz"),
+        record=str(OUT / "data" / "{setting}" / "shape_priors-K{priors}-a{area}.json"),
+    log:
+        str(OUT / "logs" / "shape_priors_{setting}-K{priors}-a{area}.log"),
+    message:
+        "Clustering base masks into {wildcards.priors} shape priors: {wildcards.setting}"
+    shell:
+        "{PYTHON} -m contrastmask.data.shape_priors --annotations {input.annotations:q} --split {input.split:q}"
+        " --priors {wildcards.priors} --min-area {wildcards.area} --out {output.priors:q} 2>&1 | tee {log:q}"
+
+
 rule weights:
     output:
         str(OUT / "weights" / "{backbone}.pth"),

@@ -6,6 +6,7 @@ rule train:
     input:
         split=training_data,
         weights=backbone_weights,
+        priors=shape_priors,
     output:
         config=f"{RUN}/config.json",
         weights=f"{RUN}/model.pth",
