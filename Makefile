@@ -6,13 +6,16 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: tables test ui sync model-table bench lint lock clean help
+.PHONY: tables report test ui sync model-table bench lint lock clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 tables: $(BIN)/.ready  ## Tables 1-7 at smoke scale on embedded data
 	snakemake --cores $(CORES)
+
+report: $(BIN)/.ready  ## the tables, then one page with everything behind them
+	snakemake --cores $(CORES) report
 
 test: $(BIN)/.ready  ## all tests
 	$(BIN)/python -m pytest

@@ -2,6 +2,7 @@
 #
 #   snakemake --cores 2                      Tables 1-7 at smoke scale, on embedded synthetic data
 #   snakemake --cores 2 table5               one table, and only the runs that it needs
+#   snakemake --cores 2 report               the tables, then one page with everything behind them
 #   snakemake --cores 8 --config scale=paper data_root=/data/coco      the real thing
 #   snakemake -n                             what would be done, and why
 #
@@ -18,6 +19,8 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/claims.smk"
 include: "workflow/rules/plan.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"
 
 
 rule all:

@@ -104,9 +104,7 @@ class ContrastMaskRoIHead(CAMRoIHead):
     ) -> tuple[Partition, KeySets]:
         """I+, I- and the key sets of the RoIs that take part; those of the others are empty."""
         options, size = self.options, self.options.cl_size
-        cam = activation_prior(raw_cam.float(), self.mask_size, options.cam_norm)
-        if size != self.mask_size:
-            cam = min_max(resize(cam, size))
+        cam = self._contrastive_cam(raw_cam)
         has_mask = torch.ones_like(is_base) if options.novel_masks == "keys" else is_base
         masks = torch.zeros(cam.shape, dtype=torch.bool, device=cam.device)
         masks[has_mask] = self.mask_targets(sampling_results, batch_gt_instances, has_mask, size) > 0.5
@@ -118,6 +116,19 @@ class ContrastMaskRoIHead(CAMRoIHead):
             enough = [s.sum(dim=(1, 2)) >= options.min_keys for s in keys.sets()]
             keys = keys.only(torch.stack(enough).all(0))
         return Partition(foreground & supervised, background & supervised), keys.only(supervised[:, 0, 0])
+
+    def _contrastive_cam(self, raw_cam: Tensor) -> Tensor:
+        """A as the contrastive loss sees it, (R, S, S), of raw maps (R, h, w). Always in fp32."""
+        cam = activation_prior(raw_cam.float(), self.mask_size, self.options.cam_norm)
+        return cam if self.options.cl_size == self.mask_size else min_max(resize(cam, self.options.cl_size))
+
+    @torch.no_grad()
+    def pseudo_masks(self, x: tuple[Tensor], rois: Tensor, labels: Tensor) -> tuple[Tensor, Partition]:
+        """A (R, S, S) and I+, I- that RoIs (R, 5) of novel categories `labels` (R,) get in training (Fig. 7)."""
+        cam = self._contrastive_cam(self.bbox_head.activation(self._bbox_forward(x, rois)["bbox_feats"], labels))
+        is_base = torch.zeros(len(rois), dtype=torch.bool, device=rois.device)
+        unread = torch.zeros(cam.shape, dtype=torch.bool, device=rois.device)
+        return cam, partition(unread, is_base, cam, self.options)
 
     # ------------------------------------------------------------------ training and test
 

@@ -98,7 +98,7 @@ def view(table: "Table", frame: pd.DataFrame, scale: dict[str, Any], seeds: Sequ
     """Lay out `frame`, as tables.build made it from `table`."""
     records: list[Record] = frame.to_dict("records")
     shape = _shape(records)
-    blocks = tuple(_block(system, shape) for system in _systems(records))
+    blocks = tuple(_block(system, shape) for system in systems(records))
     numbered = re.fullmatch(r"table(\d+)", table.name)
     return View(
         name=table.name,
@@ -155,19 +155,19 @@ def _facts(record: Record, shape: _Shape, scale: str, seeds: Sequence[int]) -> t
     return tuple(facts)
 
 
-def _systems(records: list[Record]) -> list[dict[str, Record]]:
-    """Group rows that differ in nothing but the setting: per system, its record of each setting."""
-    systems: list[tuple[tuple[str, ...], dict[str, Record]]] = []
+def systems(records: list[Record]) -> list[dict[str, Record]]:
+    """Group rows that differ in nothing but the setting: per system, its record of each setting; as View.blocks."""
+    found: list[tuple[tuple[str, ...], dict[str, Record]]] = []
     for record in records:
         key = tuple(record[column] for column in ("method", "variant", *_LEADS))
         # A user may give two rows the same label: they stay two systems.
-        for known, system in systems:
+        for known, system in found:
             if known == key and record["setting"] not in system:
                 system[record["setting"]] = record
                 break
         else:
-            systems.append((key, {record["setting"]: record}))
-    return [system for _, system in systems]
+            found.append((key, {record["setting"]: record}))
+    return [system for _, system in found]
 
 
 def _block(system: dict[str, Record], shape: _Shape) -> Block:

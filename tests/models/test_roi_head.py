@@ -185,6 +185,29 @@ def test_sampling_reads_the_mask_heads_map_resized_and_normalised(
     torch.testing.assert_close(seen[0], expected)
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_pseudo_masks_are_what_novel_rois_get_in_training(
+    build: Build, preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, trained = build(preset=preset, min_keys=0), []
+    batch = make_batch()
+    results, _ = sampling(model, batch)
+    real = module.partition
+    monkeypatch.setattr(
+        module, "partition", lambda m, b, cam, o: (trained.append((cam, p := real(m, b, cam, o))), p)[1]
+    )
+    roi_losses(model, batch)
+    novel = ~model.roi_head.positives_of_base(results)
+    rois, labels = bbox2roi([r.pos_priors for r in results]), torch.cat([r.pos_gt_labels for r in results])
+    cam, regions = model.roi_head.pseudo_masks(model.extract_feat(batch.inputs), rois[novel], labels[novel])
+    expected, expected_regions = trained[0]
+    torch.testing.assert_close(cam, expected[novel], rtol=1e-3, atol=1e-4)
+    delta = model.roi_head.options.delta
+    clear = ((cam - delta).abs() > 1e-3) & ((cam - 1 + delta).abs() > 1e-3)
+    for found, wanted in zip(regions, expected_regions, strict=True):
+        assert found.any() and found[clear].equal(wanted[novel][clear])
+
+
 def priors_seen(head: torch.nn.Module) -> tuple[list[torch.Tensor], Callable[[], None]]:
     """Maps A that enter the mask head, and what stops recording them."""
     seen: list[torch.Tensor] = []

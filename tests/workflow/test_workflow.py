@@ -44,6 +44,14 @@ def test_all_tables_need_47_trainings(project: Path) -> None:
     assert all(jobs[f"table{n}"] == 1 for n in range(1, 8))
 
 
+def test_the_report_needs_the_wanted_tables_and_the_figures_of_their_runs(project: Path) -> None:
+    jobs = planned(snakemake("-n", "report", cwd=project))
+    assert {"report", "figure6", "figure7", "table1", "table7"} <= set(jobs)
+    one = planned(snakemake("-n", "report", "--config", "tables=[table5]", cwd=project))
+    assert (one["report"], one["table5"], one["train"], one["figure7"]) == (1, 1, 3, 1)  # Figure 7 is of the main run
+    assert not {"figure6", "table2"} & set(one)
+
+
 def test_shape_priors_are_made_once_for_a_setting_and_only_for_shapemask(project: Path) -> None:
     runs = [f"shapemask_r101_{run}" for run in ("1x_nonvoc2voc", "3x_nonvoc2voc_neck-nas-fpn", "1x_voc2nonvoc")]
     models = [f"results/smoke/runs/{run}/seed0/model.pth" for run in runs]

@@ -1,0 +1,108 @@
+"""Which images and objects the figures show, and how a pseudo mask is coloured."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.colors import to_rgb
+
+from contrastmask.data.files import DataError
+from contrastmask.engine.figures import crop
+from contrastmask.experiment import CONFIGS
+from contrastmask.report import drawing
+from contrastmask.report.figures import best, choose_images, figure_runs, largest, load_figures
+from contrastmask.yamlfiles import ConfigError
+
+BASE, NOVEL = [8, 9], [1, 2]
+CONTENT: dict[str, Any] = {"count": 2, "images": {"listed": [5, 3]}}
+
+
+def annotation(image: int, category: int, number: int = 1, crowd: int = 0, side: float = 10) -> dict[str, Any]:
+    return {"id": number, "image_id": image, "category_id": category, "iscrowd": crowd, "bbox": [0, 0, side, side]}
+
+
+def test_the_first_images_with_both_sides():
+    annotations = [
+        annotation(7, 1), annotation(7, 8), annotation(4, 2), annotation(4, 9), annotation(6, 1), annotation(6, 8),
+        annotation(1, 1), annotation(1, 8, crowd=1), annotation(2, 8), annotation(3, 99), annotation(3, 1),
+        annotation(0, 8, side=0.5), annotation(0, 1),
+    ]  # fmt: skip
+    assert choose_images(CONTENT, "any", annotations, BASE, NOVEL) == [4, 6]
+    assert choose_images(CONTENT, "any", reversed(annotations), BASE, NOVEL) == [4, 6]
+
+
+def test_listed_images_come_as_listed():
+    assert choose_images(CONTENT, "listed", [annotation(3, 1), annotation(5, 1)], BASE, NOVEL) == [5, 3]
+
+
+@pytest.mark.parametrize(("scale", "words"), [("listed", "images.listed: .* id 5"), ("any", "no val image")])
+def test_images_that_are_not_there(scale: str, words: str):
+    with pytest.raises(DataError, match=words):
+        choose_images(CONTENT, scale, [annotation(3, 1)], BASE, NOVEL)
+
+
+@given(st.lists(st.integers(0, 5), max_size=30), st.integers(0, 10))
+def test_best_is_a_stable_sort(scores: list[int], number: int):
+    detections = [{"score": score / 5, "id": i} for i, score in enumerate(scores)]
+    chosen = best(detections, number)
+    assert len(chosen) == min(number, len(scores))
+    keys = [(-d["score"], d["id"]) for d in chosen]
+    assert keys == sorted(keys)
+    rest = [d["score"] for d in detections if d not in chosen]
+    assert not chosen or not rest or min(d["score"] for d in chosen) >= max(rest)
+
+
+def test_largest_of_the_novel_objects():
+    annotations = [annotation(1, 1, 1, side=5), annotation(1, 8, 2, side=50), annotation(1, 2, 4, side=9),
+                   annotation(1, 2, 3, side=9), annotation(1, 1, 5, crowd=1, side=99)]  # fmt: skip
+    assert [a["id"] for a in largest(annotations, NOVEL, 2)] == [3, 4]
+
+
+def test_the_project_s_own_file_names_rows_that_exist():
+    assert load_figures()["count"] > 0
+    without, with_ = figure_runs("figure6", "paper")
+    assert dict(without.options)["cl"] is False and with_.options == ()
+    assert figure_runs("figure7", "paper") == [with_]
+
+
+def test_a_row_that_does_not_exist_is_named(tmp_path: Path):
+    for folder in CONFIGS.iterdir():
+        (tmp_path / folder.name).symlink_to(folder)
+    (tmp_path / "figures.yaml").unlink()
+    content = load_figures()
+    content["figure7"]["row"] = "Baseline + nothing"
+    (tmp_path / "figures.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(ConfigError, match=r"figures.yaml, figure7.row: table2 has no row 'Baseline \+ nothing'.*CL"):
+        figure_runs("figure7", "paper", tmp_path)
+
+
+def test_a_pseudo_mask_has_three_colours():
+    foreground, background = np.array([[True, False, False]]), np.array([[False, True, False]])
+    shown = drawing.PseudoMask(np.zeros((3, 9, 3), np.uint8), np.zeros((1, 3)), foreground, background, "cup")
+    expected = [to_rgb(c) for c in (drawing.FOREGROUND, drawing.BACKGROUND, drawing.UNDECIDED)]
+    assert np.allclose(drawing.pseudo_mask_image(shown), [expected])
+
+
+@pytest.mark.parametrize(
+    ("bbox", "shape"),
+    [([0, 0, 4, 3], (3, 4)), ([1.5, 0.5, 2, 2], (3, 3)), ([3.9, 2.9, 1, 1], (1, 1)), ([0, 0, 99, 99], (3, 4))],
+)
+def test_crop_has_the_pixels_that_a_box_touches(bbox: list[float], shape: tuple[int, int]):
+    assert crop(np.zeros((3, 4, 3), np.uint8), bbox).shape[:2] == shape
+
+
+def test_figures_are_the_same_twice_and_take_any_label(tmp_path: Path):
+    image = np.full((20, 30, 3), 200, np.uint8)
+    mask = np.zeros((20, 30), bool)
+    mask[:8, 5:20] = True
+    found = [drawing.Instance(mask, (5, -1), "$x_1$ <cup>", True), drawing.Instance(~mask | mask, (0, 0), "all", False),
+             drawing.Instance(mask & ~mask, (3, 3), "box only", False)]  # fmt: skip
+    written = []
+    for name in ("one", "two"):
+        figure = drawing.draw_figure6([drawing.Pair(image, found, [], found)], "scale smoke")
+        written.append([path.read_bytes() for path in drawing.save(figure, tmp_path / name)])
+    assert written[0] == written[1] and all(len(content) > 1000 for content in written[0])
