@@ -312,7 +312,8 @@ def test_a_few_steps_reduce_the_losses_of_the_masks() -> None:
     net = build_model(tiny_config("shapemask", "paper", {"priors": 4}), DATASET, SPLIT, weights=None)
     torch.manual_seed(0)
     net.init_weights()
-    net.roi_head.mask_head.priors.uniform_()
+    y, x = torch.meshgrid(*[torch.linspace(-1, 1, 32)] * 2, indexing="ij")
+    net.roi_head.mask_head.priors[2] = (x**2 + y**2 <= 1).float()  # the objects' shape; the other priors are empty
     net.train()
     batch, optimizer, history = make_batch(((A,), (C,))), torch.optim.AdamW(net.roi_head.parameters(), lr=2e-2), []
     for _ in range(15):
@@ -321,8 +322,8 @@ def test_a_few_steps_reduce_the_losses_of_the_masks() -> None:
         sum(losses[name] for name in MASK_LOSSES).backward()
         optimizer.step()
         history.append([float(losses[name].detach()) for name in MASK_LOSSES])
-    assert history[-1][1] < 0.7 * history[0][1] and history[-1][2] < 0.7 * history[0][2], history
-    assert history[-1][0] < history[0][0], history
+    assert history[-1][1] < 0.7 * history[0][1] and history[-1][2] < 0.7 * history[0][2]
+    assert history[-1][0] < 0.8 * history[0][0]
 
 
 # ---------------------------------------------------------------------------- test
