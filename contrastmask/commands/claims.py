@@ -21,7 +21,8 @@ def command(
     Nothing is trained: a claim whose runs are missing says `not run`. `snakemake --cores 2 claims` runs them first.
 
     \b
-    Example:
+    Examples:
+      contrastmask claims
       contrastmask claims --scale paper --seeds 0,1,2
     """
     from contrastmask.data.files import atomic_writer

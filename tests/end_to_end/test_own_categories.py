@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -119,6 +121,16 @@ def test_table_and_mlflow_say_nothing_that_was_not_measured(project: Path) -> No
     for run in runs:
         assert "segm/base/AP" in run.data.metrics and "bbox/novel/AP" in run.data.metrics
         assert not [key for key in run.data.metrics if key.startswith(("segm/novel", "gt_box_miou/novel"))]
+
+
+def test_the_model_finds_objects_in_new_images(project: Path, data: Path, tmp_path: Path) -> None:
+    run = next((project / "results/own/runs").glob("contrastmask*")).name
+    order = ["predict", str(data / "val"), "--run", run, "--scale", "own", "--out", str(tmp_path)]
+    done = subprocess.run([sys.executable, "-m", "contrastmask", *order, "--score-threshold", "0"],
+                          cwd=project, capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode in (0, 1), done.stderr  # 1: the folder also holds the annotation file
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert found and {entry["category_id"] for entry in found} <= set(CATEGORY_IDS)
 
 
 def test_edited_annotations_are_seen_by_the_next_command(project: Path, data: Path) -> None:

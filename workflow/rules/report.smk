@@ -1,5 +1,5 @@
 # One page with every wanted table, the runs behind its cells, plots and figures. By hand, also half-way:
-# python -m contrastmask.commands.report
+# contrastmask report
 
 
 rule report:
@@ -14,4 +14,4 @@ rule report:
     message:
         "Writing the report: {output}"
     shell:
-        "{PYTHON} -m contrastmask.commands.report --settings {SETTINGS_JSON:q} > {log:q} 2>&1"
+        "{PYTHON} -m contrastmask report --settings {SETTINGS_JSON:q} > {log:q} 2>&1"
