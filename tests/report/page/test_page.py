@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from PIL import Image
 from report.page.made_up import HOSTILE, MISSING, make_up, write
 
+from contrastmask.commands import main
 from contrastmask.commands.report import command
 from contrastmask.report.page.build import duration
 
@@ -157,7 +158,7 @@ def test_nothing_at_all_is_a_page_too(tmp_path: Path):
     ],
 )
 def test_wrong_input_is_said_with_code_2(arguments: list[str], words: list[str]):
-    done = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    done = CliRunner().invoke(main, ["report", *arguments], catch_exceptions=False)
     assert done.exit_code == 2 and all(word in done.output for word in words)
 
 
