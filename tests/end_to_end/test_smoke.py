@@ -154,7 +154,7 @@ def test_the_report_has_every_table_every_run_and_both_figures(project: Path) ->
     assert page.count("data:image/") >= 2 and "mean nothing" in page
     claims = pd.read_csv(project / "results" / "smoke" / "claims.csv", keep_default_na=False)
     assert len(claims) == 11 and set(claims["scale"]) == {"smoke"}
-    assert set(claims["verdict"]) <= {"supported", "contradicted", "inconclusive", "not run"}
+    assert set(claims["verdict"]) <= {"supported", "contradicted", "inconclusive", "not measured", "not run"}
 
 
 def test_runs_that_are_done_are_compared_and_no_longer_planned(project: Path) -> None:
