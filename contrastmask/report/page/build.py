@@ -14,11 +14,19 @@ from markupsafe import Markup
 from contrastmask.data.files import atomic_writer
 from contrastmask.experiment import RunSpec, Settings, Table, all_runs
 from contrastmask.report import paper
+from contrastmask.report.claims import Claim
 from contrastmask.report.figures import TEXTS
 from contrastmask.report.page import plots
 from contrastmask.report.page.cells import Grid, grid
 from contrastmask.report.page.evidence import Evidence, hardware, read_evidence
-from contrastmask.report.page.sections import Missing, claims_section, missing_section, price_section
+from contrastmask.report.page.sections import (
+    Compared,
+    Missing,
+    claims_section,
+    comparisons_section,
+    missing_section,
+    price_section,
+)
 from contrastmask.report.paper import METRICS
 from contrastmask.report.tables import build
 from contrastmask.report.verdict import VERDICTS
@@ -77,7 +85,8 @@ class Page:
     runs: tuple[RunPart, ...]
     figures: Mapping[str, str] = field(default_factory=dict)
     """Images as data URIs, by "figure6", "figure7"."""
-    claims: Sequence[Any] = ()
+    claims: Sequence[Claim] = ()
+    compared: Sequence[Compared] = ()
     missing: Sequence[Missing] = ()
     price: Sequence[str] = ()
     """Sentences on what the missing ones are expected to cost, and on how good earlier estimates were."""
@@ -114,6 +123,7 @@ def compose(settings: Settings, tables: Mapping[str, Table]) -> Page:
         runs=tuple(_run_part(spec, seeds[run], tables, scale) for run, spec in specs.items()),
         figures=_figures(settings.folder / "figures"),
         claims=claims_section(settings),
+        compared=comparisons_section(settings, tables),
         missing=missing_section(tables, seeds, costs),
         price=price,
         unasked=unasked,

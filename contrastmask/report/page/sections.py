@@ -1,13 +1,31 @@
-"""Parts of the report that other modules make, where these are there: the claims and the price of what is missing."""
+"""Parts of the report that other modules make: claims, comparisons, and the price of what is missing."""
 
-import importlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
-from typing import Any
+from itertools import pairwise
+
+from markupsafe import Markup
 
 from contrastmask.experiment import Settings, Table, all_runs
+from contrastmask.report import compare_views, plan_view
+from contrastmask.report.claims import Claim, claims
+from contrastmask.report.compare import compare
 from contrastmask.report.page.evidence import Evidence
+from contrastmask.report.plan import make_plan
+from contrastmask.report.readings import ReadingsError
+
+log = logging.getLogger(__name__)
+
+STEPS = "table2"  # the table whose rows are compared, each with the one before: what each component adds
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Two neighbouring rows of the table STEPS."""
+
+    title: str
+    html: Markup
 
 
 @dataclass(frozen=True)
@@ -40,22 +58,32 @@ def missing_section(
 def price_section(
     settings: Settings, tables: Mapping[str, Table]
 ) -> tuple[dict[tuple[str, int], str], tuple[str, ...]]:
-    """Expected time by (run, seed), and sentences on all of it, from contrastmask.report.plan; empty without it."""
-    if find_spec("contrastmask.report.plan") is None:
-        return {}, ()
-    plan = importlib.import_module("contrastmask.report.plan").make_plan(settings, dict(tables))
-    view = importlib.import_module("contrastmask.report.plan_view")
+    """Expected time by (run, seed), and sentences on all of it."""
+    plan = make_plan(settings, dict(tables))
     costs = {
-        (job.run.id, job.seed): view.interval(job.left.seconds, plan.per_run)
+        (job.run.id, job.seed): plan_view.interval(job.left.seconds, plan.per_run)
         for job in plan.jobs
         if job.state != "done"
     }
-    return costs, tuple(view.summary(plan))
+    return costs, tuple(plan_view.summary(plan))
 
 
-def claims_section(settings: Settings) -> list[Any]:
-    """The paper's claims held against the runs, by contrastmask.report.claims; [] without that module."""
-    if find_spec("contrastmask.report.claims") is None:
-        return []
-    claims = importlib.import_module("contrastmask.report.claims").claims
-    return list(claims(settings.folder, settings.seeds, settings.preset))
+def claims_section(settings: Settings) -> list[Claim]:
+    """The paper's claims held against the runs."""
+    return claims(settings.folder, settings.seeds, settings.preset)
+
+
+def comparisons_section(settings: Settings, tables: Mapping[str, Table]) -> list[Compared]:
+    """Each step of STEPS in detail, as `contrastmask compare` gives it; steps with an unfinished run are left out."""
+    found = []
+    for before, after in pairwise(tables[STEPS].rows if STEPS in tables else ()):
+        if before.run is None or after.run is None:
+            continue
+        try:
+            compared = compare(settings.folder, before.run.id, after.run.id, settings.scale)
+        except ReadingsError as error:
+            log.warning("no comparison of %s with %s: %s", before.label, after.label, error)
+            continue
+        html = Markup(compare_views.to_html(compared, page=False))  # escaped by its own template
+        found.append(Compared(f"{before.label} → {after.label}", html))
+    return found

@@ -1,11 +1,7 @@
 """What other modules give to the page, and what is missing."""
 
-import sys
 from dataclasses import dataclass
-from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 from report.page.made_up import HOSTILE, make_up, write
@@ -29,8 +25,6 @@ class Claim:
 
 def test_claims_of_the_module_stand_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     settings, asked = make_up(tmp_path), []
-    module: Any = ModuleType("contrastmask.report.claims")
-    module.__spec__ = ModuleSpec(module.__name__, None)
 
     def claims(folder: Path, seeds: tuple[int, ...], preset: str) -> list[Claim]:
         asked.append((folder, seeds, preset))
@@ -39,8 +33,7 @@ def test_claims_of_the_module_stand_on_the_page(tmp_path: Path, monkeypatch: pyt
             Claim("b", "Sec. 4", None, None, None, None, "not run"),
         ]
 
-    module.claims = claims
-    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr("contrastmask.report.page.sections.claims", claims)
     html = write(settings)
     section = html[html.index('<section id="claims"') : html.index('<section id="categories"')]
     assert asked == [(settings.folder, (0, 1), "paper")]
