@@ -82,7 +82,7 @@ def comparisons_section(settings: Settings, tables: Mapping[str, Table]) -> list
         try:
             compared = compare(settings.folder, before.run.id, after.run.id, settings.scale)
         except ReadingsError as error:
-            log.warning("no comparison of %s with %s: %s", before.label, after.label, error)
+            log.info("no comparison of %s with %s: %s", before.label, after.label, error)
             continue
         html = Markup(compare_views.to_html(compared, page=False))  # escaped by its own template
         found.append(Compared(f"{before.label} → {after.label}", html))
