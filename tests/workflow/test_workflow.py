@@ -103,6 +103,14 @@ def test_only_upper_bounds_read_novel_masks(project: Path) -> None:
         assert planned(snakemake("-n", weights, cwd=project)).get("all_masks", 0) == expected
 
 
+def test_a_moved_project_is_not_made_again(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    split = "results/smoke/data/nonvoc2voc/split.json"
+    assert snakemake(split, cwd=project).returncode == 0
+    moved = Path(shutil.move(project, tmp_path_factory.mktemp("moved") / "project"))
+    again = snakemake("-n", split, cwd=moved)
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
 def test_the_paper_scale_fetches_weights_once_per_backbone(project: Path) -> None:
     done = snakemake("-n", "--config", "scale=paper", "data_root=/data/coco", "gpus_per_run=8", cwd=project)
     jobs = planned(done)

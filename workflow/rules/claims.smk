@@ -11,7 +11,7 @@ rule claims:
             for seed in SETTINGS.seeds
         ],
         str(SETTINGS.dataset),
-        experiment.CONFIGS / "claims.yaml",
+        config_file("claims.yaml"),
     output:
         str(OUT / "claims.csv"),
         str(OUT / "claims.md"),

@@ -1,5 +1,6 @@
 # The checked settings, the tables, and the small functions that say what a rule needs.
 import json
+import os
 import re
 import subprocess
 import sys
@@ -68,6 +69,16 @@ def one_of(runs):
 
 TRAINED = one_of(run for run in RUNS.values() if not run.detector)
 DERIVED = one_of(run for run in RUNS.values() if run.detector)
+
+
+def config_file(*parts):
+    """A file of configs/, relative to where Snakemake works, so that a moved project is not made again."""
+    return os.path.relpath(experiment.CONFIGS.joinpath(*parts))
+
+
+def split_lists(wildcards):
+    """The two category lists of a setting."""
+    return [config_file(path) for path in experiment.split_lists(wildcards.setting)]
 
 
 def config_hash(wildcards):

@@ -21,7 +21,7 @@ rule dataset:
 rule split:
     input:
         dataset=str(SETTINGS.dataset),
-        lists=lambda wildcards: experiment.split_lists(wildcards.setting),
+        lists=split_lists,
     output:
         split=str(OUT / "data" / "{setting}" / "split.json"),
         annotations=str(OUT / "data" / "{setting}" / "instances_train.json"),
@@ -37,7 +37,7 @@ rule split:
 rule all_masks:
     input:
         dataset=str(SETTINGS.dataset),
-        lists=lambda wildcards: experiment.split_lists(wildcards.setting),
+        lists=split_lists,
     output:
         str(OUT / "data" / "{setting}" / ALL_MASKS),
     log:

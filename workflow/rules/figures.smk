@@ -38,7 +38,7 @@ for figure, specs in FIGURES.items():
         input:
             figure_inputs(figure, specs),
             str(SETTINGS.split(specs[0].setting)),
-            experiment.CONFIGS / "figures.yaml",
+            config_file("figures.yaml"),
         output:
             figure_files(figure),
         log:

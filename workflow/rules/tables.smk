@@ -6,7 +6,7 @@ for table in TABLES.values():
             table.name
         input:
             metrics_of(table),
-            experiment.CONFIGS / "tables" / f"{table.name}.yaml",
+            config_file("tables", f"{table.name}.yaml"),
         output:
             table_files([table.name]),
         log:
