@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: tables report test ui sync model-table bench lint lock clean help
+.PHONY: tables report test test-tracking-server ui sync tracking-server tracking-user model-table bench bench-rows lint lock clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -20,17 +20,31 @@ report: $(BIN)/.ready  ## the tables, then one page with everything behind them
 test: $(BIN)/.ready  ## all tests
 	$(BIN)/python -m pytest
 
+test-tracking-server: $(BIN)/.ready  ## eight runs against a real MLflow server on PostgreSQL (apt-get install postgresql)
+	CONTRASTMASK_POSTGRES=required $(BIN)/python -m pytest tests/engine/test_tracking_server.py
+
 ui: $(BIN)/.ready  ## compare runs in MLflow, http://127.0.0.1:5000
 	$(BIN)/python -m contrastmask.engine.tracking ui --results results
 
 sync: $(BIN)/.ready  ## bring MLflow up to date with the files under results/
 	$(BIN)/python -m contrastmask.engine.tracking sync --results results
 
+tracking-server: $(BIN)/.ready  ## MLflow for many writers, on PostgreSQL; HOST=127.0.0.1 PORT=5000 (docs/tracking.md)
+	$(BIN)/python -m contrastmask.engine.tracking_server serve --host $(or $(HOST),127.0.0.1) --port $(or $(PORT),5000) \
+	    $(if $(HOSTNAMES),--names $(HOSTNAMES))
+
+tracking-user: $(BIN)/.ready  ## a log-in for it, or a new password: make tracking-user NAME=alice
+	$(BIN)/python -m contrastmask.engine.tracking_server user '$(NAME)'
+
 model-table: $(BIN)/.ready  ## parameters and FLOPs of each system at paper scale
 	$(BIN)/python -m contrastmask.report.model_table
 
 bench: $(BIN)/.ready  ## time and memory of a training step of each system; make bench SCALE=paper on a GPU
 	$(BIN)/python -m contrastmask.engine.bench --scale $(SCALE)
+	$(BIN)/python -m contrastmask.engine.bench_rows
+
+bench-rows: $(BIN)/.ready  ## of it: time and memory of 10, 100 and 1,000 rows
+	$(BIN)/python -m contrastmask.engine.bench_rows
 
 lint: $(BIN)/.ready  ## ruff, mypy, snakefmt
 	ruff check . && ruff format --check . && mypy && snakefmt --check Snakefile workflow
