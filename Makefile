@@ -6,10 +6,11 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: tables report test test-tracking-server ui sync tracking-server tracking-user model-table bench bench-rows lint lock clean help
+.PHONY: tables report test test-tracking-server ui sync tracking-server tracking-user model-table bench bench-rows lint lock
+.PHONY: clean help
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 22
 
 tables: $(BIN)/.ready  ## Tables 1-7 at smoke scale on embedded data
 	snakemake --cores $(CORES)
@@ -29,12 +30,12 @@ ui: $(BIN)/.ready  ## compare runs in MLflow, http://127.0.0.1:5000
 sync: $(BIN)/.ready  ## bring MLflow up to date with the files under results/
 	$(BIN)/python -m contrastmask.engine.tracking sync --results results
 
-tracking-server: $(BIN)/.ready  ## MLflow for many writers, on PostgreSQL; HOST=127.0.0.1 PORT=5000 (docs/tracking.md)
-	$(BIN)/python -m contrastmask.engine.tracking_server serve --host $(or $(HOST),127.0.0.1) --port $(or $(PORT),5000) \
-	    $(if $(HOSTNAMES),--names $(HOSTNAMES))
+tracking-server: $(BIN)/.ready  ## MLflow for many writers, on PostgreSQL; for this machine unless told (docs/tracking.md)
+	$(BIN)/python -m contrastmask.engine.tracking_server serve $(if $(TRACKING_HOST),--host $(TRACKING_HOST)) \
+	    $(if $(TRACKING_PORT),--port $(TRACKING_PORT)) $(if $(TRACKING_NAMES),--names $(TRACKING_NAMES))
 
-tracking-user: $(BIN)/.ready  ## a log-in for it, or a new password: make tracking-user NAME=alice
-	$(BIN)/python -m contrastmask.engine.tracking_server user '$(NAME)'
+tracking-user: $(BIN)/.ready  ## a log-in for it, or a new password: make tracking-user LOGIN=alice
+	$(BIN)/python -m contrastmask.engine.tracking_server user '$(LOGIN)'
 
 model-table: $(BIN)/.ready  ## parameters and FLOPs of each system at paper scale
 	$(BIN)/python -m contrastmask.report.model_table

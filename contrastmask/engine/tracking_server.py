@@ -129,7 +129,8 @@ def serve(place: Place, host: str, port: int, database_port: int, names: tuple[s
                 while not stop.requested:
                     for name, process in (("PostgreSQL", database), ("MLflow", server)):
                         if process.poll() is not None:
-                            raise ServerError(f"{name} ended by itself; its log is in {place.log('x').parent}")
+                            print(f"error: {name} ended by itself; see {place.log(name.lower())}", file=sys.stderr)
+                            return 1
                     time.sleep(0.2)
     return 0
 
