@@ -142,7 +142,8 @@ def check_place(folder: Path) -> None:
         pwd.getpwnam(ACCOUNT)
     except KeyError:
         raise PostgresError(f"PostgreSQL does not run as root and there is no user '{ACCOUNT}'; {INSTALL}") from None
-    closed = [parent for parent in folder.resolve().parents if not parent.stat().st_mode & 0o001]
+    way = [place for place in (folder.resolve(), *folder.resolve().parents) if place.exists()]
+    closed = [place for place in way if not place.stat().st_mode & 0o001]
     if closed:
         raise PostgresError(
             f"as root, the database runs as user '{ACCOUNT}', who cannot pass {closed[-1]}; "

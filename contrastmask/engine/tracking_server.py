@@ -32,6 +32,7 @@ from contrastmask.engine.postgres import HOST, Cluster, PostgresError, check_pla
 from contrastmask.engine.store import ENVIRONMENT
 
 ADMIN = "admin"
+LOCAL, EVERYWHERE = ("localhost", HOST), ("0.0.0.0", "::")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # a log-in names a file
 START_S, STOP_S = 600.0, 30.0
 REMEMBER_LOGIN_S = 60  # checking a password costs tens of milliseconds of every request
@@ -68,11 +69,12 @@ class Place:
         return self.secrets / f"{user}.credentials"
 
     def make(self) -> None:
-        """The folders; the database's user may pass through, and only the owner sees the secrets."""
-        for folder in (self.folder, self.artifacts, self.secrets, self.log("x").parent):
-            folder.mkdir(parents=True, exist_ok=True)
-        self.folder.chmod(0o711)
+        """The folders; only their owner looks into them, and the database's user may pass through the outer one."""
+        if not self.folder.exists():
+            self.folder.mkdir(parents=True)
+            self.folder.chmod(0o711)
         for folder in (self.artifacts, self.secrets, self.log("x").parent):
+            folder.mkdir(exist_ok=True)
             folder.chmod(0o700)
 
     def secret(self, name: str) -> str:
@@ -110,6 +112,7 @@ def serve(place: Place, host: str, port: int, database_port: int, names: tuple[s
         ServerError, PostgresError: it cannot start.
     """
     check_place(place.folder)
+    doors(host, port, names)
     place.make()
     lock = RunLock(place.folder / "server.lock")
     if not lock.acquire(wait=False):
@@ -146,6 +149,24 @@ def check_free(host: str, port: int, option: str) -> None:
             raise ServerError(f"cannot listen on {host}, port {port}: {error.strerror}; see {option}") from None
 
 
+def doors(host: str, port: int, names: tuple[str, ...]) -> list[str]:
+    """MLflow's options that say under which addresses runs and browsers may ask for it.
+
+    It refuses all others, so that no page elsewhere can use a browser that is logged in. On loopback it needs none.
+
+    Raises:
+        ServerError: it listens everywhere and nobody said under which names.
+    """
+    if is_loopback(host) and not names:
+        return []
+    if host in EVERYWHERE and not names:
+        raise ServerError(f"--host {host} needs --names: the host names or addresses under which others reach it")
+    known = [f"[{name}]" if ":" in name else name for name in (host, *names) if name not in EVERYWHERE]
+    hosts = [*known, *(f"{name}:{port}" for name in known), *LOCAL, *(f"{name}:*" for name in LOCAL)]
+    origins = [f"{scheme}://{name}{end}" for name in known for scheme in ("http", "https") for end in ("", f":{port}")]
+    return ["--allowed-hosts", ",".join(hosts), "--cors-allowed-origins", ",".join(origins)]
+
+
 @contextmanager
 def mlflow_running(
     place: Place, cluster: Cluster, host: str, port: int, names: tuple[str, ...]
@@ -158,9 +179,7 @@ def mlflow_running(
     command += ["--host", host, "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", cluster.uri("mlflow")]
     command += ["--artifacts-destination", str(place.artifacts.resolve())]
-    if names:
-        ours = ("localhost", HOST, *names)
-        command += ["--allowed-hosts", ",".join([*ours, *(f"{name}:*" for name in ours)])]
+    command += doors(host, port, names)
     with place.log("mlflow").open("ab") as file:
         process = subprocess.Popen(
             command, stdout=file, stderr=file, env=environment(place, cluster), start_new_session=True
@@ -224,7 +243,7 @@ def announce(place: Place, server: subprocess.Popen[bytes], host: str, port: int
 
 def address(host: str, port: int) -> str:
     """Where to reach the server from this machine."""
-    host = HOST if host == "0.0.0.0" else "::1" if host == "::" else host
+    host = HOST if host in EVERYWHERE else host
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
@@ -277,7 +296,7 @@ def main(arguments: list[str] | None = None) -> int:
     server.add_argument("--host", default=HOST, help="the address to listen on; 127.0.0.1: this machine only")
     server.add_argument("--port", type=int, default=5000)
     server.add_argument("--database-port", type=int, default=5433, help="always on 127.0.0.1")
-    server.add_argument("--names", nargs="+", default=[], help="host names under which clients reach it, if not by IP")
+    server.add_argument("--names", nargs="+", default=[], help="host names under which others reach it")
     user = commands.add_parser("user", help="a log-in, or a new password for it")
     user.add_argument("name")
     for command in (server, user):

@@ -26,7 +26,7 @@ from contrastmask.engine.spool import Spool
 from contrastmask.engine.store import StoreError, ensure_store, shown
 from contrastmask.engine.tracker import SPOOL_NAME
 from contrastmask.engine.tracking import sync
-from contrastmask.engine.tracking_server import Place, add_user, is_loopback, main, read_credentials
+from contrastmask.engine.tracking_server import Place, ServerError, add_user, doors, is_loopback, main, read_credentials
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENT = "contrastmask/smoke"
@@ -79,7 +79,7 @@ class Server:
     def start(self) -> None:
         options = [word for pair in self.ports.items() for word in pair]
         command = [sys.executable, "-m", "contrastmask.engine.tracking_server", "serve", *options]
-        command += ["--folder", str(self.place.folder)]
+        command += ["--folder", str(self.place.folder), "--names", "tracking.test"]
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout and self.url in self.process.stdout.readline(), self.logs()
 
@@ -102,6 +102,7 @@ def server() -> Iterator[Server]:
             raise
         pytest.skip(str(error))
     folder = Path(tempfile.mkdtemp(prefix="contrastmask-tracking-"))
+    folder.chmod(0o711)
     server = Server(folder)
     try:
         server.start()
@@ -174,6 +175,8 @@ def test_eight_runs_while_the_server_is_stopped_and_started(server: Server, home
     assert sync(results).failed == []
     assert_complete(works)
     points = 2 * sum(steps_of(work) for work in works.values())
+    down = 2 * sum(at_start[run] - at_stop[run] for run in RUNS)
+    print(f"{points} points of {len(RUNS)} runs, {down} of them written while the server was down")
     assert query(server, "SELECT count(*) FROM metrics") == [(points,)]
     assert query(server, "SELECT count(*) FROM runs") == [(len(RUNS),)]
     assert sync(results).lines == 0
@@ -240,6 +243,21 @@ def test_users_read_and_write_each_others_runs_and_do_not_delete_them(server: Se
     assert users.status_code == 403
 
 
+def test_only_its_own_names_and_pages_may_ask(server: Server) -> None:
+    alice = read_credentials(add_user(server.place, "alice"))
+    search = f"{server.url}/api/2.0/mlflow/experiments/search"
+
+    def ask(**headers: str) -> int:
+        return requests.post(search, json={"max_results": 1}, auth=alice, headers=headers, timeout=30).status_code
+
+    port = server.ports["--port"]
+    assert {ask(), ask(Host="tracking.test"), ask(Host=f"tracking.test:{port}", Origin="https://tracking.test")} == {
+        200
+    }
+    assert ask(Host=f"localhost:{port}", Origin=f"http://localhost:{port}") == 200
+    assert {ask(Host="elsewhere.test"), ask(Origin="http://elsewhere.test")} == {403}
+
+
 def test_both_servers_listen_on_loopback_alone(server: Server) -> None:
     ports = {int(port) for port in server.ports.values()}
     listening = [c.laddr for c in psutil.net_connections("inet") if c.status == psutil.CONN_LISTEN]
@@ -273,6 +291,7 @@ def test_a_second_server_in_one_folder_is_refused(server: Server, capsys: pytest
 
 def test_a_port_that_is_taken_is_named(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="contrastmask-tracking-") as folder:
+        Path(folder).chmod(0o711)
         assert main(["serve", "--folder", folder, "--port", server.ports["--port"]]) == 2
     assert re.search(rf"{server.ports['--port']}.*--port", capsys.readouterr().err)
 
@@ -297,6 +316,25 @@ def test_a_log_in_needs_a_server_and_a_name_for_a_file(tmp_path: Path, capsys: p
     Place(tmp_path).url.write_text(f"http://127.0.0.1:{free_port()}")
     assert main(["user", "alice", "--folder", str(tmp_path)]) == 2
     assert "does not answer" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has the database run as somebody else")
+def test_as_root_a_folder_that_the_database_cannot_enter_is_named(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tmp_path.chmod(0o700)
+    assert main(["serve", "--folder", str(tmp_path / "server")]) == 2
+    assert "cannot pass" in capsys.readouterr().err and not (tmp_path / "server").exists()
+
+
+def test_doors() -> None:
+    assert doors("127.0.0.1", 5000, ()) == []
+    with pytest.raises(ServerError, match="--names"):
+        doors("0.0.0.0", 5000, ())
+    hosts, origins = (set(option.split(",")) for option in doors("10.0.0.5", 5000, ("lab", "fd00::1"))[1::2])
+    assert {"10.0.0.5", "10.0.0.5:5000", "lab:5000", "[fd00::1]:5000", "localhost:*"} <= hosts
+    assert {"http://10.0.0.5:5000", "https://lab", "http://[fd00::1]:5000"} <= origins
+    assert not [entry for entry in hosts | origins if entry == "*"]
 
 
 @pytest.mark.parametrize(
