@@ -1,4 +1,5 @@
 # The checked settings, the tables, and the small functions that say what a rule needs.
+import functools
 import json
 import os
 import re
@@ -92,9 +93,15 @@ def split_lists(wildcards):
     return [config_file(path) for path in experiment.split_lists(wildcards.setting)]
 
 
+@functools.cache
+def resolved(run):
+    """A run's resolved configuration, worked out once: Snakemake asks for several things of each run."""
+    return experiment.resolve(run, SETTINGS)
+
+
 def config_hash(wildcards):
     """Identity of a run's resolved configuration: when it changes, the run is made again."""
-    return experiment.config_hash(experiment.resolve(run_of(wildcards), SETTINGS))
+    return experiment.config_hash(resolved(run_of(wildcards)))
 
 
 def training_data(wildcards):
@@ -117,14 +124,14 @@ def annotation_files():
 
 def backbone_weights(wildcards):
     """The backbone's ImageNet weights, unless this scale starts from random ones."""
-    resolved = experiment.resolve(run_of(wildcards), SETTINGS)
-    return [str(SETTINGS.backbone_weights(run_of(wildcards).backbone))] if resolved["weights"] else []
+    run = run_of(wildcards)
+    return [str(SETTINGS.backbone_weights(run.backbone))] if resolved(run)["weights"] else []
 
 
 def shape_priors(wildcards):
     """ShapeMask's priors; nothing for every other method."""
     run = run_of(wildcards)
-    options = experiment.resolve(run, SETTINGS)["model"]["roi_head"]["options"]
+    options = resolved(run)["model"]["roi_head"]["options"]
     priors = SETTINGS.shape_priors(run.setting, options)
     return [str(priors)] if priors else []
 
