@@ -162,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "date": datetime.now(UTC).date().isoformat(),
     }
     notes = [
-        f"Medians of {given.repeats} runs of each command, nothing kept between them but compiled Python; {hardware}, "
+        f"Median of {given.repeats} of each command, nothing kept between them but compiled Python; {hardware}, "
         f"load average {load:.1f} from other work (look at the CPU time where that is not near 0), "
         f"Python {of_csv['python']}, Snakemake {of_csv['snakemake']}.",
         "`snakemake -n` and `contrastmask plan`: nothing is done yet. `contrastmask tables`: every run is measured.",
