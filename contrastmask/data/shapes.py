@@ -19,7 +19,7 @@ from contrastmask.data.categories import coco_categories
 
 TEXTURES = ("rows", "columns", "checks", "dots", "grid", "zigzag", "rings", "speckle")
 HUES = 10
-VOC_SHAPES = "pie ring ell star bar zed tee hexagon diamond crescent"
+VOC_SHAPES = "pie ring hexagon star bar diamond zed tee ell crescent"
 NONVOC_SHAPES = "ellipse triangle cross cup arrow square frame halfdisc hourglass heart"
 SHAPES = {"voc": VOC_SHAPES.split(), "nonvoc": NONVOC_SHAPES.split()}
 

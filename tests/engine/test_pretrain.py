@@ -10,7 +10,7 @@ import torch
 from contrastmask.data.synthetic import generate
 from contrastmask.engine.pretrain import SMALLEST, crops, main, pretrain
 from contrastmask.yamlfiles import ConfigError
-from tests.models.tiny import tiny_config
+from models.tiny import tiny_config
 
 RECIPE = {"iterations": 12, "batch": 16, "size": 32, "lr": 0.003}
 
