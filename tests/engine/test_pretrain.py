@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from models.tiny import tiny_config
 
 from contrastmask.data.synthetic import generate
 from contrastmask.engine.pretrain import SMALLEST, crops, main, pretrain
 from contrastmask.yamlfiles import ConfigError
-from models.tiny import tiny_config
 
 RECIPE = {"iterations": 12, "batch": 16, "size": 32, "lr": 0.003}
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models.tiny import tiny_model
 
 from contrastmask.models.keys import Partition
 from contrastmask.models.prior_quality import iou, prototype_masks, right_pixels, separation
 from contrastmask.options import ContrastMaskOptions
-from models.tiny import tiny_model
 
 
 def maps(seed: int, rois: int = 3, size: int = 5, share: float = 0.5) -> torch.Tensor:

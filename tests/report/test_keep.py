@@ -28,7 +28,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_claims_are_the_same(folders: tuple[Path, Path]) -> None:
-    folder, kept = folders
+    _, kept = folders
     said = [to_csv(claims(place, [0, 1], resamples=200), SMOKE) for place in folders]
     assert said[0] == said[1]
     assert any(claim.ours is not None for claim in claims(kept, [0, 1], resamples=200))
