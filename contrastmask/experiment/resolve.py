@@ -10,15 +10,18 @@ from contrastmask.experiment.fragments import fragment, merge
 from contrastmask.experiment.rows import RunSpec, options_of
 from contrastmask.experiment.settings import Settings
 from contrastmask.options import preset_options
-from contrastmask.yamlfiles import CONFIGS
+from contrastmask.yamlfiles import CONFIGS, ConfigError
 
 
 def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[str, Any]:
-    """The complete configuration of a run: plain data, independent of seed, paths and machine.
+    """The complete configuration of a run: plain data, independent of seed, paths, machine and number of GPUs.
 
     Later parts override earlier ones: base, method, backbone, schedule, what options change (for all schedules, then
     for this one), the scale's width, the scale's `config`, the row's `config`. A run that reads a detector's results
     has only its own options and the detector's identity.
+
+    Raises:
+        ConfigError: the images that a GPU takes at once would cut the run's query groups.
     """
     if spec.detector:
         return _resolve_evaluation(spec, spec.detector, settings, configs)
@@ -40,8 +43,8 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
         config["weights"] = weights_source(spec.backbone, settings, configs)
     config = merge(config, scale.get("config", {}))
     config = merge(config, json.loads(spec.config) if spec.config else {})
-    batch = _batch(settings)
-    config["optimizer"]["lr"] = scale["lr"] * config.pop("lr_factor") * batch / scale["batch"]  # the linear rule
+    config["optimizer"]["lr"] = scale["lr"] * config.pop("lr_factor")
+    _check_groups(spec, options.get("query_group_size", 1), settings)
     return config | {
         "method": spec.method,
         "backbone": spec.backbone,
@@ -50,8 +53,8 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
         "preset": spec.preset,
         "options": dict(spec.options),
         "scale": scale["name"],
-        "batch": batch,
-        "one_x": _one_x(scale, batch),
+        "batch": scale["batch"],
+        "one_x": dict(scale["one_x"]),
     }
 
 
@@ -69,15 +72,14 @@ def _resolve_evaluation(spec: RunSpec, detector: RunSpec, settings: Settings, co
     }
 
 
-def _batch(settings: Settings) -> int:
-    return settings.gpus_per_run * settings.images_per_gpu
-
-
-def _one_x(scale: dict[str, Any], batch: int) -> dict[str, Any]:
-    """Length of the schedule 1x; iterations are given for the scale's batch and stretched for a smaller one."""
-    if "epochs" in scale["one_x"]:
-        return {"epochs": scale["one_x"]["epochs"]}
-    return {"iterations": round(scale["one_x"]["iterations"] * scale["batch"] / batch)}
+def _check_groups(spec: RunSpec, group: int, settings: Settings) -> None:
+    """A pass that sees less than the batch must not cut query groups: the recipe is the same for any number of GPUs."""
+    images = settings.images_per_gpu
+    if images < settings.scale["batch"] and images % group:
+        raise ConfigError(
+            f"images_per_gpu={images} would cut the query groups of {group} images of {spec.id} (option "
+            f"query_group_size): let a GPU take a multiple of {group} images at once, or use fewer GPUs"
+        )
 
 
 def config_hash(config: dict[str, Any]) -> str:
