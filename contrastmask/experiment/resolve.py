@@ -29,8 +29,7 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
     config: dict[str, Any] = {}
     for part in ("base", f"methods/{spec.method}", f"backbones/{spec.backbone}", f"schedules/{spec.schedule}"):
         config = merge(config, fragment(configs / f"{part}.py"))
-    kind = options_of(spec.method, configs)
-    options = preset_options(kind, "paper" if spec.preset == "both" else spec.preset) | dict(spec.options)
+    options = run_options(spec, configs)
     for option, changes in config.pop("variants", {}).items():
         config = merge(config, changes[options[option]])
     config = merge(config, config.pop("by_schedule", {}).get(spec.schedule, {}))
@@ -44,7 +43,7 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
     config = merge(config, scale.get("config", {}))
     config = merge(config, json.loads(spec.config) if spec.config else {})
     config["optimizer"]["lr"] = scale["lr"] * config.pop("lr_factor")
-    _check_groups(spec, options.get("query_group_size", 1), settings)
+    check_groups(spec, settings, configs)
     return config | {
         "method": spec.method,
         "backbone": spec.backbone,
@@ -59,22 +58,31 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
 
 
 def _resolve_evaluation(spec: RunSpec, detector: RunSpec, settings: Settings, configs: Path) -> dict[str, Any]:
-    kind = options_of(spec.method, configs)
     return {
         "method": spec.method,
         "backbone": spec.backbone,
         "schedule_name": spec.schedule,
         "setting": spec.setting,
         "preset": spec.preset,
-        "options": preset_options(kind, "paper" if spec.preset == "both" else spec.preset) | dict(spec.options),
+        "options": run_options(spec, configs),
         "scale": settings.scale["name"],
         "detector": {"run": detector.id, "config_hash": config_hash(resolve(detector, settings, configs))},
     }
 
 
-def _check_groups(spec: RunSpec, group: int, settings: Settings) -> None:
-    """A pass that sees less than the batch must not cut query groups: the recipe is the same for any number of GPUs."""
-    images = settings.images_per_gpu
+def run_options(spec: RunSpec, configs: Path = CONFIGS) -> dict[str, Any]:
+    """A run's options: its preset's, and what its row changes."""
+    kind = options_of(spec.method, configs)
+    return preset_options(kind, "paper" if spec.preset == "both" else spec.preset) | dict(spec.options)
+
+
+def check_groups(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> None:
+    """A pass that sees less than the batch must not cut query groups: the recipe is the same for any number of GPUs.
+
+    Raises:
+        ConfigError: it would.
+    """
+    images, group = settings.images_per_gpu, run_options(spec, configs).get("query_group_size", 1)
     if images < settings.scale["batch"] and images % group:
         raise ConfigError(
             f"images_per_gpu={images} would cut the query groups of {group} images of {spec.id} (option "

@@ -70,6 +70,7 @@ rule weights:
         str(OUT / "weights" / "{backbone}.pth"),
     log:
         str(OUT / "logs" / "weights_{backbone}.log"),
+    localrule: True  # the nodes of a cluster often have no way out
     retries: 2
     params:
         source=lambda wildcards: experiment.weights_source(wildcards.backbone, SETTINGS),
@@ -82,6 +83,7 @@ rule weights:
 rule download:
     log:
         str(OUT / "logs" / "download.log"),
+    localrule: True
     params:
         root=SETTINGS.data_root or "data/coco",
     message:
