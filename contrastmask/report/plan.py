@@ -288,8 +288,9 @@ def _finished(settings: Settings, machine: dict[str, str], runs: dict[str, RunSp
     for file in sorted((settings.folder / "runs").glob("*/seed*/train.json")):
         train, config = read(file), read(file.parent / "config.json")
         where = train.get("provenance", {})
-        there = [train.get("gpus_per_run"), train.get("images_per_gpu")]
-        if not config or {key: where.get(key) for key in MACHINE} != machine or there != batch(settings):
+        there = [train.get(key) for key in ("gpus_per_run", "images_per_gpu", "batch")]
+        here = [*batch(settings), settings.scale["batch"]]
+        if not config or {key: where.get(key) for key in MACHINE} != machine or there != here:
             continue
         seed = int(file.parent.name.removeprefix("seed"))
         process = _process_seconds(settings.folder, "train", train["run"], seed)

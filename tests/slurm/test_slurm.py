@@ -88,6 +88,8 @@ def test_a_table_made_through_preemption_and_cancellation_equals_an_undisturbed_
         other = project / "undisturbed" / run.relative_to(project / "results")
         ours, theirs = (torch.load(f / "model.pth", weights_only=True)["state_dict"] for f in (run, other))
         torch.testing.assert_close(ours, theirs)
+        ious, undisturbed = (json.loads((f / "metrics.json").read_text())["gt_box_miou"] for f in (run, other))
+        assert ious == pytest.approx(undisturbed, abs=1e-3) and ious["all"] > 0.1  # AP is 0 after so few steps
         assert statuses(run) == ["KILLED", "FINISHED", "FINISHED"]  # training stopped, training done, evaluation done
         assert statuses(other) == ["FINISHED", "FINISHED"]
     tables = [pd.read_csv(project / results / "tiny/tables/table7.csv") for results in ("results", "undisturbed")]

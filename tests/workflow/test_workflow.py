@@ -122,7 +122,7 @@ def test_the_slurm_profile_plans_the_same_jobs_for_many_gpus(project: Path) -> N
     changes = ("scale=paper", "data_root=/data/coco", "gpus_per_run=8")
     done = snakemake("-n", "table7", "--profile", "profiles/slurm", "--config", *changes, cwd=project)
     assert planned(done)["train"] == 2
-    assert "Using profile profiles/slurm and workflow specific profile profiles/default" in done.stderr
+    assert "profiles/slurm and workflow specific profile profiles/default" in done.stderr
 
 
 @pytest.mark.parametrize(
