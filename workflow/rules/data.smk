@@ -70,8 +70,8 @@ rule weights:
         str(OUT / "weights" / "{backbone}.pth"),
     log:
         str(OUT / "logs" / "weights_{backbone}.log"),
-    localrule: True  # the nodes of a cluster often have no way out
     retries: 2
+    localrule: True  # the nodes of a cluster often have no way out
     params:
         source=lambda wildcards: experiment.weights_source(wildcards.backbone, SETTINGS),
     message:
