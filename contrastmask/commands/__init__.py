@@ -26,6 +26,7 @@ VERBS = {
     "plan": "Say what is left to run, and what it will cost.",
     "claims": "Say which of the paper's claims the runs support.",
     "compare": "Say how two runs differ, in configuration and results.",
+    "diagnose": "Say how good a trained class activation map is as a prior.",
     "predict": "Find objects in your own images with a trained model.",
     "export": "Write a trained model as a folder to share.",
 }

@@ -1,11 +1,13 @@
 """Fetch and verify a backbone's ImageNet weights: `python -m contrastmask.data.weights --backbone r50 --source …`.
 
-A source is a path, a URL, `torchvision://NAME` or `open-mmlab://NAME`. The file must fit the backbone key by key: a
+A source is a path, a URL, `torchvision://NAME`, `open-mmlab://NAME`, or `package://NAME` for the one weights file inside
+an installed Python package. The file must fit the backbone key by key: a
 half-fitting file would train quietly from half-random weights. Loading executes no code (torch's weights_only).
 """
 
 import argparse
 import copy
+import importlib.util
 import os
 import re
 import sys
@@ -24,7 +26,7 @@ def fetch(source: str, backbone: str, model: dict[str, Any], out: Path) -> None:
     """Write the state dict of `source`, checked against a backbone's configuration, to `out`.
 
     Args:
-        source: path, URL, torchvision://NAME or open-mmlab://NAME.
+        source: path, URL, torchvision://NAME, open-mmlab://NAME or package://NAME.
         backbone: its id, for messages.
         model: mmdet configuration of the backbone.
         out: file to write, atomically.
@@ -36,7 +38,7 @@ def fetch(source: str, backbone: str, model: dict[str, Any], out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
         file = _download(location, Path(folder)) if "://" in location else Path(location)
-        state = check(read(file, source), backbone, model, source)
+        state = check(as_timm(read(file, source)), backbone, model, source)
         temporary = Path(folder) / "checked.pth"
         torch.save(state, temporary)
         os.replace(temporary, out)
@@ -49,6 +51,8 @@ def locate(source: str) -> str:
         WeightsError: an unknown name.
     """
     scheme, _, name = source.partition("://")
+    if scheme == "package":
+        return str(_in_package(name))
     if scheme not in ("torchvision", "open-mmlab"):
         return source
     from mmengine.runner.checkpoint import get_external_models, get_torchvision_models
@@ -57,6 +61,16 @@ def locate(source: str) -> str:
     if name not in known:
         raise WeightsError(f"{source}: unknown name; {scheme} has {', '.join(sorted(known))}")
     return known[name]
+
+
+def _in_package(name: str) -> Path:
+    """The weights file of an installed package, found without importing it."""
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    found = [file for folder in folders for file in sorted(Path(folder).rglob("*.pth"))]
+    if len(found) != 1:
+        raise WeightsError(f"package://{name}: {len(found)} weights files in it instead of one; install the package")
+    return found[0]
 
 
 def _download(url: str, folder: Path) -> Path:
@@ -90,6 +104,32 @@ def read(file: Path, source: str) -> dict[str, torch.Tensor]:
     if not state or not all(torch.is_tensor(value) for value in state.values()):
         raise WeightsError(f"{source} holds no state dict of tensors")
     return dict(state)
+
+
+def as_timm(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A state dict of the package efficientnet_lite_pytorch with timm's names; any other as it is."""
+    if "_conv_stem.weight" not in state:
+        return state
+    stages = [(stage, block) for stage, blocks in enumerate((1, 2, 2, 3, 3, 4, 1)) for block in range(blocks)]
+    renamed = {}
+    for key, value in state.items():
+        part, _, rest = key.removeprefix("_").partition(".")
+        if part == "blocks":
+            number, layer, leaf = rest.split(".")
+            stage, block = stages[int(number)]
+            names = _FIRST_BLOCK if stage == 0 else _LATER_BLOCK
+            renamed[f"net.blocks.{stage}.{block}.{names[layer]}.{leaf}"] = value
+        elif part in _STEM:
+            renamed[f"net.{_STEM[part]}.{rest}"] = value
+    return renamed
+
+
+_STEM = {"conv_stem": "conv_stem", "bn0": "bn1"}
+_FIRST_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_LATER_BLOCK = {
+    "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2", "_project_conv": "conv_pwl", "_bn2": "bn3",
+}  # fmt: skip
 
 
 def check(state: dict[str, torch.Tensor], backbone: str, model: dict[str, Any], source: str) -> dict[str, torch.Tensor]:

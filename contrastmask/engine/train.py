@@ -62,7 +62,7 @@ def train(job: Job, stop: Stop) -> None:
     progress = Progress("iteration", total, start)
     record = Record(tracker, total, job.config["batch"], progress if tracker else None)
     resume = Resume(job.work, job.identity, job.code, state, job.settings.scale["checkpoint_every"], stop, record)
-    weights = str(job.settings.backbone_weights(job.spec.backbone)) if job.config["weights"] else None
+    weights = str(job.settings.backbone_weights(job.config["backbone"])) if job.config["weights"] else None
     torch.manual_seed(job.seed)
     model = build_model(job.config, job.dataset, job.split, weights, job.priors)
     synchronised = world > 1 and torch.cuda.is_available()

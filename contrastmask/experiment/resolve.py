@@ -25,9 +25,9 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
     """
     if spec.detector:
         return _resolve_evaluation(spec, spec.detector, settings, configs)
-    scale = settings.scale
+    scale, backbone = settings.scale, settings.backbone(spec.backbone)
     config: dict[str, Any] = {}
-    for part in ("base", f"methods/{spec.method}", f"backbones/{spec.backbone}", f"schedules/{spec.schedule}"):
+    for part in ("base", f"methods/{spec.method}", f"backbones/{backbone}", f"schedules/{spec.schedule}"):
         config = merge(config, fragment(configs / f"{part}.py"))
     options = run_options(spec, configs)
     for option, changes in config.pop("variants", {}).items():
@@ -35,18 +35,22 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
     config = merge(config, config.pop("by_schedule", {}).get(spec.schedule, {}))
     config = merge(config, {"model": {"roi_head": {"options": options}}})
     narrow(config["model"], scale.get("width", 1))
+    if config.pop("fixed_width", False):
+        config = merge(config, {"model": {"neck": fragment(configs / "backbones" / f"{backbone}.py")["model"]["neck"]}})
     if scale.get("from_scratch"):
         config["weights"] = None
         config["model"]["backbone"] |= {"frozen_stages": -1, "norm_eval": False}
+    elif "pretrain" in scale:
+        config |= {"weights": "pretrain", "pretrain": scale["pretrain"]}
     else:
-        config["weights"] = weights_source(spec.backbone, settings, configs)
+        config["weights"] = weights_source(backbone, settings, configs)
     config = merge(config, scale.get("config", {}))
     config = merge(config, json.loads(spec.config) if spec.config else {})
     config["optimizer"]["lr"] = scale["lr"] * config.pop("lr_factor")
     check_groups(spec, settings, configs)
     return config | {
         "method": spec.method,
-        "backbone": spec.backbone,
+        "backbone": backbone,
         "schedule_name": spec.schedule,
         "setting": spec.setting,
         "preset": spec.preset,

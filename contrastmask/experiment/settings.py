@@ -54,6 +54,10 @@ class Settings:
         name = f"shape_priors-K{options['priors']}-a{options['prior_min_area']}.npz"
         return self.split(setting).with_name(name)
 
+    def backbone(self, name: str) -> str:
+        """The backbone that this scale trains for a row's: the same, or what stands in for it."""
+        return self.scale.get("backbones", {}).get(name, name)
+
     def backbone_weights(self, backbone: str) -> Path:
         """The verified file of a backbone's ImageNet weights."""
         return self.folder / "weights" / f"{backbone}.pth"
@@ -74,6 +78,10 @@ def load_settings(config: dict[str, Any], configs: Path = CONFIGS) -> Settings:
     scale = read_yaml(configs / "scales" / f"{config['scale']}.yaml", "scale")
     if scale["name"] != config["scale"]:
         raise ConfigError(f"configs/scales/{config['scale']}.yaml  '{scale['name']}'; set its name: to its file name")
+    for stand_in in scale.get("backbones", {}).values():
+        if not (configs / "backbones" / f"{stand_in}.py").exists():
+            known = ", ".join(sorted(path.stem for path in (configs / "backbones").glob("*.py")))
+            raise ConfigError(f"configs/scales/{scale['name']}.yaml: unknown backbone '{stand_in}'; there are: {known}")
     kind, data_root = scale["dataset"]["kind"], config["data_root"]
     if kind == "synthetic" and data_root:
         raise ConfigError(

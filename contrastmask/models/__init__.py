@@ -5,6 +5,7 @@ from contrastmask.engine import ops
 ops.install()  # before mmdet imports mmcv.ops
 
 from contrastmask.models.box_head import CAMBoxHead  # noqa: E402
+from contrastmask.models.efficientnet_lite import EfficientNetLite0  # noqa: E402
 from contrastmask.models.mask_head import PriorMaskHead  # noqa: E402
 from contrastmask.models.norm import RoIBatchNorm  # noqa: E402
 from contrastmask.models.partial_roi_head import PartialRoIHead  # noqa: E402
@@ -14,6 +15,7 @@ from contrastmask.models.single_stage import SingleStageMaskDetector  # noqa: E4
 __all__ = [
     "CAMBoxHead",
     "ContrastMaskRoIHead",
+    "EfficientNetLite0",
     "PartialRoIHead",
     "PriorMaskHead",
     "RoIBatchNorm",

@@ -130,6 +130,26 @@ class ContrastMaskRoIHead(CAMRoIHead):
         unread = torch.zeros(cam.shape, dtype=torch.bool, device=rois.device)
         return cam, partition(unread, is_base, cam, self.options)
 
+    @torch.no_grad()
+    def features_in_boxes(self, x: tuple[Tensor], rois: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """What the head sees of given RoIs (R, 5) with true `labels` (R,), for a close look at the prior.
+
+        Returns:
+            `predicted` (R,) the likeliest of the K classes, background apart; `cam` A (R, S, S); `X` (R, C, S, S); with the CL head `Y` alike,
+            and with its loss `Z` (R, S * S, C).
+        """
+        seen = self._bbox_forward(x, rois)
+        found = {"predicted": seen["cls_score"][:, :-1].argmax(1)}
+        found["cam"] = self._contrastive_cam(self.bbox_head.activation(seen["bbox_feats"], labels))
+        if not self.options.cl:
+            return found | {"X": self._mask_features(x, rois)}
+        found["X"] = self.cl_roi_extractor(x[: self.cl_roi_extractor.num_inputs], rois)
+        encoded = self.cl_head.encode(found["X"])
+        found["Y"] = self.cl_head.mask_features(encoded)
+        if self.options.cl_loss:
+            found["Z"] = self.cl_head.project(encoded, torch.zeros(len(rois), dtype=torch.long, device=rois.device))
+        return found
+
     # ------------------------------------------------------------------ training and test
 
     def _encode(self, x: tuple[Tensor], rois: Tensor) -> Tensor:

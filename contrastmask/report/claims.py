@@ -89,14 +89,16 @@ def claims(
         resamples: of the bootstrap.
         seed: of the bootstrap.
 
-    Runs that are missing or cannot be read are logged, listed and lead to `not run`.
+    Runs that are missing or cannot be read are logged, listed and lead to `not run`; a statement beyond the paper is then
+    left out.
     """
     statements = load_statements(preset, configs)
     measured = Measurements(folder, tuple(seeds), resamples, seed)
     subsets = tuple(dict.fromkeys(statement.subset for statement in statements))
     for run in dict.fromkeys(run for statement in statements for run in statement.runs):
         measured.read(run.id, subsets)
-    return [_claim(statement, measured) for statement in statements]
+    found = [_claim(statement, measured) for statement in statements]
+    return [claim for claim, statement in zip(found, statements, strict=True) if claim.seeds or not statement.beyond]
 
 
 class Measurements:

@@ -28,6 +28,8 @@ class Statement:
     better: tuple[Side, ...]
     than: tuple[Side, ...]
     printed: float | None
+    beyond: bool = False
+    """Not of the paper: held against its runs where they are measured, and no reason to make them."""
 
     @property
     def pairs(self) -> list[tuple[Side, Side]]:
@@ -48,7 +50,7 @@ def load_statements(preset: str, configs: Path = CONFIGS) -> list[Statement]:
     file = configs / "claims.yaml"
     content = read_yaml(file, "claims")
     rows: dict[tuple[str, str], Row] = {}
-    for table in {side["table"] for claim in content["claims"] for side in _sides(claim) if "table" in side}:
+    for table in {side["table"] for claim in _claims(content) for side in _sides(claim) if "table" in side}:
         for row in load_table(configs / "tables" / f"{table}.yaml", preset, configs).rows:
             rows.setdefault((table, row.label), row)
 
@@ -70,9 +72,14 @@ def load_statements(preset: str, configs: Path = CONFIGS) -> list[Statement]:
             better=tuple(map(read, claim["better"])),
             than=tuple(map(read, claim["than"])),
             printed=claim.get("printed"),
+            beyond=claim not in content["claims"],
         )
-        for claim in content["claims"]
+        for claim in _claims(content)
     ]
+
+
+def _claims(content: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*content["claims"], *content.get("beyond", [])]
 
 
 def _sides(claim: dict[str, Any]) -> list[dict[str, Any]]:

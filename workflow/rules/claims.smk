@@ -6,7 +6,9 @@ rule claims:
     input:
         lambda wildcards: [
             str(SETTINGS.run_folder(run.id, seed) / "metrics.json")
-            for run in dict.fromkeys(run for claim in load_statements(SETTINGS.preset) for run in claim.runs)
+            for run in dict.fromkeys(
+                run for claim in load_statements(SETTINGS.preset) for run in claim.runs if not claim.beyond
+            )
             if run.id in RUNS
             for seed in SETTINGS.seeds
         ],

@@ -110,7 +110,7 @@ def annotation_files():
 def backbone_weights(wildcards):
     """The backbone's ImageNet weights, unless this scale starts from random ones."""
     resolved = experiment.resolve(RUNS[wildcards.run], SETTINGS)
-    return [str(SETTINGS.backbone_weights(RUNS[wildcards.run].backbone))] if resolved["weights"] else []
+    return [str(SETTINGS.backbone_weights(resolved["backbone"]))] if resolved["weights"] else []
 
 
 def shape_priors(wildcards):

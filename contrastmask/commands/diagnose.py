@@ -1,0 +1,33 @@
+"""`contrastmask diagnose`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from contrastmask.commands import run_options as options
+
+
+@click.command
+@options.run_options()
+@options.settings_option
+def command(run: str, seed: int, scale: str | None, results: Path | None, changes: dict[str, Any]) -> None:
+    """Look at a trained ContrastMask's class activation map on the validation objects, novel and base.
+
+    Writes prior.csv beside model.pth: per object whether its class is right, whether the map's confident areas are, and
+    how well features tell the object from its surroundings. Prints the means.
+
+    \b
+    Example:
+      contrastmask diagnose --run contrastmask-paper_r50_1x_nonvoc2voc --scale mini
+    """
+    from contrastmask.engine.diagnose import start
+    from contrastmask.engine.job import load_job
+    from contrastmask.report.prior import MEASURES, means
+
+    lines = start(load_job(options.load(changes, scale, results), run, seed))
+    of_split = {split: means(lines, split) for split in ("novel", "base")}
+    click.echo(f"{'novel':>8} {'base':>8}")
+    for name, meaning in MEASURES.items():
+        values = (of_split[split][name] for split in of_split)
+        click.echo(" ".join(f"{'–':>8}" if v is None else f"{v:8.3f}" for v in values) + f"  {meaning}")

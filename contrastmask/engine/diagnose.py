@@ -1,0 +1,121 @@
+"""Look at a trained ContrastMask's prior on val objects: behind `contrastmask diagnose`.
+
+In ground-truth boxes with ground-truth labels: does the box head know the class, are the CAM's confident areas right,
+do features tell an object from its surroundings, and what would the shared queries alone segment. Writes prior.csv, a
+line an object; report/prior.py has the means.
+"""
+
+import csv
+import math
+from typing import Any
+
+from contrastmask.data.files import atomic_writer
+from contrastmask.engine.evaluate import corners, usable
+from contrastmask.engine.gpu import lease
+from contrastmask.engine.job import Job
+from contrastmask.progress import Progress
+from contrastmask.report.prior import COLUMNS
+from contrastmask.yamlfiles import ConfigError
+
+
+def diagnose(job: Job) -> list[dict[str, Any]]:
+    """The lines of prior.csv: one for each annotated val object that has a mask.
+
+    Raises:
+        ConfigError: the run is not trained, or has no class activation map.
+    """
+    import torch
+    from pycocotools.coco import COCO
+
+    from contrastmask.engine.build import build_dataset, build_model
+    from contrastmask.engine.checkpoint import load_weights
+    from contrastmask.models.roi_head import ContrastMaskRoIHead
+
+    if not (job.folder / "model.pth").exists():
+        raise ConfigError(f"{job.folder / 'model.pth'} is missing: train the run first")
+    torch.set_num_threads(job.settings.scale["threads"])
+    model = build_model(job.config, job.dataset, job.split, weights=None)
+    if not isinstance(model.roi_head, ContrastMaskRoIHead):
+        raise ConfigError(f"{job.spec.id} has no prior to look at: give a run of method contrastmask")
+    model.load_state_dict(load_weights(job.folder / "model.pth")[0])
+    model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    truth = COCO(job.dataset["val"]["annotations"])
+    dataset = build_dataset(job.config, job.dataset, "val")
+    lines = []
+    with Progress("image", len(dataset)) as progress:
+        for number in range(len(dataset)):
+            sample = dataset[number]
+            objects = [a for a in truth.imgToAnns[sample["data_samples"].img_id] if usable(a)]
+            if objects:
+                lines += _of_image(model, sample, objects, truth, job)
+            progress.update(number + 1)
+    return lines
+
+
+def _of_image(model: Any, sample: dict[str, Any], objects: list[dict], truth: Any, job: Job) -> list[dict[str, Any]]:
+    """The lines of an image's objects, whose queries are shared among them as those of a batch are in training."""
+    import torch
+    from mmdet.structures.bbox import bbox2roi
+
+    from contrastmask.models import prior_quality as quality
+    from contrastmask.models.keys import partition
+
+    ids = [category["id"] for category in job.dataset["categories"]]
+    labels = torch.tensor([ids.index(a["category_id"]) for a in objects])
+    is_base = torch.tensor([a["category_id"] in set(job.split["base"]) for a in objects])
+    with torch.no_grad():
+        data = model.data_preprocessor({"inputs": [sample["inputs"]], "data_samples": [sample["data_samples"]]})
+        features = model.extract_feat(data["inputs"])
+        scale = torch.tensor(data["data_samples"][0].metainfo["scale_factor"], dtype=torch.float32).repeat(2)
+        boxes = torch.tensor([corners(a["bbox"]) for a in objects])
+        device = features[0].device
+        seen = model.roi_head.features_in_boxes(features, bbox2roi([(boxes * scale).to(device)]), labels.to(device))
+        seen = {name: value.cpu() for name, value in seen.items()}
+        masks = _true_masks(objects, boxes, truth, seen["cam"].shape[-1])
+        options = model.roi_head.options
+        areas = partition(masks, torch.zeros_like(is_base), seen["cam"], options)  # the CAM's, for base as well
+        pixels = quality.right_pixels(areas, masks)
+        numbers = {
+            **dict(zip(("fg", "fg_right", "bg", "bg_right"), pixels, strict=True)),
+            "cam_iou": quality.iou(seen["cam"] > 0.5, masks),
+            **{f"cos_{n}": quality.separation(seen[n], masks) for n in ("X", "Y") if n in seen},
+        }
+        if "Z" in seen:
+            as_map = seen["Z"].transpose(1, 2).reshape(len(objects), -1, *masks.shape[1:])
+            numbers["cos_Z"] = quality.separation(as_map, masks)
+            drawn = quality.prototype_masks(seen["Z"], partition(masks, is_base, seen["cam"], options), options)
+            numbers["prototype_iou"] = torch.full_like(numbers["cam_iou"], math.nan) if drawn is None else quality.iou(
+                drawn, masks
+            )  # fmt: skip
+    return [
+        {
+            "annotation_id": a["id"],
+            "category_id": a["category_id"],
+            "split": "base" if is_base[i] else "novel",
+            "class_right": int(seen["predicted"][i] == labels[i]),
+            **{name: value[i].item() for name, value in numbers.items()},
+        }
+        for i, a in enumerate(objects)
+    ]
+
+
+def _true_masks(objects: list[dict], boxes: Any, truth: Any, size: int) -> Any:
+    """(R, size, size) bool: the objects' masks in their boxes, by the same crop as the targets of training."""
+    import numpy as np
+    import torch
+    from mmdet.structures.mask import BitmapMasks
+
+    full = np.stack([truth.annToMask(a) for a in objects])
+    cropped = BitmapMasks(full, *full.shape[1:]).crop_and_resize(boxes.numpy(), (size, size), np.arange(len(full)))
+    return torch.from_numpy(cropped.to_ndarray() > 0.5)
+
+
+def start(job: Job) -> list[dict[str, Any]]:
+    """Lease a GPU, look, write prior.csv; returns its lines."""
+    with lease(1):
+        lines = diagnose(job)
+    with atomic_writer(job.folder / "prior.csv") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="")
+        writer.writeheader()
+        writer.writerows(lines)
+    return lines

@@ -1,0 +1,44 @@
+"""EfficientNet-Lite0 as a backbone, for a scale at which ResNet-50 is out of reach. timm's network.
+
+Source: https://blog.tensorflow.org/2020/03/higher-accuracy-on-vision-models-with-efficientnet-lite.html.
+"""
+
+from mmdet.registry import MODELS
+from mmengine.model import BaseModule
+from timm import create_model
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+@MODELS.register_module()
+class EfficientNetLite0(BaseModule):
+    """C2 to C5: strides 4, 8, 16 and 32 with 24, 40, 112 and 320 channels.
+
+    Args:
+        frozen_stages: 0 freezes the stem, 1 the first blocks too, and so on; -1 nothing.
+        norm_eval: BatchNorm keeps its statistics in training, as mmdet's ResNet does.
+        init_cfg: mmengine's; `Pretrained` reads a file of the rule `weights`.
+    """
+
+    def __init__(self, frozen_stages: int = 1, norm_eval: bool = True, init_cfg: dict | None = None) -> None:
+        super().__init__(init_cfg)
+        self.net = create_model("tf_efficientnet_lite0", features_only=True, out_indices=(1, 2, 3, 4))
+        self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Images (N, 3, H, W) to four maps (N, C, H / stride, W / stride)."""
+        return tuple(self.net(x))
+
+    def train(self, mode: bool = True) -> "EfficientNetLite0":
+        """As nn.Module's; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        frozen = [self.net.conv_stem, self.net.bn1] if self.frozen_stages >= 0 else []
+        frozen += self.net.blocks[: max(self.frozen_stages, 0)]
+        for part in frozen:
+            part.eval()
+            part.requires_grad_(False)
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self

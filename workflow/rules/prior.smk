@@ -1,0 +1,39 @@
+# A close look at the class activation map of trained runs of ContrastMask: `snakemake prior`, for the wanted tables.
+WITH_MAP = {name: run for name, run in RUNS.items() if run.method == "contrastmask"}
+
+
+rule diagnose:
+    input:
+        weights=f"{RUN}/model.pth",
+        record=f"{RUN}/train.json",
+    output:
+        f"{RUN}/prior.csv",
+    log:
+        str(OUT / "logs" / "diagnose" / "{run}_seed{seed}.log"),
+    wildcard_constraints:
+        run=one_of(WITH_MAP.values()),
+    threads: SETTINGS.scale["threads"]
+    resources:
+        gpu=1,
+    message:
+        "Looking at the prior of {wildcards.run}, seed {wildcards.seed}"
+    shell:
+        "exec {PYTHON} -m contrastmask diagnose --run {wildcards.run:q} --seed {wildcards.seed}"
+        " --settings {SETTINGS_JSON:q} > {log:q} 2>&1"
+
+
+rule prior:
+    input:
+        [
+            str(SETTINGS.run_folder(run, seed) / "prior.csv")
+            for run in experiment.all_runs({name: TABLES[name] for name in SETTINGS.tables})
+            if run in WITH_MAP
+            for seed in SETTINGS.seeds
+        ],
+    output:
+        str(OUT / "prior.csv"),
+        str(OUT / "prior.md"),
+    message:
+        "Comparing the priors of the wanted tables' runs"
+    shell:
+        "{PYTHON} -m contrastmask.report.prior {OUT:q} {input:q}"
