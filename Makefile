@@ -20,7 +20,7 @@ report: $(BIN)/.ready  ## the tables, then one page with everything behind them
 test: $(BIN)/.ready  ## all tests
 	$(BIN)/python -m pytest
 
-test-slurm: $(BIN)/.ready  ## the test on a real one-node Slurm (Debian: munge slurmctld slurmd slurm-client), 10 minutes
+test-slurm: $(BIN)/.ready  ## the test on a real one-node Slurm (Debian: munge slurmctld slurmd slurm-client)
 	TEST_SLURM=1 $(BIN)/python -m pytest tests/slurm
 
 ui: $(BIN)/.ready  ## compare runs in MLflow, http://127.0.0.1:5000

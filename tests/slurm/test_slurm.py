@@ -27,7 +27,7 @@ STATUS_OFTEN = ["--slurm-init-seconds-before-status-checks", "1", "--seconds-bet
 NO_ACCOUNTING = ["--slurm-status-command", "squeue"]  # this Slurm has no database
 
 pytestmark = [
-    pytest.mark.skipif("TEST_SLURM" not in os.environ, reason="takes 10 minutes; its command is `make test-slurm`"),
+    pytest.mark.skipif("TEST_SLURM" not in os.environ, reason="takes many minutes; its command is `make test-slurm`"),
     pytest.mark.timeout(3000),
 ]
 
