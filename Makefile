@@ -6,8 +6,8 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: tables report test test-tracking-server ui sync tracking-server tracking-user model-table bench bench-rows lint lock
-.PHONY: clean help
+.PHONY: tables report test test-slurm test-tracking-server ui sync tracking-server tracking-user model-table bench
+.PHONY: bench-rows lint lock clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 22
@@ -20,6 +20,9 @@ report: $(BIN)/.ready  ## the tables, then one page with everything behind them
 
 test: $(BIN)/.ready  ## all tests
 	$(BIN)/python -m pytest
+
+test-slurm: $(BIN)/.ready  ## the test on a real one-node Slurm (Debian: munge slurmctld slurmd slurm-client)
+	TEST_SLURM=1 $(BIN)/python -m pytest tests/slurm
 
 test-tracking-server: $(BIN)/.ready  ## eight runs against a real MLflow server on PostgreSQL (apt-get install postgresql)
 	CONTRASTMASK_POSTGRES=required $(BIN)/python -m pytest tests/engine/test_tracking_server.py

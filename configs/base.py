@@ -1,7 +1,7 @@
 """What every system shares unless it says otherwise: images, optimiser, precision.
 
 Recipe of ContrastMask (Sec. 4.1): short side 640-800, long side up to 1333, random flip; SGD. The learning rate is
-the scale's, for the scale's batch; another batch scales it linearly, a system may have a multiple (`lr_factor`).
+the scale's, for the scale's batch; a system may have a multiple (`lr_factor`).
 """
 
 # (long side, short side) in pixels; for training one size, the two ends of a range, or more to choose from

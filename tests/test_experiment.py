@@ -82,16 +82,33 @@ def test_width_narrows_channels_and_nothing_else() -> None:
     assert full["backbone"] == full["backbone"] | {"depth": 50, "frozen_stages": 1, "norm_eval": True}
 
 
-def test_learning_rate_follows_the_real_batch_and_epochs_stay() -> None:
-    for gpus, images, lr in ((8, 2, 0.02), (1, 2, 0.0025), (4, 8, 0.04), (1, 16, 0.02)):
+def test_the_recipe_is_the_same_for_any_number_of_gpus() -> None:
+    digests = set()
+    for gpus, images, passes in ((8, 2, 1), (1, 2, 8), (4, 2, 2), (2, 8, 1), (1, 16, 1), (8, None, 1), (1, None, 8)):
         settings = load_settings(config(scale="paper", data_root="/d", gpus_per_run=gpus, images_per_gpu=images))
         resolved = resolve(run_spec(ROW, "paper"), settings)
-        assert resolved["optimizer"]["lr"] == pytest.approx(lr)
-        assert (resolved["batch"], resolved["one_x"]) == (gpus * images, {"epochs": 12})
+        assert settings.passes == passes
+        assert (resolved["batch"], resolved["optimizer"]["lr"]) == (16, 0.02)
+        digests.add(experiment.config_hash(resolved))
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize(("gpus", "images"), [(3, None), (1, 3), (8, 4), (1, 32), (16, 2)])
+def test_gpus_that_cannot_make_the_batch_are_refused(gpus: int, images: int | None) -> None:
+    with pytest.raises(ConfigError, match=f"gpus_per_run={gpus} with images_per_gpu=.* must divide 16"):
+        load_settings(config(scale="paper", data_root="/d", gpus_per_run=gpus, images_per_gpu=images))
+
+
+def test_a_pass_that_would_cut_query_groups_is_refused() -> None:
+    settings = load_settings(config(scale="paper", data_root="/d", gpus_per_run=16))
+    assert settings.images_per_gpu == 1
+    with pytest.raises(ConfigError, match="images_per_gpu=1 would cut the query groups of 2 images of contrastmask"):
+        resolve(run_spec(ROW, "paper"), settings)
+    resolve(run_spec(ROW | {"method": "mask-rcnn", "options": {}}, "paper"), settings)
 
 
 def test_auto_takes_as_many_gpus_as_the_batch_asks_for_or_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    for there, images, taken in ((16, None, 8), (4, None, 4), (0, None, 1), (4, 16, 1), (8, 4, 4)):
+    for there, images, taken in ((16, None, 8), (4, None, 4), (3, None, 2), (0, None, 1), (4, 16, 1), (8, 4, 4)):
         monkeypatch.setattr("contrastmask.experiment.settings.visible_gpus", lambda n=there: [str(i) for i in range(n)])
         settings = load_settings(config(scale="paper", data_root="/d", images_per_gpu=images))
         assert settings.gpus_per_run == taken
@@ -102,11 +119,6 @@ def test_seeds_may_come_as_the_command_line_gives_them() -> None:
     for given in ([0, 1], ["0", "1"]):
         assert load_settings(config(seeds=given)).seeds == (0, 1)
     assert load_settings(config(seeds=3)).seeds == (3,)
-
-
-def test_iterations_stretch_when_the_batch_shrinks() -> None:
-    settings = load_settings(config(images_per_gpu=2))
-    assert resolve(run_spec(ROW, "paper"), settings)["one_x"]["iterations"] == 2 * settings.scale["one_x"]["iterations"]
 
 
 def test_comments_do_not_change_the_hash_and_values_do(configs: Path) -> None:

@@ -66,7 +66,7 @@ def measure(run: RunSpec, settings: Settings) -> dict[str, float]:
     width, height = typical_size(config["image"]["train"])
     config["image"]["train"] = [[width, height]]
     trainer = Trainer(config, settings)
-    step = float(np.median(trainer.burst(STEPS + 1)[1:]))
+    step = float(np.median(trainer.burst(STEPS + 1)[1:])) * settings.passes
     trainer.model.eval()
     single = random_batch(1, height, width, len(categories(settings)[0]["categories"]))
     seconds = []

@@ -1,4 +1,4 @@
-"""What happens around each training iteration: randomness, resuming, stopping, recording.
+"""What happens around each training iteration: resuming, stopping, recording.
 
 mmengine's own hooks are not used for these: its checkpoints are not written atomically, and its MLflow backend starts a
 new run at each resume.
@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce
+from mmengine.dist import all_reduce, all_reduce_params
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from contrastmask.engine import checkpoint
 from contrastmask.engine.locks import Interrupted, Stop
+from contrastmask.engine.steps import bare
 from contrastmask.engine.tracking import Tracker
 from contrastmask.errors import Failed
 from contrastmask.progress import Progress
@@ -26,25 +27,6 @@ MAX_POINTS = 1000  # of each curve
 
 class NotFinite(Failed):
     """A loss became NaN or infinite."""
-
-
-class Determinism(Hook):
-    """Makes an iteration's randomness a function of (seed, rank, iteration), so that a resumed run repeats it.
-
-    Also tells the RoI head how far the training is, for lambda's warm-up (Eq. 5).
-    """
-
-    priority = "VERY_HIGH"
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        # torch's generators need well mixed 64-bit seeds; Python's hash of a tuple of ints is fixed and mixes
-        torch.manual_seed(hash((self.seed, runner.rank, runner.iter)) & (2**63 - 1))
-        model = bare(runner.model)
-        if hasattr(model.roi_head, "progress"):
-            model.roi_head.progress = runner.iter / runner.max_iters
 
 
 class Resume(Hook):
@@ -99,6 +81,8 @@ class Resume(Hook):
         stopping = self._stopping()
         if stopping or done % self.every == 0 or done == runner.max_iters:
             _check_finite(outputs, done)
+            self.record.share()
+            share_statistics(bare(runner.model))
             if runner.rank == 0:
                 checkpoint.save(self.folder, self._snapshot(runner, done), done)
         if stopping:
@@ -164,9 +148,16 @@ class Record(Hook):
         if done % self.every == 0 or done == self.total:
             self._point(runner, done)
 
+    def share(self) -> None:
+        """Replace the sums of each process by their mean; nothing to do with one."""
+        if self.sums:
+            totals = torch.stack([total.float() for total in self.sums.values()])
+            all_reduce(totals, "mean")
+            self.sums = dict(zip(self.sums, totals, strict=True))
+
     def _point(self, runner: Runner, done: int) -> None:
+        self.share()
         totals = torch.stack([total.float() for total in self.sums.values()])
-        all_reduce(totals, "mean")  # over the processes; nothing to do with one
         means = dict(zip(self.sums, (totals / self.count).tolist(), strict=True))
         _check_finite(means, done)
         now = time.monotonic()
@@ -180,9 +171,10 @@ class Record(Hook):
         self.progress.update(done, f"loss {means['loss']:.3f}  {speed:.1f} images/s")
 
 
-def bare(model: torch.nn.Module) -> Any:
-    """The detector inside mmengine's distributed wrapper, if there is one."""
-    return model.module if is_model_wrapper(model) else model
+def share_statistics(model: torch.nn.Module) -> None:
+    """Make BatchNorm's running statistics the mean of all processes', which is what a checkpoint keeps of them."""
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training and m.running_mean is not None]
+    all_reduce_params([b for norm in norms for b in (norm.running_mean, norm.running_var)], coalesce=False, op="mean")
 
 
 def _check_finite(losses: dict[str, Any], iteration: int) -> None:

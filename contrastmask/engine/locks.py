@@ -151,15 +151,20 @@ class Stop:
 
 
 @contextmanager
-def on_signals() -> Iterator[Stop]:
+def on_signals(patient: bool = False) -> Iterator[Stop]:
     """Within: the first SIGTERM or SIGINT sets `stop.requested`; a loop then saves and raises `Interrupted`.
 
     The second raises `Interrupted` on the spot, the third kills the process. Main thread only.
+
+    `patient`: for a process that torchrun started. A terminal or Slurm signals all processes of a job, and torchrun
+    then hands its own signal on: the second is the first once more, and further ones change nothing.
     """
     stop = Stop()
     signals = (signal.SIGTERM, signal.SIGINT)
 
     def handle(signum: int, _frame: FrameType | None) -> None:
+        if stop.requested and patient:
+            return
         if stop.requested:
             for each in signals:
                 signal.signal(each, signal.SIG_DFL)

@@ -10,11 +10,27 @@ from contrastmask.engine.tracking import Tracker
 from contrastmask.experiment import config_hash, load_tables
 
 
-def record_facts(job: Job, tracker: Tracker, total: int) -> None:
-    """The facts of a training: of the run, and what only a training has."""
-    config = job.config
-    training = {"iterations": total, "batch": config["batch"], "lr": config["optimizer"]["lr"]}
-    record_run(job, tracker, training, config["model"]["roi_head"]["options"])
+def step_facts(job: Job, processes: int, norm_images: int | None) -> dict[str, Any]:
+    """What an optimisation step is made of. The recipe is the same for any number of GPUs; the rest says how it is met.
+
+    Args:
+        processes: one on each GPU, or on the CPU.
+        norm_images: images that share RoIBatchNorm's statistics; None if the model has none.
+    """
+    images = job.settings.images_per_gpu
+    recipe = {"batch": job.config["batch"], "lr": job.config["optimizer"]["lr"]}
+    group = job.config["model"]["roi_head"]["options"].get("query_group_size")
+    if group:  # ContrastMask's queries and its projector's BatchNorm
+        recipe["query_group_images"] = min(group, images)
+    if norm_images:  # depends on the number of GPUs where BatchNorm is synchronised
+        recipe["norm_images"] = norm_images
+    passes = job.config["batch"] // (processes * images)
+    return recipe | {"gpus_per_run": processes, "images_per_gpu": images, "passes": passes}
+
+
+def record_facts(job: Job, tracker: Tracker, total: int, step: dict[str, Any]) -> None:
+    """The facts of a training: of the run, and what only a training has; `step` from `step_facts`."""
+    record_run(job, tracker, {"iterations": total} | step, job.config["model"]["roi_head"]["options"])
     tracker.dataset(job.dataset["name"], job.dataset["digest"], job.dataset["train"]["annotations"], "training")
 
 
@@ -55,7 +71,9 @@ def record_run(job: Job, tracker: Tracker, params: dict[str, Any], options: dict
     tracker.text("config.json", json.dumps(job.config, indent=1))
 
 
-def write_train_record(job: Job, tracker: Tracker, total: int, seconds: float, losses: dict[str, float]) -> None:
+def write_train_record(
+    job: Job, tracker: Tracker, total: int, step: dict[str, Any], seconds: float, losses: dict[str, float]
+) -> None:
     """train.json: what was trained, on what, how long."""
     import torch
 
@@ -76,9 +94,7 @@ def write_train_record(job: Job, tracker: Tracker, total: int, seconds: float, l
         "split_digest": job.split["digest"],
         "code_digest": job.code,
         "iterations": total,
-        "batch": job.config["batch"],
-        "gpus_per_run": job.settings.gpus_per_run,
-        "lr": job.config["optimizer"]["lr"],
+        **step,
         "seconds": seconds,
         "gpu_memory_bytes": memory,
         "losses": losses,

@@ -1,8 +1,9 @@
 """Train one run: behind `contrastmask train`.
 
 Reads the verified dataset and the split without novel masks; writes config.json, model.pth and train.json into the
-run's folder. Stopped in any way, the same command goes on from the last checkpoint, in the same MLflow run. Several
-GPUs: the command starts one process per GPU by torchrun.
+run's folder. Stopped in any way, the same command goes on from the last checkpoint, in the same MLflow run, with
+another number of GPUs too. Several GPUs: the command starts one process per GPU by torchrun; where there is no GPU,
+that many processes on the CPU.
 """
 
 import copy
@@ -15,10 +16,10 @@ import time
 from typing import Any
 
 from contrastmask.data.files import write_json
-from contrastmask.engine.gpu import lease
+from contrastmask.engine.gpu import GpuError, lease
 from contrastmask.engine.job import Job, open_tracker
 from contrastmask.engine.locks import Interrupted, RunLock, Stop, on_signals
-from contrastmask.engine.record import record_facts, write_train_record
+from contrastmask.engine.record import record_facts, step_facts, write_train_record
 from contrastmask.engine.tracking import LOCK_NAME
 from contrastmask.progress import Progress
 
@@ -46,13 +47,14 @@ def train(job: Job, stop: Stop) -> None:
 
     from contrastmask.engine import checkpoint
     from contrastmask.engine.build import build_dataset, build_model
-    from contrastmask.engine.hooks import Determinism, Record, Resume, bare
+    from contrastmask.engine.hooks import Record, Resume
+    from contrastmask.engine.steps import bare
     from contrastmask.engine.stream import Stream, StreamSampler
-    from contrastmask.models.norm import synchronise
+    from contrastmask.models.norm import norm_images, synchronise
 
     torch.set_num_threads(job.settings.scale["threads"])
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    images, workers = job.config["batch"] // world, job.settings.scale["workers"]
+    images, workers = job.config["batch"] // world, job.settings.scale["workers"]  # of this process
     stream = Stream(build_dataset(job.config, job.dataset, "train", job.annotations), job.seed, job.config["batch"])
     total = total_iterations(job.config, len(stream))
     start, state = where_to_go_on(job, total)
@@ -63,8 +65,10 @@ def train(job: Job, stop: Stop) -> None:
     weights = str(job.settings.backbone_weights(job.config["backbone"])) if job.config["weights"] else None
     torch.manual_seed(job.seed)
     model = build_model(job.config, job.dataset, job.split, weights, job.priors)
-    if world > 1 and torch.cuda.is_available():
+    synchronised = world > 1 and torch.cuda.is_available()
+    if synchronised:
         synchronise(model)
+    step = step_facts(job, world, norm_images(model, job.settings.images_per_gpu * (world if synchronised else 1)))
     runner = Runner(
         model=model,
         work_dir=str(job.work / "mmengine"),
@@ -76,11 +80,16 @@ def train(job: Job, stop: Stop) -> None:
             collate_fn=pseudo_collate,
             persistent_workers=workers > 0,
         ),
-        train_cfg={"type": "IterBasedTrainLoop", "max_iters": total, "fast_forward_on_resume": True},
-        optim_wrapper=optim_wrapper(job.config),
+        train_cfg={
+            "type": "StepLoop",
+            "max_iters": total,
+            "images": job.settings.images_per_gpu,
+            "seed": job.seed,
+        },
+        optim_wrapper=optim_wrapper(job.config) | {"accumulative_counts": job.settings.passes},
         param_scheduler=schedulers(job.config, total),
         default_hooks=dict.fromkeys(("runtime_info", "timer", "sampler_seed", "logger", "checkpoint")),
-        custom_hooks=[Determinism(job.seed), record, resume],
+        custom_hooks=[record, resume],
         launcher="pytorch" if world > 1 else "none",
         randomness={"seed": job.seed},  # without it mmengine draws a seed of its own for the first weights
         log_level="ERROR",
@@ -91,11 +100,11 @@ def train(job: Job, stop: Stop) -> None:
         runner.train()
         return
     with tracker.session("train", start), progress:
-        record_facts(job, tracker, total)
+        record_facts(job, tracker, total, step)
         runner.train()
         meta = {"run": job.spec.id, "seed": job.seed, "identity": job.identity, "iterations": total}
         checkpoint.save_weights(job.folder / "model.pth", bare(runner.model).state_dict(), meta)
-        write_train_record(job, tracker, total, resume.seconds, record.last)
+        write_train_record(job, tracker, total, step, resume.seconds, record.last)
     for older in job.work.glob("iter_*.pth"):
         if older.name != f"iter_{total}.pth":
             older.unlink()
@@ -161,7 +170,8 @@ def start(job: Job) -> int:
         GpuError: the GPUs that the settings ask for are not there.
     """
     if "LOCAL_RANK" in os.environ:  # one of torchrun's processes: its parent holds lock and lease
-        with on_signals() as stop:
+        _check_world(job.settings.gpus_per_run)
+        with on_signals(patient=True) as stop:
             train(job, stop)
         return 0
     job.folder.mkdir(parents=True, exist_ok=True)
@@ -172,10 +182,17 @@ def start(job: Job) -> int:
             return 0
         if gpus:
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-        if len(gpus) > 1:
-            return _torchrun(job, len(gpus), stop)
+        if job.settings.gpus_per_run > 1:
+            return _torchrun(job, stop)
         train(job, stop)
     return 0
+
+
+def _check_world(processes: int) -> None:
+    if (world := int(os.environ["WORLD_SIZE"])) != processes:
+        raise GpuError(
+            f"torchrun started {world} processes, gpus_per_run is {processes}: `contrastmask train` calls it"
+        )
 
 
 def _finished(job: Job) -> bool:
@@ -183,12 +200,13 @@ def _finished(job: Job) -> bool:
     return record.exists() and weights.exists() and json.loads(record.read_text())["identity"] == job.identity
 
 
-def _torchrun(job: Job, processes: int, stop: Stop) -> int:
+def _torchrun(job: Job, stop: Stop) -> int:
     """Start this command once per GPU; a signal is handed on, and all processes leave at the same iteration."""
     from contrastmask.engine import checkpoint
 
     checkpoint.latest(job.work, identity=job.identity)  # sets damaged files aside before several processes look
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command.append(f"--nproc_per_node={job.settings.gpus_per_run}")
     # without "--" torchrun takes --run for an abbreviation of its own options
     child = subprocess.Popen([*command, "-m", "--", "contrastmask", *sys.argv[1:]])
     told = False

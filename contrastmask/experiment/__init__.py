@@ -7,7 +7,14 @@
 No torch and no mmengine: Snakemake reads this for every job.
 """
 
-from contrastmask.experiment.resolve import backbone_config, config_hash, narrow, resolve, weights_source
+from contrastmask.experiment.resolve import (
+    backbone_config,
+    check_groups,
+    config_hash,
+    narrow,
+    resolve,
+    weights_source,
+)
 from contrastmask.experiment.rows import (
     Row,
     RunSpec,
@@ -31,6 +38,7 @@ __all__ = [
     "Table",
     "all_runs",
     "backbone_config",
+    "check_groups",
     "config_hash",
     "find_run",
     "load_settings",

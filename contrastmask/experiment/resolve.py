@@ -10,15 +10,18 @@ from contrastmask.experiment.fragments import fragment, put
 from contrastmask.experiment.rows import RunSpec, options_of
 from contrastmask.experiment.settings import Settings
 from contrastmask.options import preset_options
-from contrastmask.yamlfiles import CONFIGS
+from contrastmask.yamlfiles import CONFIGS, ConfigError
 
 
 def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[str, Any]:
-    """The complete configuration of a run: plain data, independent of seed, paths and machine.
+    """The complete configuration of a run: plain data, independent of seed, paths, machine and number of GPUs.
 
     Later parts override earlier ones: base, method, backbone, schedule, what options change (for all schedules, then
     for this one), the scale's width, the scale's `config`, the row's `config`. A run that reads a detector's results
     has only its own options and the detector's identity.
+
+    Raises:
+        ConfigError: the images that a GPU takes at once would cut the run's query groups.
     """
     if spec.detector:
         return _resolve_evaluation(spec, spec.detector, settings, configs)
@@ -26,8 +29,7 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
     config: dict[str, Any] = {}
     for part in ("base", f"methods/{spec.method}", f"backbones/{backbone}", f"schedules/{spec.schedule}"):
         put(config, fragment(configs / f"{part}.py"))
-    kind = options_of(spec.method, configs)
-    options = preset_options(kind, "paper" if spec.preset == "both" else spec.preset) | dict(spec.options)
+    options = run_options(spec, configs)
     for option, changes in config.pop("variants", {}).items():
         put(config, changes[options[option]])
     put(config, config.pop("by_schedule", {}).get(spec.schedule, {}))
@@ -44,8 +46,8 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
         config["weights"] = weights_source(backbone, settings, configs)
     put(config, scale.get("config", {}))
     put(config, json.loads(spec.config) if spec.config else {})
-    batch = _batch(settings)
-    config["optimizer"]["lr"] = scale["lr"] * config.pop("lr_factor") * batch / scale["batch"]  # the linear rule
+    config["optimizer"]["lr"] = scale["lr"] * config.pop("lr_factor")
+    check_groups(spec, settings, configs)
     return config | {
         "method": spec.method,
         "backbone": backbone,
@@ -54,34 +56,42 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
         "preset": spec.preset,
         "options": dict(spec.options),
         "scale": scale["name"],
-        "batch": batch,
-        "one_x": _one_x(scale, batch),
+        "batch": scale["batch"],
+        "one_x": dict(scale["one_x"]),
     }
 
 
 def _resolve_evaluation(spec: RunSpec, detector: RunSpec, settings: Settings, configs: Path) -> dict[str, Any]:
-    kind = options_of(spec.method, configs)
     return {
         "method": spec.method,
         "backbone": spec.backbone,
         "schedule_name": spec.schedule,
         "setting": spec.setting,
         "preset": spec.preset,
-        "options": preset_options(kind, "paper" if spec.preset == "both" else spec.preset) | dict(spec.options),
+        "options": run_options(spec, configs),
         "scale": settings.scale["name"],
         "detector": {"run": detector.id, "config_hash": config_hash(resolve(detector, settings, configs))},
     }
 
 
-def _batch(settings: Settings) -> int:
-    return settings.gpus_per_run * settings.images_per_gpu
+def run_options(spec: RunSpec, configs: Path = CONFIGS) -> dict[str, Any]:
+    """A run's options: its preset's, and what its row changes."""
+    kind = options_of(spec.method, configs)
+    return preset_options(kind, "paper" if spec.preset == "both" else spec.preset) | dict(spec.options)
 
 
-def _one_x(scale: dict[str, Any], batch: int) -> dict[str, Any]:
-    """Length of the schedule 1x; iterations are given for the scale's batch and stretched for a smaller one."""
-    if "epochs" in scale["one_x"]:
-        return {"epochs": scale["one_x"]["epochs"]}
-    return {"iterations": round(scale["one_x"]["iterations"] * scale["batch"] / batch)}
+def check_groups(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> None:
+    """A pass that sees less than the batch must not cut query groups: the recipe is the same for any number of GPUs.
+
+    Raises:
+        ConfigError: it would.
+    """
+    images, group = settings.images_per_gpu, run_options(spec, configs).get("query_group_size", 1)
+    if images < settings.scale["batch"] and images % group:
+        raise ConfigError(
+            f"images_per_gpu={images} would cut the query groups of {group} images of {spec.id} (option "
+            f"query_group_size): let a GPU take a multiple of {group} images at once, or use fewer GPUs"
+        )
 
 
 def config_hash(config: dict[str, Any]) -> str:

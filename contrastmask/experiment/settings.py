@@ -29,6 +29,11 @@ class Settings:
     weights: tuple[tuple[str, str], ...]
 
     @property
+    def passes(self) -> int:
+        """Forward and backward passes of each GPU in an optimisation step, which is always over the scale's batch."""
+        return self.scale["batch"] // (self.gpus_per_run * self.images_per_gpu)
+
+    @property
     def folder(self) -> Path:
         """results/<scale>"""
         return self.results / self.scale["name"]
@@ -85,7 +90,7 @@ def load_settings(config: dict[str, Any], configs: Path = CONFIGS) -> Settings:
         )
     if kind != "synthetic" and not (data_root or scale["dataset"].get("root")):
         raise ConfigError(f"scale '{scale['name']}' needs data: give --config data_root=FOLDER (dataset kind '{kind}')")
-    images = config["images_per_gpu"] or scale["images_per_gpu"]
+    gpus, images = _share(config["gpus_per_run"], config["images_per_gpu"], scale)
     tables = config["tables"]
     if isinstance(tables, str):
         every = (path.stem for path in (configs / "tables").glob("*.yaml"))
@@ -97,7 +102,7 @@ def load_settings(config: dict[str, Any], configs: Path = CONFIGS) -> Settings:
         tables=tuple(sorted(tables, key=_natural)),
         results=Path(config["results"]),
         data_root=data_root or scale["dataset"].get("root"),
-        gpus_per_run=_gpus(config["gpus_per_run"], scale["batch"] // images),
+        gpus_per_run=gpus,
         images_per_gpu=images,
         weights=tuple(sorted(config["weights"].items())),
     )
@@ -109,11 +114,28 @@ def _numbers(seeds: Any) -> Any:
     return [int(seed) if isinstance(seed, str) and seed.isdigit() else seed for seed in listed]
 
 
-def _gpus(asked: int | str, wanted: int) -> int:
-    """GPUs of a run; `auto`: as many as the scale's batch asks for, or whatever is there. Without any, 1 is the CPU."""
-    if asked != "auto":
-        return int(asked)
-    return max(1, min(wanted, len(visible_gpus()))) if wanted > 1 else 1
+def _share(gpus: int | str, images: int | None, scale: dict[str, Any]) -> tuple[int, int]:
+    """GPUs of a run, and images that each takes at once: together they make the scale's batch in a number of passes.
+
+    `auto`: as many GPUs as can share the batch, or as many of them as are there. Without any, 1 is the CPU.
+
+    Raises:
+        ConfigError: no number of passes makes that batch.
+    """
+    batch = scale["batch"]
+    if gpus == "auto":
+        images = images or scale["images_per_gpu"]
+        fitting = [n for n in range(1, batch // images + 1) if batch % (n * images) == 0]
+        there = len(visible_gpus()) if len(fitting) > 1 else 1
+        gpus = max((n for n in fitting if n <= there), default=1)
+    gpus = int(gpus)
+    images = images or min(scale["images_per_gpu"], max(batch // gpus, 1))
+    if batch % (gpus * images):
+        raise ConfigError(
+            f"gpus_per_run={gpus} with images_per_gpu={images} cannot make the batch of {batch} images of scale "
+            f"'{scale['name']}', which stays the same for any number of GPUs: their product must divide {batch}"
+        )
+    return gpus, images
 
 
 def settings_from_json(text: str, configs: Path = CONFIGS) -> Settings:

@@ -24,6 +24,12 @@ class RoIBatchNorm(nn.BatchNorm2d):
         return super().forward(x)
 
 
+def norm_images(module: nn.Module, images: int) -> int | None:
+    """`images` if something inside takes statistics over all RoIs of a pass; None if there is no RoIBatchNorm."""
+    kinds = (RoIBatchNorm, nn.SyncBatchNorm)
+    return images if any(isinstance(child, kinds) for child in module.modules()) else None
+
+
 def synchronise(module: nn.Module) -> None:
     """Replace, in place, each RoIBatchNorm inside by torch's SyncBatchNorm, which weights processes by their RoIs.
 

@@ -99,7 +99,7 @@ def make_plan(settings: Settings, tables: dict[str, Table]) -> Plan:
     runs = all_runs(tables)
     knowledge = gather(settings, machine, runs)
     gpu = machine["hw.gpu"] not in ("none", "unknown")
-    per_run = settings.gpus_per_run if gpu else settings.scale["threads"]
+    per_run = settings.gpus_per_run * (1 if gpu else settings.scale["threads"])
     there = _count(machine["hw.gpu"]) if gpu else int(machine["hw.cores"]) if machine["hw.cores"].isdigit() else 1
     return Plan(
         scale=settings.scale,
@@ -264,7 +264,7 @@ def gather(settings: Settings, machine: dict[str, str], runs: dict[str, RunSpec]
 
 
 def batch(settings: Settings) -> list[int]:
-    """GPUs of a run and images of each."""
+    """GPUs of a run and the images that each takes at once."""
     return [settings.gpus_per_run, settings.images_per_gpu]
 
 
@@ -288,8 +288,8 @@ def _finished(settings: Settings, machine: dict[str, str], runs: dict[str, RunSp
     for file in sorted((settings.folder / "runs").glob("*/seed*/train.json")):
         train, config = read(file), read(file.parent / "config.json")
         where = train.get("provenance", {})
-        there = [train.get("gpus_per_run", settings.gpus_per_run), train.get("batch")]
-        here = [settings.gpus_per_run, settings.gpus_per_run * settings.images_per_gpu]
+        there = [train.get(key) for key in ("gpus_per_run", "images_per_gpu", "batch")]
+        here = [*batch(settings), settings.scale["batch"]]
         if not config or {key: where.get(key) for key in MACHINE} != machine or there != here:
             continue
         seed = int(file.parent.name.removeprefix("seed"))

@@ -347,22 +347,3 @@ def test_real_photos_go_through_the_chain(project: Path, shared_dir: Path, tmp_p
     table = pd.read_csv(project / "results" / "photos" / "tables" / "table7.csv")
     assert list(table["status"]) == ["ok", "ok"]
     assert list(table["scale"]) == ["photos", "photos"]
-
-
-def test_two_processes_train_one_run(project: Path, tmp_path: Path) -> None:
-    """torchrun with gloo on two CPU processes: the path that `gpus_per_run` takes on GPUs."""
-    results = tmp_path / "results"
-    shutil.copytree(project / "results" / "smoke" / "data", results / "smoke" / "data")
-    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}", "OMP_NUM_THREADS": "1"}
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "--"]
-    done = subprocess.run(
-        [*launch, *command("train", tmp_path, MAIN)[2:]],
-        cwd=project, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    together = read(results / "smoke" / "runs" / MAIN / "seed0" / "train.json")
-    alone = read(seed_folder(project) / "train.json")
-    assert together["iterations"] == alone["iterations"] and together["batch"] == alone["batch"]
-    assert together["identity"] == alone["identity"]
-    # the same images, in other RoI samples: close, not equal
-    assert together["losses"]["loss_rpn_cls"] == pytest.approx(alone["losses"]["loss_rpn_cls"], abs=0.3)

@@ -97,6 +97,13 @@ def test_a_signal_is_a_request(signum: int, code: int) -> None:
     assert process.returncode == code
 
 
+def test_a_patient_process_takes_further_signals_for_the_first() -> None:
+    with on_signals(patient=True) as stop:
+        for signum in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), signum)
+        assert stop.signum == signal.SIGTERM
+
+
 def test_a_second_signal_does_not_wait() -> None:
     with pytest.raises(Interrupted) as caught, on_signals() as stop:
         assert not stop.requested

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from contrastmask.engine import checkpoint, train
-from contrastmask.engine.hooks import Determinism, NotFinite, Record, _check_finite
+from contrastmask.engine.hooks import NotFinite, Record, _check_finite
 from contrastmask.engine.train import optim_wrapper, schedulers, total_iterations
 
 
@@ -101,23 +101,6 @@ def test_a_finished_training_of_other_code_starts_anew(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_is_named(bad: Any) -> None:
     with pytest.raises(NotFinite, match=r"loss_mask.*iteration 7"):
         _check_finite({"loss": 1.0, "loss_mask": bad}, 7)
-
-
-def test_iterations_have_their_own_randomness_and_the_same_again() -> None:
-    class Runner:
-        rank, iter, max_iters = 0, 0, 10
-        model = type("M", (), {"roi_head": type("H", (), {"progress": 0.0})()})()
-
-    def draw(iteration: int, rank: int = 0, seed: int = 0) -> float:
-        runner = Runner()
-        runner.iter, runner.rank = iteration, rank
-        Determinism(seed).before_train_iter(runner, 0)  # type: ignore[arg-type]
-        assert runner.model.roi_head.progress == iteration / 10
-        return float(torch.rand(()))
-
-    drawn = [draw(0), draw(1), draw(0, rank=1), draw(0, seed=1)]
-    assert len(set(drawn)) == 4
-    assert draw(1) == drawn[1]
 
 
 def test_a_point_begun_before_a_stop_is_finished_after_it() -> None:

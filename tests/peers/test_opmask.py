@@ -53,8 +53,8 @@ def model(**options: bool | str) -> nn.Module:
     return tiny_model("opmask", **options)
 
 
-def paper_config(batch: int = 16, recipe: str = "source") -> dict:
-    changes = {"scale": "paper", "data_root": "/d", "gpus_per_run": batch // 2}
+def paper_config(recipe: str = "source") -> dict:
+    changes = {"scale": "paper", "data_root": "/d"}
     settings = load_settings(read_yaml(CONFIGS / "config.yaml", "config") | changes)
     entry = {"method": "opmask", "backbone": "r50", "schedule": "130k", "setting": "nonvoc2voc"}
     return resolve(run_spec(entry | {"options": {"recipe": recipe}}, "paper"), settings)
@@ -341,7 +341,7 @@ def test_widths_follow_the_scale_and_depths_do_not() -> None:
 
 def test_130k_iterations_of_batch_16() -> None:
     assert total_iterations(paper_config(), 117_266) == 130_000
-    assert total_iterations(paper_config(batch=2), 117_266) == 8 * 130_000
+    assert total_iterations(paper_config() | {"batch": 2}, 117_266) == 8 * 130_000
     assert paper_config()["optimizer"]["lr"] == pytest.approx(0.02)
 
 

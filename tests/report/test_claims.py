@@ -68,7 +68,8 @@ def test_the_paper_effects_are_those_it_prints() -> None:
     printed = {(claim.where, claim.paper) for claim in empty}
     assert printed == {
         ("Table 2", 8.4), ("Table 2", 2.8), ("Sec. 4.2, Fig. 6", None), ("Sec. 4.2", None), ("Table 3", 0.1),
-        ("Table 4", 0.4), ("Table 4", 2.0), ("Table 5", 0.7), ("Table 6", 1.6), ("Table 6", 1.7), ("Table 7", 2.4), ("Sec. 5", 1.4),
+        ("Table 4", 0.4), ("Table 4", 2.0), ("Table 5", 0.7), ("Table 6", 1.6), ("Table 6", 1.7),
+        ("Table 7", 2.4), ("Sec. 5", 1.4),
     }  # fmt: skip
     assert {claim.verdict for claim in empty} == {"not run"}
 

@@ -54,7 +54,8 @@ def finish(settings: Settings, tables: dict[str, Table]) -> Finish:
         if upto == "config":
             return place
         common = {"run": run, "config_hash": config_hash(config), "data_digest": "d1"}
-        train = {"iterations": 60, "batch": 4, "seconds": seconds, "gpus_per_run": 1, "provenance": provenance()}
+        train = {"iterations": 60, "batch": 4, "seconds": seconds, "gpus_per_run": 1}
+        train |= {"images_per_gpu": 4, "provenance": provenance()}
         (place / "train.json").write_text(json.dumps(common | train | changes))
         (place / "model.pth").write_bytes(b"x" * 1000)
         if upto == "metrics":

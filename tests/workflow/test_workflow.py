@@ -117,6 +117,14 @@ def test_the_paper_scale_fetches_weights_once_per_backbone(project: Path) -> Non
     assert (jobs["weights"], jobs["train"]) == (4, 47)
 
 
+def test_the_slurm_profile_plans_the_same_jobs_for_many_gpus(project: Path) -> None:
+    """The default profile's 8 GPUs are one machine's: on a cluster a run may have more, and several run at once."""
+    changes = ("scale=paper", "data_root=/data/coco", "gpus_per_run=8")
+    done = snakemake("-n", "table7", "--profile", "profiles/slurm", "--config", *changes, cwd=project)
+    assert planned(done)["train"] == 2
+    assert "profiles/slurm and workflow specific profile profiles/default" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -125,6 +133,8 @@ def test_the_paper_scale_fetches_weights_once_per_backbone(project: Path) -> Non
         (["scale=paper"], ["data_root"]),
         (["sede=3"], ["sede", "seeds"]),
         (["tables=[table77]"], ["table77"]),
+        (["gpus_per_run=3"], ["gpus_per_run=3", "the batch of 4"]),
+        (["images_per_gpu=1"], ["images_per_gpu=1", "query groups of 2"]),
     ],
 )
 def test_a_mistake_stops_before_any_work_with_one_message(

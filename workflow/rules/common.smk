@@ -23,7 +23,10 @@ def load():
     """Settings and tables, or one readable error before any work starts."""
     try:
         settings = experiment.load_settings(config)
-        return settings, experiment.load_tables(settings)
+        tables = experiment.load_tables(settings)
+        for run in experiment.all_runs({name: tables[name] for name in settings.tables}).values():
+            experiment.check_groups(run, settings)
+        return settings, tables
     except ValueError as error:
         raise WorkflowError(str(error)) from None
 

@@ -91,6 +91,7 @@ else:
         log:
             str(OUT / "logs" / "weights_{backbone}.log"),
         retries: 2
+        localrule: True  # the nodes of a cluster often have no way out
         params:
             source=lambda wildcards: experiment.weights_source(wildcards.backbone, SETTINGS),
         message:
@@ -102,6 +103,7 @@ else:
 rule download:
     log:
         str(OUT / "logs" / "download.log"),
+    localrule: True
     params:
         root=SETTINGS.data_root or "data/coco",
     message:

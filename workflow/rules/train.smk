@@ -17,7 +17,7 @@ rule train:
         str(OUT / "benchmarks" / "train" / "{run}_seed{seed}.jsonl")
     wildcard_constraints:
         run=TRAINED,
-    threads: SETTINGS.scale["threads"]
+    threads: SETTINGS.scale["threads"] * SETTINGS.gpus_per_run
     resources:
         gpu=SETTINGS.gpus_per_run,
     params:

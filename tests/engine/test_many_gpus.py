@@ -1,0 +1,125 @@
+"""One run on several processes: the same recipe, the same losses, and a stop that another number of them goes on from.
+
+Processes on the CPU, joined by gloo, stand for GPUs; the chain is the real one, on a scale of its own.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from end_to_end.chain import fresh_project, snakemake
+
+RUN = "contrastmask-official_r50_1x_nonvoc2voc"  # its projector has BatchNorm, over a query group
+FOLDER = Path("tiny", "runs", RUN, "seed0")
+ITERATIONS = 12
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project with a scale of its own, whose data is ready."""
+    folder = fresh_project(tmp_path_factory.mktemp("many"))
+    scale = yaml.safe_load((folder / "configs" / "scales" / "smoke.yaml").read_text())
+    scale |= {"name": "tiny", "one_x": {"iterations": ITERATIONS}, "checkpoint_every": 4, "images_per_gpu": 2}
+    scale["dataset"] |= {"train_images": 16, "val_images": 2}
+    (folder / "configs" / "scales" / "tiny.yaml").write_text(yaml.safe_dump(scale))
+    done = snakemake(folder, "results/tiny/data/nonvoc2voc/split.json", "--config", "scale=tiny")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(project: Path) -> Path:
+    """The run's folder, trained by one process in two passes."""
+    results = copy_of_data(project, "alone")
+    done = subprocess.run(train(results, 1), cwd=project, env=environment(results), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return results / FOLDER
+
+
+def copy_of_data(project: Path, name: str) -> Path:
+    results = project / name
+    shutil.copytree(project / "results" / "tiny" / "data", results / "tiny" / "data")
+    return results
+
+
+def train(results: Path, processes: int) -> list[str]:
+    settings = {"scale": "tiny", "results": str(results), "preset": "official", "gpus_per_run": processes}
+    return [sys.executable, "-m", "contrastmask", "train", "--run", RUN, "--settings", json.dumps(settings)]
+
+
+def environment(results: Path) -> dict[str, str]:
+    return os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{results / 'mlflow.db'}", "OMP_NUM_THREADS": "1"}
+
+
+def events(folder: Path, kind: str) -> list[dict]:
+    lines = (folder / "work" / "tracking.jsonl").read_text().splitlines()
+    return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+
+def curves(folder: Path) -> dict[str, np.ndarray]:
+    """Each loss at each iteration, (ITERATIONS,)."""
+    points = [event for event in events(folder, "metrics") if "train/loss" in event["values"]]
+    assert [point["step"] for point in points] == list(range(1, ITERATIONS + 1))
+    return {name: np.array([float(point["values"][name]) for point in points]) for name in points[0]["values"]}
+
+
+def assert_same_training(folder: Path, other: Path) -> None:
+    ours, theirs = curves(folder), curves(other)
+    assert set(ours) == set(theirs) and "train/loss_contrast" in ours
+    for name, values in ours.items():
+        np.testing.assert_allclose(values, theirs[name], rtol=2e-3, atol=1e-4, err_msg=name)
+    assert np.ptp(ours["train/loss"]) > 0.1  # there is something to differ in
+
+
+def recipe(folder: Path) -> dict:
+    keys = ("iterations", "batch", "lr", "query_group_images", "identity", "config_hash")
+    record = json.loads((folder / "train.json").read_text())
+    return {key: record[key] for key in keys}
+
+
+def test_two_processes_train_as_one_does_in_two_passes(project: Path, alone: Path) -> None:
+    """By the rule itself: Snakemake starts the command, which starts torchrun."""
+    copy_of_data(project, "together")
+    target = str(Path("together") / FOLDER / "model.pth")
+    changes = ["scale=tiny", "results=together", "preset=official", "gpus_per_run=2"]
+    done = snakemake(project, target, "--config", *changes)
+    assert done.returncode == 0, done.stderr[-3000:]
+    together = project / "together" / FOLDER
+    assert_same_training(together, alone)
+    assert recipe(together) == recipe(alone)
+    assert (recipe(alone)["batch"], recipe(alone)["query_group_images"]) == (4, 2)
+    for folder, processes, passes in ((together, 2, 1), (alone, 1, 2)):
+        record = json.loads((folder / "train.json").read_text())
+        assert (record["gpus_per_run"], record["passes"], record["images_per_gpu"]) == (processes, passes, 2)
+        sent = {key: value for event in events(folder, "params") for key, value in event["values"].items()}
+        assert {key: sent[key] for key in ("batch", "gpus_per_run", "passes", "query_group_images")} == {
+            "batch": "4", "gpus_per_run": str(processes), "passes": str(passes), "query_group_images": "2",
+        }  # fmt: skip
+
+
+def test_a_stopped_run_goes_on_with_another_number_of_processes(project: Path, alone: Path) -> None:
+    """Every process gets the signal, as from a terminal or Slurm; torchrun hands it on a second time."""
+    results = copy_of_data(project, "stopped")
+    folder = results / FOLDER
+    with subprocess.Popen(train(results, 2), cwd=project, env=environment(results), start_new_session=True) as first:
+        while not list(folder.glob("work/iter_*.pth")):
+            time.sleep(0.05)
+            assert first.poll() is None
+        os.killpg(first.pid, signal.SIGTERM)
+    assert first.returncode == 128 + signal.SIGTERM
+    again = subprocess.run(train(results, 1), cwd=project, env=environment(results), capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert "going on from iteration" in again.stdout
+    assert_same_training(folder, alone)
+    assert recipe(folder) == recipe(alone)
+    assert [event["status"] for event in events(folder, "status")] == ["KILLED", "FINISHED"]
+    assert len(events(folder, "run")) == 1
