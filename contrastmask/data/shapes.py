@@ -123,7 +123,7 @@ def _heart() -> np.ndarray:
 _SQUARE = np.array([(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)])
 _DRAWN: dict[str, Callable[[], list[np.ndarray]]] = {
     "crescent": lambda: [np.concatenate([_arc(1, 50, 310), _arc(0.83, 292.4, 67.6, x=0.326)])],
-    "ring": lambda: [_arc(1), _arc(0.35)],
+    "ring": lambda: [_arc(1), _arc(0.35, x=0.4)],
     "hexagon": lambda: [_regular(6)],
     "star": lambda: [_regular(10, inner=0.42)],
     "pie": lambda: [np.concatenate([_arc(1, 35, 325), [(-0.1, 0)]])],
