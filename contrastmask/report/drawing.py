@@ -1,6 +1,6 @@
 """Figures 6 and 7 on paper: masks over images, maps over objects."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,21 @@ class PseudoMask:
     """(S, S) bool."""
     background: Array
     """(S, S) bool."""
+    label: str
+
+
+@dataclass(frozen=True)
+class SegmentedObject:
+    """One object, cropped to its box, as several runs see and segment it."""
+
+    crop: Array
+    """(h, w, 3) uint8, RGB."""
+    truth: Array
+    """(h, w) bool."""
+    cams: Mapping[str, Array]
+    """(S, S) in [0, 1], by the run's label; runs without a map are left out."""
+    masks: Mapping[str, Array]
+    """(h, w) bool, by the run's label."""
     label: str
 
 
@@ -115,6 +130,35 @@ def draw_figure7(objects: Sequence[PseudoMask], note: str) -> Figure:
         Patch(facecolor=UNDECIDED, edgecolor="black", label="undecided"),
     ]
     return _finish(figure, handles, note)
+
+
+def draw_objects(objects: Sequence[SegmentedObject], note: str) -> Figure:
+    """Objects as columns; rows: image, true mask, then the CAM and the mask of each run. `note` says the scale."""
+    runs = list(objects[0].masks)
+    panels = [("image", None), ("true mask", None)]
+    for run in runs:
+        panels += [(kind, run) for kind in ("CAM", "mask") if kind == "mask" or run in objects[0].cams]
+    figure, axes = _panels([kind if run is None else f"{kind}\n{run}" for kind, run in panels], len(objects))
+    for column, shown in enumerate(objects):
+        axes[0][column].set_title(_plain(shown.label), fontsize=8)
+        height, width = shown.crop.shape[:2]
+        for row, (kind, run) in enumerate(panels):
+            panel = axes[row][column]
+            panel.imshow(shown.crop if kind != "CAM" else shown.crop.mean(axis=2), cmap="gray")
+            if kind == "CAM" and run is not None:
+                whole = (-0.5, width - 0.5, height - 0.5, -0.5)
+                panel.imshow(shown.cams[run], extent=whole, cmap="viridis", vmin=0, vmax=1, alpha=0.65)
+                panel.set_aspect("equal")
+            elif kind != "image":
+                mask = shown.truth if run is None else shown.masks[run]
+                _overlay(
+                    panel, Instance(mask, (0, 0), "" if run is None else f"IoU {_iou(mask, shown.truth):.2f}", True)
+                )
+    return _finish(figure, [Line2D([], [], color=NOVEL, lw=2, ls="--", label="novel: learnt from boxes")], note)
+
+
+def _iou(a: Array, b: Array) -> float:
+    return float((a & b).sum() / max((a | b).sum(), 1))
 
 
 def pseudo_mask_image(shown: PseudoMask) -> Array:

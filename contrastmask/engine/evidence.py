@@ -1,0 +1,123 @@
+"""Pictures behind docs/evidence.md: `python -m contrastmask.engine.evidence [--settings JSON]`.
+
+objects.png: novel val objects as the rows of Table 2 segment them in their true boxes. curves.png: losses of the same
+runs. The first seed is shown. Made by `snakemake evidence`.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from contrastmask.data.files import DataError
+from contrastmask.engine.evaluate import corners
+from contrastmask.engine.figures import crop, read_image
+from contrastmask.engine.job import Job, load_job
+from contrastmask.experiment import load_table, settings_from_json
+from contrastmask.options import OptionError
+from contrastmask.report.curves import draw_curves, read_losses
+from contrastmask.report.drawing import SegmentedObject, draw_objects, save
+from contrastmask.report.figures import choose_images, largest, load_figures
+from contrastmask.yamlfiles import CONFIGS, ConfigError
+
+TABLE, OBJECTS = "table2", 2  # of each image
+
+
+def segment(job: Job, images: Sequence[int], truth: Any) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
+    """Of the largest novel objects of `images`: the run's masks (h, w) in their true boxes, and its CAMs (S, S).
+
+    Masks are cropped to the boxes. A run without a class activation map has None in their place.
+    """
+    import torch
+    from mmdet.structures.bbox import bbox2roi
+
+    from contrastmask.engine.build import build_dataset, build_model
+    from contrastmask.engine.checkpoint import load_weights
+
+    torch.set_num_threads(job.settings.scale["threads"])
+    model = build_model(job.config, job.dataset, job.split, weights=None)
+    model.load_state_dict(load_weights(job.folder / "model.pth")[0])
+    model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    dataset = build_dataset(job.config, job.dataset, "val")
+    position = {dataset.get_data_info(i)["img_id"]: i for i in range(len(dataset))}
+    ids = [category["id"] for category in job.dataset["categories"]]
+    masks: list[np.ndarray] = []
+    cams: list[np.ndarray | None] = []
+    for image in images:
+        objects = largest(truth.imgToAnns[image], job.split["novel"], OBJECTS)
+        if not objects:
+            continue
+        sample = dataset[position[image]]
+        with torch.no_grad():
+            data = model.data_preprocessor({"inputs": [sample["inputs"]], "data_samples": [sample["data_samples"]]})
+            features, meta = model.extract_feat(data["inputs"]), data["data_samples"][0].metainfo
+            scale = torch.tensor(meta["scale_factor"], dtype=torch.float32).repeat(2)
+            boxes = (torch.tensor([corners(a["bbox"]) for a in objects]) * scale).to(features[0].device)
+            labels = torch.tensor([ids.index(a["category_id"]) for a in objects]).to(boxes.device)
+            found = model.roi_head.predict_masks_in_boxes(features, [meta], [boxes], [labels])[0].masks
+            if hasattr(model.roi_head, "pseudo_masks"):
+                cams += list(model.roi_head.pseudo_masks(features, bbox2roi([boxes]), labels)[0].cpu().numpy())
+            else:
+                cams += [None] * len(objects)
+        whole = found.cpu().numpy().astype(bool)
+        masks += [crop(mask, a["bbox"]) for mask, a in zip(whole, objects, strict=True)]
+    return masks, cams
+
+
+def make(settings_json: str) -> list[Path]:
+    """Draw both pictures from what is under results/<scale>; returns the files written.
+
+    Raises:
+        ConfigError, DataError: naming what is wrong or missing.
+    """
+    settings = settings_from_json(settings_json)
+    rows = [row for row in load_table(CONFIGS / "tables" / f"{TABLE}.yaml", settings.preset).rows if row.run]
+    jobs = {row.label: load_job(settings, row.run.id, settings.seeds[0]) for row in rows if row.run}
+    for job in jobs.values():
+        if not (job.folder / "model.pth").exists():
+            raise DataError(f"{job.folder / 'model.pth'} is missing: `snakemake --cores 1 evidence` makes it first")
+    from pycocotools.coco import COCO
+
+    first = next(iter(jobs.values()))
+    truth = COCO(first.dataset["val"]["annotations"])
+    split = first.split
+    images = choose_images(
+        load_figures(), settings.scale["name"], truth.dataset["annotations"], split["base"], split["novel"]
+    )
+    objects = [a for image in images for a in largest(truth.imgToAnns[image], split["novel"], OBJECTS)]
+    names = {category["id"]: category["name"] for category in first.dataset["categories"]}
+    segmented = {label: segment(job, images, truth) for label, job in jobs.items()}
+    drawn = [
+        SegmentedObject(
+            crop=crop(read_image(first, truth, a["image_id"]), a["bbox"]),
+            truth=crop(truth.annToMask(a).astype(bool), a["bbox"]),
+            cams={label: cams[i] for label, (_, cams) in segmented.items() if cams[i] is not None},
+            masks={label: masks[i] for label, (masks, _) in segmented.items()},
+            label=names[a["category_id"]],
+        )
+        for i, a in enumerate(objects)
+    ]
+    note = f"scale {settings.scale['name']} · seed {settings.seeds[0]} · novel objects in their true boxes"
+    folder = settings.folder / "figures"
+    losses = {label: read_losses(job.work / "tracking.jsonl") for label, job in jobs.items()}
+    return [*save(draw_objects(drawn, note), folder / "objects"), *save(draw_curves(losses, note), folder / "curves")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m contrastmask.engine.evidence", description=__doc__)
+    parser.add_argument("--settings", default="{}", help="JSON of what differs from configs/config.yaml")
+    given = parser.parse_args(arguments)
+    try:
+        print("\n".join(map(str, make(given.settings))))
+    except (ConfigError, DataError, OptionError, json.JSONDecodeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
