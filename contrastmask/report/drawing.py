@@ -152,7 +152,8 @@ def draw_objects(objects: Sequence[SegmentedObject], note: str) -> Figure:
             elif kind != "image":
                 mask = shown.truth if run is None else shown.masks[run]
                 _overlay(
-                    panel, Instance(mask, (0, 0), "" if run is None else f"IoU {_iou(mask, shown.truth):.2f}", True)
+                    panel,
+                    Instance(mask, (0, 0), "annotated" if run is None else f"IoU {_iou(mask, shown.truth):.2f}", True),
                 )
     return _finish(figure, [Line2D([], [], color=NOVEL, lw=2, ls="--", label="novel: learnt from boxes")], note)
 
