@@ -1,0 +1,70 @@
+"""The committed evidence: its tables, claims and priors follow from the runs kept beside them."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from contrastmask.experiment import CONFIGS, load_table
+from contrastmask.report.claims import claims, to_csv
+from contrastmask.report.prior import read
+from contrastmask.report.prior import to_csv as prior_csv
+from contrastmask.report.tables import build
+from contrastmask.yamlfiles import ROOT, read_yaml
+
+REFERENCE = ROOT / "results" / "reference"
+SCALES = sorted(path.parent.name for path in REFERENCE.glob("*/runs"))
+SEEDS = (0, 1, 2)
+
+
+def test_there_is_evidence_at_scale_mini() -> None:
+    assert "mini" in SCALES
+
+
+@pytest.fixture(params=SCALES)
+def folder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(ROOT)  # the kept dataset.json names its annotations from here
+    return REFERENCE / request.param
+
+
+def test_tables_follow_from_the_runs(folder: Path) -> None:
+    scale = read_yaml(CONFIGS / "scales" / f"{folder.name}.yaml", "scale")
+    files = sorted((folder / "tables").glob("*.csv"))
+    assert files
+    for file in files:
+        table = load_table(CONFIGS / "tables" / f"{file.stem}.yaml", "paper")
+        again = build(table, REFERENCE, scale, SEEDS, "paper").to_csv(index=False, lineterminator="\n")
+        pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(again)), pd.read_csv(file), rtol=1e-9)
+
+
+def test_claims_follow_from_the_runs(folder: Path) -> None:
+    scale = read_yaml(CONFIGS / "scales" / f"{folder.name}.yaml", "scale")
+    again = pd.read_csv(io.StringIO(to_csv(claims(folder, SEEDS), scale)))
+    kept = pd.read_csv(folder / "claims.csv")
+    pd.testing.assert_frame_equal(again, kept, rtol=1e-6, atol=1e-9)
+    assert kept["verdict"].isin(["supported", "contradicted", "inconclusive", "not run", "not measured"]).all()
+
+
+def test_priors_follow_from_the_runs(folder: Path) -> None:
+    with (folder / "prior.csv").open(newline="") as file:
+        kept = list(csv.DictReader(file))
+    measured: dict[str, list] = {}
+    for file in sorted(folder.glob("runs/*/seed*/prior.csv")):
+        measured.setdefault(file.parent.parent.name, []).append(read(file))
+    again = {(line["run"], line["split"]): line for line in csv.DictReader(io.StringIO(prior_csv(measured)))}
+    assert kept
+    for line in kept:
+        for name, value in line.items():
+            if value and name not in ("run", "split"):
+                assert float(again[line["run"], line["split"]][name]) == pytest.approx(float(value), abs=1e-6)
+
+
+def test_every_run_says_where_it_comes_from(folder: Path) -> None:
+    for file in folder.glob("runs/*/seed*/train.json"):
+        record = json.loads(file.read_text())
+        assert record["config_hash"] and record["data_digest"] and record["seconds"] > 0, file
+        said = record["provenance"]
+        assert said["git.commit"] and not said["git.dirty"] == "true" and said["hw.cpu"], file
