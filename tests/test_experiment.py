@@ -241,7 +241,8 @@ def test_a_mistake_in_the_configuration_names_the_key(changes: dict, words: list
 
 def test_every_scale_file_is_valid() -> None:
     for path in (CONFIGS / "scales").glob("*.yaml"):
-        data_root = None if path.stem == "smoke" else "/data"
+        makes_its_own = yaml.safe_load(path.read_text())["dataset"]["kind"] == "synthetic"
+        data_root = None if makes_its_own else "/data"
         assert load_settings(config(scale=path.stem, data_root=data_root)).scale["name"] == path.stem
 
 
@@ -314,3 +315,30 @@ def test_a_detector_that_cannot_be_is_named(configs: Path, detector: str, words:
     with pytest.raises(ConfigError) as caught:
         run_spec(GRABCUT, "paper", configs)
     assert all(word in str(caught.value) for word in ["mask-grabcut.py", detector, *words]), str(caught.value)
+
+
+# ---------------------------------------------------------------------------- stand-ins
+
+
+def test_a_scale_s_backbone_stands_in_for_a_row_s() -> None:
+    mini = load_settings(config(scale="mini"))
+    resolved = resolve(run_spec(ROW, "paper"), mini)
+    assert resolved["backbone"] == "r18" and resolved["model"]["backbone"]["depth"] == 18
+    assert resolved["weights"] == "pretrain" and resolved["pretrain"] == mini.scale["pretrain"]
+    other = resolve(run_spec(ROW | {"backbone": "r101"}, "paper"), mini)
+    assert other["backbone"] == "r101" and other["model"]["backbone"]["depth"] == 101
+
+
+def test_a_backbone_of_fixed_width_keeps_its_channels() -> None:
+    photos = load_settings(config(scale="coco-mini", data_root="/data"))
+    resolved = resolve(run_spec(ROW, "paper"), photos)
+    neck = resolved["model"]["neck"]
+    assert neck["in_channels"] == [24, 40, 112, 320] and neck["out_channels"] == 64
+    assert resolved["weights"].startswith("package://") and "fixed_width" not in resolved
+
+
+def test_an_unknown_stand_in_is_named(configs: Path) -> None:
+    path = configs / "scales" / "mini.yaml"
+    path.write_text(path.read_text().replace("{r50: r18}", "{r50: r19}"))
+    with pytest.raises(ConfigError, match=r"mini.yaml: unknown backbone 'r19'; there are: .*r18"):
+        load_settings(config(scale="mini"), configs)
