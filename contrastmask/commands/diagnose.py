@@ -18,8 +18,9 @@ def command(run: str, seed: int, scale: str | None, results: Path | None, change
     how well features tell the object from its surroundings. Prints the means.
 
     \b
-    Example:
+    Examples:
       contrastmask diagnose --run contrastmask-paper_r50_1x_nonvoc2voc --scale mini
+      contrastmask diagnose --run contrastmask-official_r50_1x_nonvoc2voc --seed 1 --scale mini
     """
     from contrastmask.engine.diagnose import start
     from contrastmask.engine.job import load_job
