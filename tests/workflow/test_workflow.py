@@ -192,3 +192,21 @@ def test_data_is_verified_and_a_bad_annotation_stops_everything(project: Path, t
     assert done.returncode != 0
     assert "12345" in output and "instances_train.json" in output
     assert not (project / "results" / "mine" / "runs").exists()
+
+
+def test_one_file_of_first_weights_serves_all_runs_of_a_scale(project: Path) -> None:
+    mini = planned(snakemake("-n", "table2", "--config", "scale=mini", cwd=project))
+    assert mini["pretrain"] == 1 and "weights" not in mini
+    photos = planned(snakemake("-n", "table2", "--config", "scale=coco-mini", "data_root=/nowhere", cwd=project))
+    assert photos["weights"] == 1 and "pretrain" not in photos
+
+
+def test_the_prior_is_looked_at_where_there_is_one(project: Path) -> None:
+    jobs = planned(snakemake("-n", "prior", "--config", "tables=[table2]", "seeds=[0,1]", cwd=project))
+    assert (jobs["diagnose"], jobs["train"], jobs["prior"]) == (4, 4, 1)  # not of the baseline
+
+
+def test_claims_beyond_the_paper_train_nothing(project: Path) -> None:
+    done = snakemake("-n", "claims", cwd=project)
+    assert planned(done)["claims"] == 1
+    assert "cl_loss-off" not in done.stdout + done.stderr
