@@ -39,7 +39,7 @@ def segment(job: Job, images: Sequence[int], truth: Any) -> tuple[list[np.ndarra
     from contrastmask.engine.checkpoint import load_weights
 
     torch.set_num_threads(job.settings.scale["threads"])
-    model = build_model(job.config, job.dataset, job.split, weights=None)
+    model: Any = build_model(job.config, job.dataset, job.split, weights=None)
     model.load_state_dict(load_weights(job.folder / "model.pth")[0])
     model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     dataset = build_dataset(job.config, job.dataset, "val")
@@ -95,7 +95,7 @@ def make(settings_json: str) -> list[Path]:
         SegmentedObject(
             crop=crop(read_image(first, truth, a["image_id"]), a["bbox"]),
             truth=crop(truth.annToMask(a).astype(bool), a["bbox"]),
-            cams={label: cams[i] for label, (_, cams) in segmented.items() if cams[i] is not None},
+            cams={label: cam for label, (_, cams) in segmented.items() if (cam := cams[i]) is not None},
             masks={label: masks[i] for label, (masks, _) in segmented.items()},
             label=names[a["category_id"]],
         )

@@ -44,7 +44,10 @@ def crops(dataset: dict[str, Any], size: int) -> tuple[Tensor, Tensor]:
             objects.setdefault(a["image_id"], []).append((a["bbox"], ids.index(a["category_id"])))
     pixels, labels = [], []
     for image in annotations["images"]:
-        whole = cv2.imread(str(Path(dataset["train"]["images"]) / image["file_name"]))
+        file = Path(dataset["train"]["images"]) / image["file_name"]
+        whole = cv2.imread(str(file))
+        if whole is None:
+            raise ConfigError(f"{file} cannot be read as an image")
         for (x, y, w, h), label in objects.get(image["id"], []):
             x1, y1 = max(int(x - CONTEXT * w), 0), max(int(y - CONTEXT * h), 0)
             crop = whole[y1 : int(y + (1 + CONTEXT) * h) + 1, x1 : int(x + (1 + CONTEXT) * w) + 1]
@@ -63,6 +66,9 @@ class Classifier(nn.Module):
         norm: the detector's `mean` and `std` of each channel.
         categories: K.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, backbone: dict[str, Any], norm: tuple[list[float], list[float]], categories: int) -> None:
         import contrastmask.models  # isort: skip  # noqa: F401

@@ -3,6 +3,8 @@
 Source: https://blog.tensorflow.org/2020/03/higher-accuracy-on-vision-models-with-efficientnet-lite.html.
 """
 
+from typing import Any
+
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from timm import create_model
@@ -32,9 +34,9 @@ class EfficientNetLite0(BaseModule):
     def train(self, mode: bool = True) -> "EfficientNetLite0":
         """As nn.Module's; what is frozen stays in evaluation mode."""
         super().train(mode)
-        frozen = [self.net.conv_stem, self.net.bn1] if self.frozen_stages >= 0 else []
-        frozen += self.net.blocks[: max(self.frozen_stages, 0)]
-        for part in frozen:
+        net: Any = self.net
+        stem = [net.conv_stem, net.bn1] if self.frozen_stages >= 0 else []
+        for part in (*stem, *net.blocks[: max(self.frozen_stages, 0)]):
             part.eval()
             part.requires_grad_(False)
         if mode and self.norm_eval:

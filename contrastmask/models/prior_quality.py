@@ -40,8 +40,8 @@ def separation(features: Tensor, masks: Tensor) -> Tensor:
         masks: (R, H, W) bool.
     """
     flat, on = features.flatten(2), masks.flatten(1)[:, None]
-    means = [(flat * part).sum(-1) / part.sum(-1) for part in (on, ~on)]
-    return F.cosine_similarity(*means, dim=1)
+    inside, outside = ((flat * part).sum(-1) / part.sum(-1) for part in (on, ~on))
+    return F.cosine_similarity(inside, outside, dim=1)
 
 
 def prototype_masks(projected: Tensor, regions: Partition, options: ContrastMaskOptions) -> Tensor | None:

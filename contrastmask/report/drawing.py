@@ -135,25 +135,25 @@ def draw_figure7(objects: Sequence[PseudoMask], note: str) -> Figure:
 def draw_objects(objects: Sequence[SegmentedObject], note: str) -> Figure:
     """Objects as columns; rows: image, true mask, then the CAM and the mask of each run. `note` says the scale."""
     runs = list(objects[0].masks)
-    panels = [("image", None), ("true mask", None)]
+    panels: list[tuple[str, str | None]] = [("image", None), ("true mask", None)]
     for run in runs:
         panels += [(kind, run) for kind in ("CAM", "mask") if kind == "mask" or run in objects[0].cams]
     figure, axes = _panels([kind if run is None else f"{kind}\n{run}" for kind, run in panels], len(objects))
     for column, shown in enumerate(objects):
         axes[0][column].set_title(_plain(shown.label), fontsize=8)
         height, width = shown.crop.shape[:2]
-        for row, (kind, run) in enumerate(panels):
+        for row, (kind, of) in enumerate(panels):
             panel = axes[row][column]
             panel.imshow(shown.crop if kind != "CAM" else shown.crop.mean(axis=2), cmap="gray")
-            if kind == "CAM" and run is not None:
+            if kind == "CAM" and of is not None:
                 whole = (-0.5, width - 0.5, height - 0.5, -0.5)
-                panel.imshow(shown.cams[run], extent=whole, cmap="viridis", vmin=0, vmax=1, alpha=0.65)
+                panel.imshow(shown.cams[of], extent=whole, cmap="viridis", vmin=0, vmax=1, alpha=0.65)
                 panel.set_aspect("equal")
             elif kind != "image":
-                mask = shown.truth if run is None else shown.masks[run]
+                mask = shown.truth if of is None else shown.masks[of]
                 _overlay(
                     panel,
-                    Instance(mask, (0, 0), "annotated" if run is None else f"IoU {_iou(mask, shown.truth):.2f}", True),
+                    Instance(mask, (0, 0), "annotated" if of is None else f"IoU {_iou(mask, shown.truth):.2f}", True),
                 )
     return _finish(figure, [Line2D([], [], color=NOVEL, lw=2, ls="--", label="novel: learnt from boxes")], note)
 

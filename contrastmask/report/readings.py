@@ -176,18 +176,20 @@ def read_matches(file: Path) -> dict[int, list[Curve]]:
         return {
             category: [
                 Curve(
-                    arrays[f"{category}/image"].astype(np.intp),
-                    *(
-                        np.unpackbits(arrays[f"{category}/{name}"], axis=0, count=len(stats.IOUS)).astype(bool)
-                        for name in ("hit", "counted")
-                    ),
-                    arrays[f"{category}/truths"].astype(np.int64),
+                    image=arrays[f"{category}/image"].astype(np.intp),
+                    hit=_unpacked(arrays[f"{category}/hit"]),
+                    counted=_unpacked(arrays[f"{category}/counted"]),
+                    truths=arrays[f"{category}/truths"].astype(np.int64),
                 )
             ]
             for category in sorted({int(name.split("/")[0]) for name in arrays})
         }
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ReadingsError(f"{file} cannot be read: {error!r}") from None
+
+
+def _unpacked(bits: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return np.unpackbits(bits, axis=0, count=len(stats.IOUS)).astype(bool)
 
 
 def finished_seeds(folder: Path, run: str) -> list[int]:

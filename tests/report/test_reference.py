@@ -67,4 +67,4 @@ def test_every_run_says_where_it_comes_from(folder: Path) -> None:
         record = json.loads(file.read_text())
         assert record["config_hash"] and record["data_digest"] and record["seconds"] > 0, file
         said = record["provenance"]
-        assert said["git.commit"] and not said["git.dirty"] == "true" and said["hw.cpu"], file
+        assert said["git.commit"] and said["git.dirty"] != "true" and said["hw.cpu"], file
