@@ -6,10 +6,11 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: tables report test test-slurm ui sync model-table bench lint lock clean help
+.PHONY: tables report test test-slurm test-tracking-server ui sync tracking-server tracking-user model-table bench
+.PHONY: bench-rows lint lock clean help
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 22
 
 tables: $(BIN)/.ready  ## Tables 1-7 at smoke scale on embedded data
 	snakemake --cores $(CORES)
@@ -23,17 +24,31 @@ test: $(BIN)/.ready  ## all tests
 test-slurm: $(BIN)/.ready  ## the test on a real one-node Slurm (Debian: munge slurmctld slurmd slurm-client)
 	TEST_SLURM=1 $(BIN)/python -m pytest tests/slurm
 
+test-tracking-server: $(BIN)/.ready  ## eight runs against a real MLflow server on PostgreSQL (apt-get install postgresql)
+	CONTRASTMASK_POSTGRES=required $(BIN)/python -m pytest tests/engine/test_tracking_server.py
+
 ui: $(BIN)/.ready  ## compare runs in MLflow, http://127.0.0.1:5000
 	$(BIN)/python -m contrastmask.engine.tracking ui --results results
 
 sync: $(BIN)/.ready  ## bring MLflow up to date with the files under results/
 	$(BIN)/python -m contrastmask.engine.tracking sync --results results
 
+tracking-server: $(BIN)/.ready  ## MLflow for many writers, on PostgreSQL; for this machine unless told (docs/tracking.md)
+	$(BIN)/python -m contrastmask.engine.tracking_server serve $(if $(TRACKING_HOST),--host $(TRACKING_HOST)) \
+	    $(if $(TRACKING_PORT),--port $(TRACKING_PORT)) $(if $(TRACKING_NAMES),--names $(TRACKING_NAMES))
+
+tracking-user: $(BIN)/.ready  ## a log-in for it, or a new password: make tracking-user LOGIN=alice
+	$(BIN)/python -m contrastmask.engine.tracking_server user '$(LOGIN)'
+
 model-table: $(BIN)/.ready  ## parameters and FLOPs of each system at paper scale
 	$(BIN)/python -m contrastmask.report.model_table
 
 bench: $(BIN)/.ready  ## time and memory of a training step of each system; make bench SCALE=paper on a GPU
 	$(BIN)/python -m contrastmask.engine.bench --scale $(SCALE)
+	$(BIN)/python -m contrastmask.engine.bench_rows
+
+bench-rows: $(BIN)/.ready  ## of it: time and memory of 10, 100 and 1,000 rows
+	$(BIN)/python -m contrastmask.engine.bench_rows
 
 lint: $(BIN)/.ready  ## ruff, mypy, snakefmt
 	ruff check . && ruff format --check . && mypy && snakefmt --check Snakefile workflow

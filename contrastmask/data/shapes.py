@@ -19,7 +19,7 @@ from contrastmask.data.categories import coco_categories
 
 TEXTURES = ("rows", "columns", "checks", "dots", "grid", "zigzag", "rings", "speckle")
 HUES = 10
-VOC_SHAPES = "crescent ring ell tee hexagon diamond star bar zed pie"
+VOC_SHAPES = "pie ring hexagon star bar diamond zed tee ell crescent"
 NONVOC_SHAPES = "ellipse triangle cross cup arrow square frame halfdisc hourglass heart"
 SHAPES = {"voc": VOC_SHAPES.split(), "nonvoc": NONVOC_SHAPES.split()}
 
@@ -123,7 +123,7 @@ def _heart() -> np.ndarray:
 _SQUARE = np.array([(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)])
 _DRAWN: dict[str, Callable[[], list[np.ndarray]]] = {
     "crescent": lambda: [np.concatenate([_arc(1, 50, 310), _arc(0.83, 292.4, 67.6, x=0.326)])],
-    "ring": lambda: [_arc(1), _arc(0.55)],
+    "ring": lambda: [_arc(1), _arc(0.35)],
     "hexagon": lambda: [_regular(6)],
     "star": lambda: [_regular(10, inner=0.42)],
     "pie": lambda: [np.concatenate([_arc(1, 35, 325), [(-0.1, 0)]])],

@@ -30,7 +30,7 @@ from contrastmask.data.masks import bounding_box, polygons, run_lengths
 from contrastmask.data.shapes import SHAPES, Look, looks, outline, texture
 
 MARKER = "generated.json"  # written last: what stands beside it is complete
-VERSION = 1  # raise it when the same parameters give other images
+VERSION = 3  # raise it when the same parameters give other images
 
 NEAR, NESTED = 0.75, 0.15  # shares of objects placed beside and inside another one
 SIZES = (0.22, 0.5)  # sqrt(box area) of an object, in image sizes

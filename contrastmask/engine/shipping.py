@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 from filelock import FileLock
 
 from contrastmask.engine.spool import RUNNING, Event, Spool
-from contrastmask.engine.store import StoreError, connect, experiment_id, reason
+from contrastmask.engine.store import StoreError, connect, experiment_id, reason, shown
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,7 +37,7 @@ class Mark:
     """How much of a spool has been sent, and to where. Kept beside the spool."""
 
     spool: str
-    uri: str
+    uri: str  # without its password
     run_id: str
     offset: int  # bytes
 
@@ -76,7 +76,7 @@ def ship(spool: Spool, uri: str) -> int:
         connect.cache_clear()
         if isinstance(error, StoreError):
             raise
-        raise StoreError(f"cannot send {spool.path} to {uri}: {reason(error)}") from error
+        raise StoreError(shown(f"cannot send {spool.path} to {uri}: {reason(error)}")) from error
 
 
 def _ship_from(client: MlflowClient, spool: Spool, mark: Mark) -> int:
@@ -108,11 +108,11 @@ def _portions(spool: Spool, offset: int) -> Iterator[tuple[list[Event], int]]:
 def _open_run(client: MlflowClient, spool: Spool, header: Event, uri: str) -> tuple[Run, Mark]:
     """The MLflow run of the spool, and from where to send: where we stopped, or the start if the run is another."""
     mark = Mark.load(spool)
-    if mark and mark.spool == header["id"] and mark.uri == uri and (run := _get_run(client, mark.run_id)):
+    if mark and mark.spool == header["id"] and mark.uri == shown(uri) and (run := _get_run(client, mark.run_id)):
         valid = mark.offset <= spool.path.stat().st_size and spool.ends_line(mark.offset)
         return run, mark if valid else replace(mark, offset=0)
     run = _find_or_create(client, header, uri)
-    return run, Mark(header["id"], uri, run.info.run_id, 0)
+    return run, Mark(header["id"], shown(uri), run.info.run_id, 0)
 
 
 def _get_run(client: MlflowClient, run_id: str) -> Run | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -26,7 +27,8 @@ ENVIRONMENT = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # A server that is down must be noticed in seconds; the spool is what retries.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    # Nor may MLflow's client repeat a request whose answer was lost: a run could be made twice.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     # No connection kept open: one kept to a deleted database would go on failing after it was made anew.
     "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",
 }
@@ -40,6 +42,11 @@ def tracking_uri(results: Path) -> str:
     """$MLFLOW_TRACKING_URI, or the SQLite file of this result folder; never relative to a working directory."""
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{Path(results).resolve() / 'mlflow.db'}"
     return f"{SQLITE}{Path(uri[len(SQLITE) :]).resolve()}" if uri.startswith(SQLITE) else uri
+
+
+def shown(text: str) -> str:
+    """A text for people, without the passwords of the addresses in it."""
+    return re.sub(r"(://[^/@:\s]*):[^/\s]*@", r"\1:***@", text)
 
 
 def ensure_store(uri: str) -> None:
@@ -57,11 +64,14 @@ def ensure_store(uri: str) -> None:
     except StoreError:
         raise
     except Exception as error:
+        name = shown(uri)
         if "out-of-date database schema" in str(error):
             raise StoreError(
-                f"{uri} was written by another MLflow version; copy the file, then run: mlflow db upgrade {uri}"
+                f"{name} was written by another MLflow version; copy the file, then run: mlflow db upgrade {name}"
             ) from error
-        raise StoreError(f"cannot use the MLflow store {uri}: {reason(error)}") from error
+        if getattr(error, "error_code", None) == "UNAUTHENTICATED":
+            raise StoreError(f"{name} wants a log-in and takes none that is in ~/.mlflow/credentials") from error
+        raise StoreError(shown(f"cannot use the MLflow store {uri}: {reason(error)}")) from error
 
 
 def _store_lock(uri: str) -> AbstractContextManager[object]:

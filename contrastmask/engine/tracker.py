@@ -20,7 +20,7 @@ from pathlib import Path
 from contrastmask.engine.locks import Interrupted
 from contrastmask.engine.shipping import ship
 from contrastmask.engine.spool import FAILED, FINISHED, KILLED, Spool, encode, is_resume
-from contrastmask.engine.store import StoreError
+from contrastmask.engine.store import StoreError, shown
 
 SPOOL_NAME = "tracking.jsonl"
 MAX_DELAY_S = 300.0
@@ -141,7 +141,7 @@ class Tracker:
         self._closing.set()
         self._thread.join(timeout)
         if self._thread.is_alive():
-            log.warning("tracking: %s is slow; `sync` will send the rest of %s", self.uri, self.spool.path)
+            log.warning("tracking: %s is slow; `sync` will send the rest of %s", shown(self.uri), self.spool.path)
         self._thread = None
 
     def _append(self, kind: str, **content: object) -> None:
@@ -169,7 +169,7 @@ def _keep_shipping(spool: Spool, uri: str, interval: float, closing: threading.E
             delay, failing = min(2 * delay, MAX_DELAY_S), True
         else:
             if failing:
-                log.info("tracking: %s works again", uri)
+                log.info("tracking: %s works again", shown(uri))
             delay, failing = interval, False
         if last:
             return

@@ -18,7 +18,7 @@ from pathlib import Path
 from contrastmask.engine.locks import RunLock
 from contrastmask.engine.shipping import ship
 from contrastmask.engine.spool import KILLED, RUNNING, Spool
-from contrastmask.engine.store import ENVIRONMENT, SQLITE, StoreError, ensure_store, tracking_uri
+from contrastmask.engine.store import ENVIRONMENT, SQLITE, StoreError, ensure_store, shown, tracking_uri
 from contrastmask.engine.tracker import SPOOL_NAME, Tracker, throttle
 
 LOCK_NAME = "run.lock"  # the lock of a run, beside its spool
@@ -85,7 +85,7 @@ def _sync_command(results: Path) -> int:
             file=sys.stderr,
         )
         return 1
-    print(f"{done.runs} runs in {tracking_uri(results)}: {done.lines} new lines, {reaped} marked as killed")
+    print(f"{done.runs} runs in {shown(tracking_uri(results))}: {done.lines} new lines, {reaped} marked as killed")
     for failure in done.failed:
         print(f"tracking: {failure}", file=sys.stderr)
     return 1 if done.failed else 0
@@ -96,7 +96,7 @@ def _ui_command(results: Path, host: str, port: int) -> int:
     _sync_command(results)
     uri = tracking_uri(results)
     if not uri.startswith(SQLITE):
-        print(f"MLflow is at {uri}")
+        print(f"MLflow is at {shown(uri)}")
         return 0
     print(
         f"MLflow on http://{host}:{port} in about ten seconds; Ctrl-C stops it.\n"

@@ -23,11 +23,17 @@ def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
     As in mmengine, a mapping with `_delete_: true` replaces the old one instead.
     """
-    merged = {key: value if key in changes else copy.deepcopy(value) for key, value in base.items()}
-    for key, value in changes.items():
-        if isinstance(value, dict):
-            keep = not value.get("_delete_") and isinstance(merged.get(key), dict)
-            merged[key] = merge(merged[key] if keep else {}, {k: v for k, v in value.items() if k != "_delete_"})
-        else:
-            merged[key] = copy.deepcopy(value)
+    merged = copy.deepcopy(base)
+    put(merged, changes)
     return merged
+
+
+def put(target: dict[str, Any], changes: dict[str, Any]) -> None:
+    """`merge` into `target` itself, which copies only what changes; of `changes` nothing is shared."""
+    for key, value in changes.items():
+        if not isinstance(value, dict):
+            target[key] = copy.deepcopy(value)
+            continue
+        if value.get("_delete_") or not isinstance(target.get(key), dict):
+            target[key] = {}
+        put(target[key], {k: v for k, v in value.items() if k != "_delete_"})

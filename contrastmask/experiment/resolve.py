@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from contrastmask.experiment.fragments import fragment, merge
+from contrastmask.experiment.fragments import fragment, put
 from contrastmask.experiment.rows import RunSpec, options_of
 from contrastmask.experiment.settings import Settings
 from contrastmask.options import preset_options
@@ -28,15 +28,15 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
     scale, backbone = settings.scale, settings.backbone(spec.backbone)
     config: dict[str, Any] = {}
     for part in ("base", f"methods/{spec.method}", f"backbones/{backbone}", f"schedules/{spec.schedule}"):
-        config = merge(config, fragment(configs / f"{part}.py"))
+        put(config, fragment(configs / f"{part}.py"))
     options = run_options(spec, configs)
     for option, changes in config.pop("variants", {}).items():
-        config = merge(config, changes[options[option]])
-    config = merge(config, config.pop("by_schedule", {}).get(spec.schedule, {}))
-    config = merge(config, {"model": {"roi_head": {"options": options}}})
+        put(config, changes[options[option]])
+    put(config, config.pop("by_schedule", {}).get(spec.schedule, {}))
+    put(config, {"model": {"roi_head": {"options": options}}})
     narrow(config["model"], scale.get("width", 1))
     if config.pop("fixed_width", False):
-        config = merge(config, {"model": {"neck": fragment(configs / "backbones" / f"{backbone}.py")["model"]["neck"]}})
+        put(config["model"], {"neck": fragment(configs / "backbones" / f"{backbone}.py")["model"]["neck"]})
     if scale.get("from_scratch"):
         config["weights"] = None
         config["model"]["backbone"] |= {"frozen_stages": -1, "norm_eval": False}
@@ -44,8 +44,8 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
         config |= {"weights": "pretrain", "pretrain": scale["pretrain"]}
     else:
         config["weights"] = weights_source(backbone, settings, configs)
-    config = merge(config, scale.get("config", {}))
-    config = merge(config, json.loads(spec.config) if spec.config else {})
+    put(config, scale.get("config", {}))
+    put(config, json.loads(spec.config) if spec.config else {})
     config["optimizer"]["lr"] = scale["lr"] * config.pop("lr_factor")
     check_groups(spec, settings, configs)
     return config | {

@@ -39,11 +39,15 @@ class RunSpec:
     detector: "RunSpec | None" = None
 
     @property
+    def family(self) -> str:
+        """What the ids of all runs that differ only in `options` and `config` begin with."""
+        method = self.method if self.preset == "both" else f"{self.method}-{self.preset}"
+        return "_".join((method, self.backbone, self.schedule, self.setting))
+
+    @property
     def id(self) -> str:
         """Folder name, the same for all rows that share this training."""
-        method = self.method if self.preset == "both" else f"{self.method}-{self.preset}"
-        parts = [method, self.backbone, self.schedule, self.setting]
-        parts += [f"{key}-{_short(value)}" for key, value in self.options]
+        parts = [self.family, *(f"{key}-{_short(value)}" for key, value in self.options)]
         if self.config:
             parts.append("cfg-" + hashlib.sha256(self.config.encode()).hexdigest()[:8])
         return "_".join(parts)

@@ -135,8 +135,8 @@ class ContrastMaskRoIHead(CAMRoIHead):
         """What the head sees of given RoIs (R, 5) with true `labels` (R,), for a close look at the prior.
 
         Returns:
-            `predicted` (R,) the likeliest of the K classes, background apart; `cam` A (R, S, S); `X` (R, C, S, S); with the CL head `Y` alike,
-            and with its loss `Z` (R, S * S, C).
+            `predicted` (R,) the likeliest of the K classes, background apart; `cam` A (R, S, S); `X` (R, C, S, S); with
+            the CL head `Y` alike, and with its loss `Z` (R, S * S, C).
         """
         seen = self._bbox_forward(x, rois)
         found = {"predicted": seen["cls_score"][:, :-1].argmax(1)}

@@ -89,8 +89,8 @@ def claims(
         resamples: of the bootstrap.
         seed: of the bootstrap.
 
-    Runs that are missing or cannot be read are logged, listed and lead to `not run`; a statement beyond the paper is then
-    left out.
+    Runs that are missing or cannot be read are logged, listed and lead to `not run`; a statement beyond the paper is
+    then left out.
     """
     statements = load_statements(preset, configs)
     measured = Measurements(folder, tuple(seeds), resamples, seed)

@@ -1,7 +1,7 @@
 """A plain table as markdown, aligned so that it reads well in a terminal too, and as csv."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from contrastmask.data.files import atomic_writer
@@ -16,13 +16,25 @@ def markdown(head: Sequence[str], rows: Cells, left: int) -> str:
     return "\n".join([_line(head, widths, left), f"|{'|'.join(rule)}|", *(_line(row, widths, left) for row in rows)])
 
 
-def write(folder: Path, name: str, notes: Sequence[str], head: Sequence[str], rows: Cells, left: int) -> str:
-    """Write <folder>/<name>.md, with the notes as a list, and <name>.csv; returns the markdown."""
+def write(
+    folder: Path,
+    name: str,
+    notes: Sequence[str],
+    head: Sequence[str],
+    rows: Cells,
+    left: int,
+    facts: Mapping[str, str] | None = None,
+) -> str:
+    """Write <folder>/<name>.md, with the notes as a list, and <name>.csv, with `facts` at each line's end.
+
+    Returns the markdown.
+    """
+    facts = facts or {}
     text = "\n".join(f"- {note}" for note in notes) + f"\n\n{markdown(head, rows, left)}\n"
     with atomic_writer(folder / f"{name}.md") as file:
         file.write(text)
     with atomic_writer(folder / f"{name}.csv") as file:
-        csv.writer(file, lineterminator="\n").writerows([head, *rows])
+        csv.writer(file, lineterminator="\n").writerows([[*head, *facts], *([*row, *facts.values()] for row in rows)])
     return text
 
 

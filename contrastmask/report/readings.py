@@ -6,6 +6,7 @@ import difflib
 import gzip
 import io
 import json
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +22,8 @@ from contrastmask.engine.coco_metrics import METRICS, IouType, matches
 from contrastmask.report import stats
 from contrastmask.report.stats import Curve, Floats
 
+MATCHES = "matches.npz"
+"""Stands for the detections where they were not kept (report/keep.py)."""
 Size = tuple[float, float]
 """From and up to, of a mask's area in pixels."""
 EVERY: Size = (0.0, np.inf)
@@ -102,6 +105,10 @@ class Readings:
         return self._curves("bbox")
 
     def _curves(self, kind: IouType) -> dict[int, list[Curve]]:
+        if kind == "segm" and (self.folder / MATCHES).exists():
+            kept = read_matches(self.folder / MATCHES)
+            self._check(kind, kept)
+            return kept
         try:
             found = [d for d in self._detections if kind == "bbox" or "segmentation" in d]
             evaluation = matches(self.val.truth, found, kind)
@@ -155,6 +162,32 @@ class Readings:
         sums = np.bincount(self.iou_image[chosen], weights=self.iou[chosen], minlength=n)
         counts = np.bincount(self.iou_image[chosen], minlength=n)
         return sums.astype(np.float64), counts.astype(np.float64)
+
+
+def read_matches(file: Path) -> dict[int, list[Curve]]:
+    """Of each category its curve over all areas, by mask IoU, from a file of report/keep.py.
+
+    Raises:
+        ReadingsError: the file is damaged.
+    """
+    try:
+        with np.load(file) as kept:  # numpy refuses pickled objects unless told otherwise
+            arrays = dict(kept)
+        return {
+            category: [
+                Curve(
+                    arrays[f"{category}/image"].astype(np.intp),
+                    *(
+                        np.unpackbits(arrays[f"{category}/{name}"], axis=0, count=len(stats.IOUS)).astype(bool)
+                        for name in ("hit", "counted")
+                    ),
+                    arrays[f"{category}/truths"].astype(np.int64),
+                )
+            ]
+            for category in sorted({int(name.split("/")[0]) for name in arrays})
+        }
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ReadingsError(f"{file} cannot be read: {error!r}") from None
 
 
 def finished_seeds(folder: Path, run: str) -> list[int]:

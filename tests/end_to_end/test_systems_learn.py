@@ -2,7 +2,7 @@
 
     CONTRASTMASK_PHOTOS=1 python -m pytest tests/end_to_end/test_systems_learn.py -s
 
-Needs coco-mini in the shared folder. Results go to results/coco-mini, where a finished run is taken as it is.
+Needs coco-mini in the shared folder. Results go to results/coco-mini-scratch, where a finished run is taken as it is.
 """
 
 import gzip
@@ -36,8 +36,8 @@ pytestmark = [
 
 @pytest.mark.parametrize("run", SYSTEMS)
 def test_losses_fall_and_masks_are_not_boxes(shared_dir: Path, run: str) -> None:
-    target = f"results/coco-mini/runs/{run}/seed0/metrics.json"
-    config = ["--config", "scale=coco-mini", f"data_root={shared_dir / 'coco-mini'}"]
+    target = f"results/coco-mini-scratch/runs/{run}/seed0/metrics.json"
+    config = ["--config", "scale=coco-mini-scratch", f"data_root={shared_dir / 'coco-mini'}"]
     command = [sys.executable, "-m", "snakemake", "--cores", "1", target, *config]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

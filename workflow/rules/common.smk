@@ -1,4 +1,5 @@
 # The checked settings, the tables, and the small functions that say what a rule needs.
+import functools
 import json
 import os
 import re
@@ -65,13 +66,24 @@ wildcard_constraints:
     area="[0-9]+",
 
 
-def one_of(runs):
-    """Pattern of the wildcard {run} in a rule for these runs only."""
-    return "|".join(re.escape(run.id) for run in runs) or "(?!)"
+def like(runs):
+    """Pattern of the wildcard {run} in a rule for such runs.
+
+    It names their families, not each run: Snakemake goes through the pattern for every file of every job.
+    """
+    families = "|".join(sorted({re.escape(run.family) for run in runs}))
+    return rf"(?:{families})(?:_[A-Za-z0-9_.\-]+)?" if families else "(?!)"
 
 
-TRAINED = one_of(run for run in RUNS.values() if not run.detector)
-DERIVED = one_of(run for run in RUNS.values() if run.detector)
+TRAINED = like(run for run in RUNS.values() if not run.detector)
+DERIVED = like(run for run in RUNS.values() if run.detector)
+
+
+def run_of(wildcards):
+    """The run of that id, or one readable error: a file of a run that no table has may be asked for by its path."""
+    if wildcards.run not in RUNS:
+        raise WorkflowError(f"no row of a table in configs/tables has the run '{wildcards.run}'")
+    return RUNS[wildcards.run]
 
 
 def config_file(*parts):
@@ -84,14 +96,20 @@ def split_lists(wildcards):
     return [config_file(path) for path in experiment.split_lists(wildcards.setting)]
 
 
+@functools.cache
+def resolved(run):
+    """A run's resolved configuration, worked out once: Snakemake asks for several things of each run."""
+    return experiment.resolve(run, SETTINGS)
+
+
 def config_hash(wildcards):
     """Identity of a run's resolved configuration: when it changes, the run is made again."""
-    return experiment.config_hash(experiment.resolve(RUNS[wildcards.run], SETTINGS))
+    return experiment.config_hash(resolved(run_of(wildcards)))
 
 
 def training_data(wildcards):
     """The split, whose annotations have no novel masks; a run that measures an upper bound reads a file that has."""
-    run = RUNS[wildcards.run]
+    run = run_of(wildcards)
     split = SETTINGS.split(run.setting)
     return [str(split), *([str(split.with_name(ALL_MASKS))] if run.uses_novel_masks else [])]
 
@@ -109,21 +127,21 @@ def annotation_files():
 
 def backbone_weights(wildcards):
     """The backbone's ImageNet weights, unless this scale starts from random ones."""
-    resolved = experiment.resolve(RUNS[wildcards.run], SETTINGS)
-    return [str(SETTINGS.backbone_weights(resolved["backbone"]))] if resolved["weights"] else []
+    config = resolved(run_of(wildcards))
+    return [str(SETTINGS.backbone_weights(config["backbone"]))] if config["weights"] else []
 
 
 def shape_priors(wildcards):
     """ShapeMask's priors; nothing for every other method."""
-    run = RUNS[wildcards.run]
-    options = experiment.resolve(run, SETTINGS)["model"]["roi_head"]["options"]
+    run = run_of(wildcards)
+    options = resolved(run)["model"]["roi_head"]["options"]
     priors = SETTINGS.shape_priors(run.setting, options)
     return [str(priors)] if priors else []
 
 
 def of_detector(name):
     """A file of the run whose detections a run reads, with the same seed."""
-    return lambda wildcards: str(SETTINGS.run_folder(RUNS[wildcards.run].detector.id, wildcards.seed) / name)
+    return lambda wildcards: str(SETTINGS.run_folder(run_of(wildcards).detector.id, wildcards.seed) / name)
 
 
 def metrics_of(table):

@@ -11,7 +11,7 @@ rule diagnose:
     log:
         str(OUT / "logs" / "diagnose" / "{run}_seed{seed}.log"),
     wildcard_constraints:
-        run=one_of(WITH_MAP.values()),
+        run=like(WITH_MAP.values()),
     threads: SETTINGS.scale["threads"]
     resources:
         gpu=1,
