@@ -192,7 +192,7 @@ def check_images(
     the problems, the warnings' counts, and the byte size per file name.
     """
     with ThreadPoolExecutor(threads) as pool:
-        results = list(pool.map(partial(_look_at, folder), coco["images"], chunksize=64))
+        results = list(pool.map(partial(look_at, folder), coco["images"], chunksize=64))
     problems: list[str] = []
     warnings: Counter = Counter()
     sizes: dict[str, int] = {}
@@ -205,7 +205,7 @@ def check_images(
     return problems, warnings, sizes
 
 
-def _look_at(folder: Path, image: dict) -> tuple[str | None, int, bool]:
+def look_at(folder: Path, image: dict) -> tuple[str | None, int, bool]:
     """Problem, byte size, and whether EXIF asks for a rotation, of one image."""
     try:
         with (folder / image["file_name"]).open("rb") as stream:

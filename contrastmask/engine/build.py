@@ -6,6 +6,7 @@ from typing import Any
 
 import contrastmask.models  # isort: skip  # noqa: F401  # first: puts torchvision's operators behind mmcv's
 from contrastmask.peers import cpmask, deepmarc, maskx, opmask, shapemask, shapeprop  # isort: skip  # noqa: F401
+from contrastmask.engine import images  # isort: skip  # noqa: F401  # registers the reader that pipelines name
 import torch
 from mmdet.datasets import CocoDataset
 from mmdet.registry import MODELS
@@ -77,7 +78,7 @@ def train_pipeline(config: dict[str, Any]) -> list[dict[str, Any]]:
     else:
         resize = {"type": "RandomChoiceResize", "scales": scales}
     return [
-        {"type": "LoadImageFromFile"},
+        {"type": "LoadVerifiedImage"},
         {"type": "LoadAnnotations", "with_bbox": True, "with_mask": True},
         resize | {"keep_ratio": True},
         {"type": "RandomFlip", "prob": config["image"]["flip"]},
@@ -88,7 +89,7 @@ def train_pipeline(config: dict[str, Any]) -> list[dict[str, Any]]:
 def test_pipeline(config: dict[str, Any]) -> list[dict[str, Any]]:
     """One scale, no flip (evaluation protocol)."""
     return [
-        {"type": "LoadImageFromFile"},
+        {"type": "LoadVerifiedImage"},
         {"type": "Resize", "scale": tuple(config["image"]["test"]), "keep_ratio": True},
         {"type": "PackDetInputs", "meta_keys": ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")},
     ]

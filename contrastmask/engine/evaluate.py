@@ -31,10 +31,12 @@ def evaluate(job: Job, stop: Stop) -> dict[str, Any]:
     from pycocotools.coco import COCO
 
     from contrastmask.engine.checkpoint import sha256
+    from contrastmask.engine.failures import readable
 
     started = time.monotonic()
     truth = COCO(job.dataset["val"]["annotations"])
-    detections, ious = predict(job, truth, stop)
+    with readable():
+        detections, ious = predict(job, truth, stop)
     write_readings(job.folder, detections, ious)
     return summary(job, truth, detections, ious, checkpoint=sha256(job.folder / "model.pth"), started=started)
 

@@ -99,6 +99,7 @@ class Resume(Hook):
         stopping = self._stopping()
         if stopping or done % self.every == 0 or done == runner.max_iters:
             _check_finite(outputs, done)
+            _check_finite(_sums(bare(runner.model)), done)
             if runner.rank == 0:
                 checkpoint.save(self.folder, self._snapshot(runner, done), done)
         if stopping:
@@ -183,6 +184,11 @@ class Record(Hook):
 def bare(model: torch.nn.Module) -> Any:
     """The detector inside mmengine's distributed wrapper, if there is one."""
     return model.module if is_model_wrapper(model) else model
+
+
+def _sums(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """One number for all weights: losses can be finite and the step after them not."""
+    return {"a weight": torch.stack([p.detach().float().sum() for p in model.parameters()]).sum()}
 
 
 def _check_finite(losses: dict[str, Any], iteration: int) -> None:

@@ -46,6 +46,7 @@ def train(job: Job, stop: Stop) -> None:
 
     from contrastmask.engine import checkpoint
     from contrastmask.engine.build import build_dataset, build_model
+    from contrastmask.engine.failures import readable
     from contrastmask.engine.hooks import Determinism, Record, Resume, bare
     from contrastmask.engine.stream import Stream, StreamSampler
     from contrastmask.models.norm import synchronise
@@ -88,9 +89,10 @@ def train(job: Job, stop: Stop) -> None:
         cfg={"model_wrapper_cfg": join_processes()} if world > 1 else None,
     )
     if tracker is None:
-        runner.train()
+        with readable():
+            runner.train()
         return
-    with tracker.session("train", start), progress:
+    with tracker.session("train", start), progress, readable():
         record_facts(job, tracker, total)
         runner.train()
         meta = {"run": job.spec.id, "seed": job.seed, "identity": job.identity, "iterations": total}
