@@ -57,7 +57,7 @@ def test_sigterm_with_a_short_grace(
     new_results: New, undisturbed: Results, ledger: Ledger, moments: random.Random
 ) -> None:
     """SIGTERM, and SIGKILL so soon after it that the checkpoint may not be written."""
-    for _ in range(times(6, 1)):
+    for _ in range(times(5, 1)):
         results = new_results()
         with ledger.injecting("SIGTERM, SIGKILL up to 2 s later", "a checkpoint where the grace was enough"):
             command, target = results.begin(*results.verb("train")), moments.randint(1, ITERATIONS - 1)
@@ -76,7 +76,7 @@ def test_damaged_checkpoint(
     new_results: New, undisturbed: Results, ledger: Ledger, moments: random.Random, damage: str
 ) -> None:
     """The newest, or all of them, after a kill."""
-    for number in range(times(6, 1)):
+    for number in range(times(4, 1)):
         results = new_results()
         with ledger.injecting(f"checkpoint {damage}", "set aside; the one before, or the start"):
             command = results.begin(*results.verb("train"))
@@ -96,8 +96,8 @@ def test_damaged_final_weights(new_results: New, undisturbed: Results, ledger: L
     """Evaluation refuses them and says what to do."""
     results = new_results()
     assert results.train().code == 0
-    for damage in ("truncated", "a bit flipped"):
-        for _ in range(times(3, 1)):
+    for damage in ("truncated", "a bit flipped")[: times(2, 1)]:
+        for _ in range(times(2, 1)):
             with ledger.injecting("model.pth damaged", "refused by the evaluation; training gives it again"):
                 spoil(results.run / "model.pth", damage, moments)
                 command = results.evaluate()
@@ -139,7 +139,7 @@ def test_nan_in_a_loss(
 
 def test_nan_in_the_weights(new_results: New, undisturbed: Results, ledger: Ledger, moments: random.Random) -> None:
     """After finite losses, in the very iteration that a checkpoint is saved."""
-    for iteration in moments.sample(range(EVERY, ITERATIONS + 1, EVERY), times(3, 1)):
+    for iteration in moments.sample(range(EVERY, ITERATIONS + 1, EVERY), times(2, 1)):
         results = new_results()
         with ledger.injecting("NaN in the weights after a finite loss", "not saved; stops, named"):
             command = results.train({"name": "nan_weights", "iteration": iteration})
@@ -151,7 +151,7 @@ def test_nan_in_the_weights(new_results: New, undisturbed: Results, ledger: Ledg
 
 
 def test_out_of_memory(new_results: New, undisturbed: Results, ledger: Ledger, moments: random.Random) -> None:
-    for iteration in moments.sample(range(1, ITERATIONS + 1), times(4, 1)):
+    for iteration in moments.sample(range(1, ITERATIONS + 1), times(3, 1)):
         results = new_results()
         with ledger.injecting("out of memory in a training step", "stops, says what to change; goes on"):
             command = results.train({"name": "out_of_memory", "iteration": iteration})
@@ -162,7 +162,7 @@ def test_out_of_memory(new_results: New, undisturbed: Results, ledger: Ledger, m
 
 
 def test_clock_set_back(new_results: New, undisturbed: Results, ledger: Ledger, moments: random.Random) -> None:
-    for _ in range(times(3, 1)):
+    for _ in range(times(2, 1)):
         results = new_results()
         with ledger.injecting("clock set back while training", "nothing depends on it"):
             jump = {"name": "clock_back", "after_s": moments.uniform(0, 3), "hours": moments.uniform(0.1, 50)}
@@ -172,7 +172,7 @@ def test_clock_set_back(new_results: New, undisturbed: Results, ledger: Ledger, 
 
 
 def test_two_trainers_of_one_run(new_results: New, undisturbed: Results, ledger: Ledger) -> None:
-    for _ in range(times(3, 0)):
+    for _ in range(times(2, 0)):
         results = new_results()
         with ledger.injecting("two trainers of one run", "the second waits and takes the result"):
             first, second = (results.begin(*results.verb("train")) for _ in range(2))
@@ -184,7 +184,7 @@ def test_two_trainers_of_one_run(new_results: New, undisturbed: Results, ledger:
 
 @full_only
 def test_loader_worker_killed(new_results: New, undisturbed: Results, ledger: Ledger, moments: random.Random) -> None:
-    for _ in range(times(4, 0)):
+    for _ in range(times(3, 0)):
         results = new_results()
         with ledger.injecting("a worker of the data loader killed", "stops, says so; goes on"):
             workers, slow = {"name": "loader_workers", "workers": 2}, {"name": "slow_iterations", "seconds": 0.1}
