@@ -6,7 +6,6 @@ GPUs: the command starts one process per GPU by torchrun.
 """
 
 import copy
-import json
 import math
 import os
 import subprocess
@@ -14,7 +13,7 @@ import sys
 import time
 from typing import Any
 
-from contrastmask.data.files import write_json
+from contrastmask.data.files import DataError, check_unchanged, read_record, write_json
 from contrastmask.engine.gpu import lease
 from contrastmask.engine.job import Job, open_tracker
 from contrastmask.engine.locks import Interrupted, RunLock, Stop, on_signals
@@ -54,6 +53,8 @@ def train(job: Job, stop: Stop) -> None:
     torch.set_num_threads(job.settings.scale["threads"])
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     images, workers = job.config["batch"] // world, job.settings.scale["workers"]
+    if "sha256" in job.split and not job.spec.uses_novel_masks:  # splits of before this check lack it
+        check_unchanged(job.annotations, job.split["sha256"], job.settings.split(job.spec.setting))
     stream = Stream(build_dataset(job.config, job.dataset, "train", job.annotations), job.seed, job.config["batch"])
     total = total_iterations(job.config, len(stream))
     start, state = where_to_go_on(job, total)
@@ -181,8 +182,11 @@ def start(job: Job) -> int:
 
 
 def _finished(job: Job) -> bool:
-    record, weights = job.folder / "train.json", job.folder / "model.pth"
-    return record.exists() and weights.exists() and json.loads(record.read_text())["identity"] == job.identity
+    try:
+        record = read_record(job.folder / "train.json", {"identity": str})
+    except DataError:  # not there, or damaged: the training's checkpoint gives it again
+        return False
+    return (job.folder / "model.pth").exists() and record["identity"] == job.identity
 
 
 def _torchrun(job: Job, processes: int, stop: Stop) -> int:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from contrastmask.data.dataset import read_dataset
+from contrastmask.data.splits import read_split
 from contrastmask.experiment import config_hash
 from contrastmask.use.trust import check_config
 from contrastmask.yamlfiles import ConfigError
@@ -100,6 +102,7 @@ def load_run(folder: Path) -> Trained:
 
     Raises:
         ConfigError: a file is missing, or the data is no longer what the run was trained on.
+        DataError: the description of data or split is missing or damaged.
         CheckpointError: model.pth is damaged.
     """
     from contrastmask.engine.checkpoint import load_weights
@@ -109,8 +112,7 @@ def load_run(folder: Path) -> Trained:
     if config_hash(config) != record["config_hash"]:
         raise ConfigError(f"{folder / CONFIG} is not what {folder / 'model.pth'} was trained with: train the run again")
     data = folder.absolute().parents[2] / "data"
-    dataset = _read_mapping(data / "dataset.json", ("digest", "categories"))
-    split = _read_mapping(data / config["setting"] / "split.json", ("digest", "base"))
+    dataset, split = read_dataset(data / "dataset.json"), read_split(data / config["setting"] / "split.json")
     for content, key in ((dataset, "data_digest"), (split, "split_digest")):
         if content["digest"] != record[key]:
             raise ConfigError(f"the data in {data} has changed since {folder} was trained on it: train the run again")

@@ -40,7 +40,7 @@ def synthetic(tmp_path_factory) -> Path:
 
 
 def train_of(dataset_json: Path) -> dict:
-    return json.loads(Path(json.loads(dataset_json.read_text())["train"]["annotations"]).read_text())
+    return json.loads(Path(read_dataset(dataset_json)["train"]["annotations"]).read_text())
 
 
 def rectangle(box):

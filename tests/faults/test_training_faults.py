@@ -37,7 +37,7 @@ def failed_readably(said: str, *texts: str) -> None:
 
 def test_sigkill(new_results: New, undisturbed: Results, ledger: Ledger, moments: random.Random) -> None:
     """Of training or evaluation, one after the other until the chain is through."""
-    left, longest = times(30, 2), read(undisturbed.run / "train.json")["seconds"] + 2
+    left, longest = times(40, 2), read(undisturbed.run / "train.json")["seconds"] + 2
     while left:
         results = new_results()
         with ledger.injecting("SIGKILL of the trainer", "goes on from the last checkpoint", 0):

@@ -11,11 +11,13 @@ from urllib.parse import urlsplit
 
 from contrastmask.engine.spool import Spool
 from contrastmask.experiment import Settings
+from contrastmask.yamlfiles import ConfigError, check
 
 Curve = list[tuple[int, float]]
 """(iteration, value), by rising iteration."""
 
 FILES = ("train.json", "metrics.json", "config.json")
+SCHEMAS = ("train", "metrics")  # in workflow/schemas
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,12 @@ def _json(path: Path, problems: list[str]) -> dict[str, Any]:
     if not isinstance(content, dict):
         problems.append(f"{path.name}: it holds no JSON object")
         return {}
+    if path.stem in SCHEMAS:
+        try:
+            check(content, path.stem, path.name)
+        except ConfigError as error:
+            problems.append(str(error))
+            return {}
     return content
 
 
