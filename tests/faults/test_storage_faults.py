@@ -70,7 +70,7 @@ def refused_or_done(command: Command, *texts: str) -> None:
 
 def test_disk_full(prepared: Results, undisturbed: Results, disk: Disk, ledger: Ledger, moments: random.Random) -> None:
     """While checkpoints are written, then while metrics are, then while tables are."""
-    for number in range(times(4, 1)):
+    for number in range(times(3, 1)):
         results = copy_of(prepared, disk.folder / f"results{number}")
         results.log = disk.folder.with_name(f"full{number}.log")  # what it says must have room elsewhere
         with ledger.injecting("disk full during a checkpoint", "stops, says so; earlier checkpoints are whole"):
