@@ -15,6 +15,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from contrastmask.data.shape_priors import read_priors
+from contrastmask.data.weights import read as read_weights
 
 
 def build_model(
@@ -37,6 +38,9 @@ def build_model(
     ids = [category["id"] for category in dataset["categories"]]
     model = copy.deepcopy(config["model"])
     if weights:
+        read_weights(
+            Path(weights), weights
+        )  # tensors only: mmengine would open any other pickle, and run what is in it
         model["backbone"]["init_cfg"] = {"type": "Pretrained", "checkpoint": weights}
     box_heads = (part["bbox_head"] for part in (model, model["roi_head"]) if "bbox_head" in part)
     for head in box_heads:

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import psutil
 from faults.check import processes_of
-from faults.micro import RUN, Results, environment, micro_project
+from faults.micro import RUN, Results, environment
 
 
 class Chain(Results):
     """A project with the prepared data, where `snakemake` makes the table `faults`."""
 
     def __init__(self, prepared: Results, project: Path) -> None:
-        super().__init__(prepared.warm, micro_project(project) / "results")
+        shutil.copytree(prepared.warm.project, project, ignore=shutil.ignore_patterns("__pycache__"))
+        super().__init__(prepared.warm, project / "results")
         self.project = project
         shutil.copytree(prepared.folder, self.folder)
 
@@ -73,5 +74,3 @@ def move(chain: Chain, project: Path) -> None:
     chain.project, chain.folder = project, project / "results"
     chain.log, chain.environment = project / "snakemake.log", environment(project / "results")
     chain.log.touch()
-
-

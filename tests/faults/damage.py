@@ -9,7 +9,22 @@ from typing import Any
 Path = tuple[Any, ...]
 STRANGE: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 3, 2**31, 2**63, -(2**70), 0.5, -0.0, 1e-300, 1e308, float("nan"), float("inf")),
-    *("", " ", "x", "0", "nan", "../../../escaped", "/tmp/escaped", "a/b", "a\\b", "~", "$HOME", "a b", "é→漢", "\ud800"),
+    *(
+        "",
+        " ",
+        "x",
+        "0",
+        "nan",
+        "../../../escaped",
+        "/tmp/escaped",
+        "a/b",
+        "a\\b",
+        "~",
+        "$HOME",
+        "a b",
+        "é→漢",
+        "\ud800",
+    ),
     *("<script>alert(1)</script>", "\\input{/etc/passwd}", "{{ 7*7 }}", "%s%n", "'; DROP TABLE runs; --", "\x00", "\n"),
     *("__import__('os').system('touch escaped')", "!!python/object/apply:os.system [touch escaped]", "x" * 5000),
     *([], [[]], [None], [1, 2, 3, 4], [-1, -1, 5, 5], [0, 0, 1e9, 1e9], ["a", "a"], {}, {"": 0}, {"x": {"y": []}}),

@@ -169,7 +169,9 @@ class Results:
         config, dataset = json.dumps(SCALE["dataset"]), str(data / "dataset.json")
         split = ("--dataset", dataset, "--setting", "nonvoc2voc", "--out", str(data / "nonvoc2voc"))
         for command in (
-            self.do("contrastmask.data.dataset", "--config", config, "--root", str(data / "synthetic"), "--out", dataset),
+            self.do(
+                "contrastmask.data.dataset", "--config", config, "--root", str(data / "synthetic"), "--out", dataset
+            ),
             self.do("contrastmask.data.splits", *split),
             self.sync(),
         ):

@@ -64,7 +64,12 @@ def annotations(results: Path) -> Target:
     """A COCO-format folder of three images, one of its two files bad, to `prepare`."""
     root = results / "fuzz-data"
     box = {"bbox": [2, 2, 8, 6], "area": 48, "iscrowd": 0, "segmentation": [[2, 2, 10, 2, 10, 8, 2, 8]]}
-    rle = {"bbox": [0, 0, 4, 4], "area": 16, "iscrowd": 1, "segmentation": {"size": [24, 32], "counts": [0, 4, 20, 4, 740]}}
+    rle = {
+        "bbox": [0, 0, 4, 4],
+        "area": 16,
+        "iscrowd": 1,
+        "segmentation": {"size": [24, 32], "counts": [0, 4, 20, 4, 740]},
+    }
     categories = [{"id": 1, "name": "person"}, {"id": 8, "name": "truck"}]
     contents = {}
     for part, ids in (("train", (1, 2)), ("val", (3,))):
@@ -280,7 +285,10 @@ def records(results: Path) -> Target:
     run, data = results / "micro" / "runs" / RUN / "seed0", results / "micro" / "data"
     files = [run / "train.json", run / "config.json", data / "dataset.json", data / "nonvoc2voc" / "split.json"]
     whole = {file: file.read_bytes() for file in files}
-    out, settings = results / "fuzz-export", json.dumps({"scale": "micro", "tables": ["faults"], "results": str(results)})
+    out, settings = (
+        results / "fuzz-export",
+        json.dumps({"scale": "micro", "tables": ["faults"], "results": str(results)}),
+    )
 
     def target(random: Random) -> bool:
         file = random.choice(files)
@@ -351,7 +359,9 @@ def checkpoints(results: Path) -> Target:
     """Checkpoints with a whole one before them, and weights from elsewhere."""
     folder = results / "fuzz-checkpoints"
     folder.mkdir()
-    states = [{"identity": "me", "iteration": n, "code": "c", "model": {"w": torch.full((64,), float(n))}} for n in (1, 2)]
+    states = [
+        {"identity": "me", "iteration": n, "code": "c", "model": {"w": torch.full((64,), float(n))}} for n in (1, 2)
+    ]
     files = [checkpoint.save(folder, state, state["iteration"]) for state in states]
     whole = [file.read_bytes() for file in files]
     weights = {"w": torch.arange(32.0), "b": torch.zeros(3)}

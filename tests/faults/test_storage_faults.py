@@ -124,9 +124,7 @@ def test_disk_of_the_tracking_store(
 
 
 @full_only
-def test_tracking_store_locked(
-    new_results: New, undisturbed: Results, ledger: Ledger, moments: random.Random
-) -> None:
+def test_tracking_store_locked(new_results: New, undisturbed: Results, ledger: Ledger, moments: random.Random) -> None:
     """By a transaction that does not end, from some moment of the training on."""
     results = new_results()
     with ledger.injecting("tracking store locked", "the run ends well; sync sends it later"):
@@ -142,9 +140,7 @@ def test_tracking_store_locked(
         check(results, undisturbed)
 
 
-def test_tracking_store_gone(
-    new_results: New, undisturbed: Results, ledger: Ledger, moments: random.Random
-) -> None:
+def test_tracking_store_gone(new_results: New, undisturbed: Results, ledger: Ledger, moments: random.Random) -> None:
     for _ in range(times(2, 1)):
         results = new_results()
         with ledger.injecting("tracking store deleted while training", "made anew from the spools"):

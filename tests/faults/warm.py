@@ -57,14 +57,7 @@ if __name__ == "__main__":
     import torch
 
     torch.set_num_threads(1)  # and no pool of threads that a fork would lose
-    import alembic.command
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
-
-    import contrastmask.engine.build  # before anything else of mmdet
-    import contrastmask.engine.evaluate
-    import contrastmask.engine.hooks
-    import contrastmask.engine.train
-    import contrastmask.report.tables
     import mmdet.engine  # noqa: F401
 
     serve(channel)
