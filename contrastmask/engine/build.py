@@ -38,9 +38,7 @@ def build_model(
     ids = [category["id"] for category in dataset["categories"]]
     model = copy.deepcopy(config["model"])
     if weights:
-        read_weights(
-            Path(weights), weights
-        )  # tensors only: mmengine would open any other pickle, and run what is in it
+        read_weights(Path(weights), weights)  # tensors only: mmengine would run any other pickle
         model["backbone"]["init_cfg"] = {"type": "Pretrained", "checkpoint": weights}
     box_heads = (part["bbox_head"] for part in (model, model["roi_head"]) if "bbox_head" in part)
     for head in box_heads:

@@ -95,7 +95,7 @@ def _create_database(database: Path) -> None:
 
 
 def _follow_a_move(database: Path) -> None:
-    """Under the lock. MLflow stores artefact folders absolute: of results that were moved, it would write to the old."""
+    """Under the lock. MLflow stores artefact folders absolute: for moved results it would write to the old place."""
     with closing(sqlite3.connect(database, timeout=BUSY_S)) as store, store:
         experiments = list(store.execute("SELECT experiment_id, name, artifact_location FROM experiments"))
         for number, name, place in experiments:

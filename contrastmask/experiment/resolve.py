@@ -70,8 +70,8 @@ def _check_sections(config: dict[str, Any], spec: RunSpec, scale: dict[str, Any]
     wrong = [name for name, section in sections.items() if not isinstance(section, dict)]
     if wrong or type(config.get("lr_factor")) not in (int, float):
         raise ConfigError(
-            f"the `config` of scale '{scale['name']}' or of a row of {spec.id} replaces {', '.join(wrong) or 'lr_factor'} "
-            "by something of another kind; give the keys below it that change"
+            f"the `config` of scale '{scale['name']}' or of a row of {spec.id} replaces "
+            f"{', '.join(wrong) or 'lr_factor'} by something of another kind; give the keys below it that change"
         )
 
 

@@ -113,7 +113,7 @@ class Readings:
             KeyError,
             TypeError,
             AttributeError,
-        ) as error:  # pycocotools meets what a damaged file holds
+        ) as error:  # by what a damaged file holds
             raise ReadingsError(f"{self.folder / 'detections.json.gz'}: {error!r}; evaluate the run again") from None
         by_category = dict(zip(evaluation.params.catIds, stats.curves(evaluation), strict=True))
         self._check(kind, by_category)

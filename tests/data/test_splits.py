@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contrastmask.data.categories import CONFIGS
-from contrastmask.data.dataset import prepare
+from contrastmask.data.dataset import prepare, read_dataset
 from contrastmask.data.files import DataError, write_json
 from contrastmask.data.splits import SPLITS, main, parse_setting, resolve, write_split
 

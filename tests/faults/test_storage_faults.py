@@ -1,4 +1,4 @@
-"""Full disks, a tracking store that is locked, read-only or gone, and data that changes; then the same commands go on."""
+"""Full disks, a tracking store that is locked, read-only or gone, data that changes; then the same commands go on."""
 
 import os
 import random

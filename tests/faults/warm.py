@@ -7,6 +7,7 @@ command line, in a process of its own that can be killed like any other. Orders 
     {"wait": pid}                                                                   answers {"code"}
 """
 
+import importlib
 import json
 import os
 import runpy
@@ -57,7 +58,13 @@ if __name__ == "__main__":
     import torch
 
     torch.set_num_threads(1)  # and no pool of threads that a fork would lose
-    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
-    import mmdet.engine  # noqa: F401
-
+    for module in (  # in this order: the first puts stand-ins where mmcv has no compiled operators
+        "contrastmask.engine.build",
+        "contrastmask.engine.hooks",
+        "contrastmask.report.tables",
+        "mmdet.engine",
+        "mlflow.store.tracking.sqlalchemy_store",
+        "alembic.command",
+    ):
+        importlib.import_module(module)
     serve(channel)
