@@ -166,7 +166,8 @@ def _verify(train: Part, val: Part, title: str, need_masks: bool) -> tuple[dict[
         if malformed:
             problems += malformed
             continue
-        found, counted = check_annotations(coco, part.annotations, need_masks=need_masks and name == "val")
+        measured = name == "val"
+        found, counted = check_annotations(coco, part.annotations, need_masks and measured, measured)
         if name == "val" and not need_masks:
             unmeasurable, lacking = check_measurable(coco, part.annotations)
             found, counted = found + unmeasurable, counted + lacking

@@ -113,7 +113,7 @@ def parse_coco(raw: bytes, path: Path) -> Any:
 
     try:
         return json.loads(raw, parse_constant=refuse)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(
             f"{path}: not valid JSON ({error}). The file may be cut short: fetch or export it again."
         ) from error

@@ -69,7 +69,7 @@ def read_list(path: Path) -> SplitList:
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as YAML ({error})") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: must hold name: and categories: (or remaining: true)")

@@ -198,7 +198,7 @@ def read_readings(folder: Path, run: str, seed: int, val: Val) -> Readings:
         digest, _ = metrics["data_digest"], metrics["per_category"]
     except FileNotFoundError as error:
         raise ReadingsError(f"{error.filename} is missing: evaluate {run}, seed {seed}, first") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ReadingsError(f"{place} cannot be read: {error!r}; evaluate the run again") from None
     if digest != val.digest:
         raise ReadingsError(f"{place / 'metrics.json'} was measured on other data than {val.name} as it is now")

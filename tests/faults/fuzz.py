@@ -6,9 +6,11 @@ something hung, or something wrong was taken for right.
 """
 
 import contextlib
+import faulthandler
 import io
 import json
 import os
+import resource
 import signal
 import sys
 import traceback
@@ -22,6 +24,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 LONGEST_S = 60
+MOST_MEMORY = 8 * 2**30  # bytes of address space, most of it torch's libraries
 Target = Callable[[Random], bool]
 
 
@@ -78,7 +81,9 @@ def hung(*_: Any) -> None:
 def main(copy: str, results: str, counts: str, number: str) -> int:
     os.chdir(copy)
     sys.path.insert(0, copy)
+    faulthandler.enable()
     signal.signal(signal.SIGALRM, hung)
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     from faults.targets import TARGETS
 
     bad = 0

@@ -4,6 +4,7 @@ Each function takes finished results at scale micro and returns a function of a 
 it, and returns whether it was taken.
 """
 
+import contextlib
 import copy
 import gzip
 import hashlib
@@ -106,7 +107,8 @@ def annotations(results: Path) -> Target:
 def usable(folder: Path) -> None:
     """What was taken for whole is: pycocotools reads every mask, boxes are finite, references hold."""
     for part in ("train", "val"):
-        coco = COCO(str(folder / f"instances_{part}.json"))
+        with contextlib.redirect_stdout(None):
+            coco = COCO(str(folder / f"instances_{part}.json"))
         for annotation in coco.anns.values():
             if annotation["image_id"] not in coco.imgs or annotation["category_id"] not in coco.cats:
                 raise Wrong(f"taken with a reference to nothing: {annotation}")
