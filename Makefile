@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: tables report test ui sync model-table bench lint lock clean help
+.PHONY: tables report test faults ui sync model-table bench lint lock clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -19,6 +19,9 @@ report: $(BIN)/.ready  ## the tables, then one page with everything behind them
 
 test: $(BIN)/.ready  ## all tests
 	$(BIN)/python -m pytest
+
+faults: $(BIN)/.ready  ## break it: kills, full disks, 10,000 bad files; hours. The figures: docs/reliability.md
+	CONTRASTMASK_FAULTS=full $(BIN)/python -m pytest tests/faults
 
 ui: $(BIN)/.ready  ## compare runs in MLflow, http://127.0.0.1:5000
 	$(BIN)/python -m contrastmask.engine.tracking ui --results results

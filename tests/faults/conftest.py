@@ -7,18 +7,17 @@ from pathlib import Path
 
 import pytest
 from faults.check import check
-from faults.ledger import Ledger
+from faults.ledger import FILE, Ledger
 from faults.micro import Results, Warm, copy_of, micro_project
 from faults.suite import FULL
 
 
 @pytest.fixture(scope="session")
-def ledger() -> Iterator[Ledger]:
-    """What was injected and survived; written to results/reference/faults by `make faults`."""
+def ledger() -> Ledger:
+    """What was injected and survived; kept in results/reference/faults by `make faults`."""
     ledger = Ledger()
-    yield ledger
-    if FULL:
-        ledger.write()
+    ledger.file = FILE if FULL else None
+    return ledger
 
 
 @pytest.fixture(scope="session")
