@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from contrastmask.data.dataset import read_dataset
-from contrastmask.data.splits import read_split
 from contrastmask.experiment import config_hash
 from contrastmask.use.trust import check_config
 from contrastmask.yamlfiles import ConfigError
@@ -102,7 +100,6 @@ def load_run(folder: Path) -> Trained:
 
     Raises:
         ConfigError: a file is missing, or the data is no longer what the run was trained on.
-        DataError: the description of data or split is missing or damaged.
         CheckpointError: model.pth is damaged.
     """
     from contrastmask.engine.checkpoint import load_weights
@@ -112,7 +109,10 @@ def load_run(folder: Path) -> Trained:
     if config_hash(config) != record["config_hash"]:
         raise ConfigError(f"{folder / CONFIG} is not what {folder / 'model.pth'} was trained with: train the run again")
     data = folder.absolute().parents[2] / "data"
-    dataset, split = read_dataset(data / "dataset.json"), read_split(data / config["setting"] / "split.json")
+    dataset = _read_mapping(data / "dataset.json", ("digest", "categories"))
+    split = _read_mapping(data / config["setting"] / "split.json", ("digest", "base"))
+    if not isinstance(split["base"], list) or not _are_categories(dataset["categories"]):
+        raise ConfigError(f"dataset.json or split.json in {data} is damaged: delete it, and Snakemake makes it again")
     for content, key in ((dataset, "data_digest"), (split, "split_digest")):
         if content["digest"] != record[key]:
             raise ConfigError(f"the data in {data} has changed since {folder} was trained on it: train the run again")
@@ -194,6 +194,13 @@ def _is_category(entry: Any) -> bool:
         and type(entry.get("id")) is int
         and isinstance(entry.get("name"), str)
         and entry.get("split") in ("base", "novel")
+    )
+
+
+def _are_categories(listed: Any) -> bool:
+    return isinstance(listed, list) and all(
+        isinstance(entry, dict) and type(entry.get("id")) is int and isinstance(entry.get("name"), str)
+        for entry in listed
     )
 
 
