@@ -6,8 +6,8 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: tables report test test-slurm test-tracking-server ui sync tracking-server tracking-user model-table bench
-.PHONY: bench-rows lint lock clean help
+.PHONY: tables report test test-slurm test-tracking-server faults ui sync tracking-server tracking-user model-table
+.PHONY: bench bench-rows lint lock clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 22
@@ -26,6 +26,9 @@ test-slurm: $(BIN)/.ready  ## the test on a real one-node Slurm (Debian: munge s
 
 test-tracking-server: $(BIN)/.ready  ## eight runs against a real MLflow server on PostgreSQL (apt-get install postgresql)
 	CONTRASTMASK_POSTGRES=required $(BIN)/python -m pytest tests/engine/test_tracking_server.py
+
+faults: $(BIN)/.ready  ## break it: kills, full disks, 10,000 bad files; hours. The figures: docs/reliability.md
+	CONTRASTMASK_FAULTS=full $(BIN)/python -m pytest tests/faults
 
 ui: $(BIN)/.ready  ## compare runs in MLflow, http://127.0.0.1:5000
 	$(BIN)/python -m contrastmask.engine.tracking ui --results results

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contrastmask.data.files import DataError, parse_coco, raise_problems, read_coco_bytes, write_json
+from contrastmask.data.files import DataError, parse_coco, raise_problems, read_coco_bytes, read_record, write_json
 from contrastmask.data.verify import check_annotations, check_images, check_measurable, check_parts, check_shape
 
+PATHS = ("annotations", "images")  # of a part: relative to dataset.json where they lie beside or below it
 THREADS = 16  # for image headers: mostly waiting for the disk
 
 SYNTHETIC_KEYS = ("train_images", "val_images", "image_size", "seed", "categories")
@@ -71,23 +72,30 @@ def prepare(config: dict[str, Any], root: Path, out: Path, workers: int = 1) -> 
     for text, count in sorted(warnings.items()):
         print(f"warning: {count} {text}", file=sys.stderr)
     name = config.get("name", root.name if kind == "folder" else kind)
-    dataset = {"name": name, "kind": kind, "digest": digest, **described, "categories": categories}
-    write_json(out, dataset)
-    return dataset
+    for part in described.values():
+        part |= {key: _from(out.absolute().parent, part[key]) for key in PATHS}
+    write_json(out, {"name": name, "kind": kind, "digest": digest, **described, "categories": categories})
+    return read_dataset(out)
+
+
+def _from(folder: Path, path: str) -> str:
+    """`path` relative to `folder` if it lies in it: a results folder that makes its own data can be moved."""
+    inside = Path(path).is_relative_to(folder)
+    return Path(path).relative_to(folder).as_posix() if inside else path
 
 
 def read_dataset(path: Path) -> dict[str, Any]:
-    """Read a `dataset.json`.
+    """Read a `dataset.json`, with absolute paths.
 
     Raises:
-        DataError: it is missing or not one that `prepare` wrote.
+        DataError: it is missing, damaged, or not one that `prepare` wrote.
     """
-    dataset = parse_coco(read_coco_bytes(path), path)
-    missing = [
-        key for key in ("digest", "train", "val", "categories") if not isinstance(dataset, dict) or key not in dataset
-    ]
-    if missing:
-        raise DataError(f"{path}: lacks {', '.join(missing)}; write it with python -m contrastmask.data.dataset")
+    dataset = read_record(path, {"digest": str, "train": dict, "val": dict, "categories": list})
+    wrong = [part for part in ("train", "val") if not all(isinstance(dataset[part].get(key), str) for key in PATHS)]
+    if wrong or check_shape({"images": [], "annotations": [], "categories": dataset["categories"]}, path):
+        raise DataError(f"{path}: damaged at {', '.join(wrong) or 'categories'}; delete it, and it is made again")
+    for part in (dataset["train"], dataset["val"]):
+        part |= {key: str(path.absolute().parent / part[key]) for key in PATHS}
     return dataset
 
 
@@ -158,7 +166,8 @@ def _verify(train: Part, val: Part, title: str, need_masks: bool) -> tuple[dict[
         if malformed:
             problems += malformed
             continue
-        found, counted = check_annotations(coco, part.annotations, need_masks=need_masks and name == "val")
+        measured = name == "val"
+        found, counted = check_annotations(coco, part.annotations, need_masks and measured, measured)
         if name == "val" and not need_masks:
             unmeasurable, lacking = check_measurable(coco, part.annotations)
             found, counted = found + unmeasurable, counted + lacking

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -48,6 +49,32 @@ def write_json(path: Path, value: Any) -> None:
         stream.write(json.dumps(value, indent=1) + "\n")
 
 
+def read_record(path: Path, fields: dict[str, type]) -> dict[str, Any]:
+    """A JSON object that this project wrote, with the `fields` of these types.
+
+    Raises:
+        DataError: it is missing, or damaged.
+    """
+    content = parse_coco(read_coco_bytes(path), path)
+    lacking = [
+        key for key, kind in fields.items() if not isinstance(content, dict) or not isinstance(content.get(key), kind)
+    ]
+    if lacking:
+        raise DataError(f"{path}: lacks {', '.join(lacking)}, so it is damaged; delete it, and it is made again")
+    return content
+
+
+def check_unchanged(path: Path, sha256: str, record: Path) -> None:
+    """Raise DataError unless `path` is still the file whose sha256 `record` holds."""
+    try:
+        with path.open("rb") as stream:
+            changed = hashlib.file_digest(stream, "sha256").hexdigest() != sha256
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); {record} names it: put it back") from None
+    if changed:
+        raise DataError(f"{path}: changed since {record} was written; put it back, or delete {record} to make it anew")
+
+
 def write_coco(path: Path, images: list[dict], annotations: Iterable[dict], categories: list[dict]) -> None:
     """Write an instances file, atomically, one annotation at a time.
 
@@ -86,7 +113,7 @@ def parse_coco(raw: bytes, path: Path) -> Any:
 
     try:
         return json.loads(raw, parse_constant=refuse)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(
             f"{path}: not valid JSON ({error}). The file may be cut short: fetch or export it again."
         ) from error

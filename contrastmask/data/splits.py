@@ -39,6 +39,7 @@ from contrastmask.data.files import (
     parse_coco,
     raise_problems,
     read_coco_bytes,
+    read_record,
     write_coco,
     write_json,
 )
@@ -68,7 +69,7 @@ def read_list(path: Path) -> SplitList:
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as YAML ({error})") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: must hold name: and categories: (or remaining: true)")
@@ -284,8 +285,21 @@ def write_split(dataset_json: Path, setting: str, out_dir: Path, splits_dir: Pat
         "n_base_masks": len(coco["annotations"]) - n_novel,
         "n_novel_boxes": n_novel,
         "digest": hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32],
+        "sha256": hashlib.sha256((out_dir / "instances_train.json").read_bytes()).hexdigest(),
     }
     write_json(out_dir / "split.json", split)
+    return split
+
+
+def read_split(path: Path) -> dict[str, Any]:
+    """Read a `split.json`.
+
+    Raises:
+        DataError: it is missing, or damaged.
+    """
+    split = read_record(path, {"digest": str, "base": list, "novel": list})
+    if not all(type(number) is int for number in split["base"] + split["novel"]):
+        raise DataError(f"{path}: base and novel must be category ids; delete it, and it is made again")
     return split
 
 

@@ -57,11 +57,11 @@ def _wrong_field(row: Any, fields: dict) -> str | None:
     return None
 
 
-def check_annotations(coco: dict, path: Path, need_masks: bool) -> tuple[list[str], Counter]:
+def check_annotations(coco: dict, path: Path, need_masks: bool, measured: bool = False) -> tuple[list[str], Counter]:
     """Ids, references, boxes and segmentations of a file that passed `check_shape`.
 
     `need_masks`: an annotation without a segmentation is an error (evaluation measures masks) instead of a
-    warning. Returns the problems and the warnings' counts.
+    warning. `measured`: of val, whose masks evaluation reads whole. Returns the problems and the warnings' counts.
     """
     problems = [
         f"{path}: {key}: {field} {value!r} occurs {count} times; each may occur once"
@@ -78,14 +78,14 @@ def check_annotations(coco: dict, path: Path, need_masks: bool) -> tuple[list[st
     categories = {category["id"] for category in coco["categories"]}
     warnings: Counter = Counter()
     for annotation in coco["annotations"]:
-        wrong = _wrong_annotation(annotation, sizes, categories, need_masks, warnings)
+        wrong = _wrong_annotation(annotation, sizes, categories, need_masks, measured, warnings)
         if wrong:
             problems.append(f"{path}: annotation {annotation['id']}: {wrong}")
     return problems, warnings
 
 
 def _wrong_annotation(
-    annotation: dict, sizes: dict, categories: set, need_masks: bool, warnings: Counter
+    annotation: dict, sizes: dict, categories: set, need_masks: bool, measured: bool, warnings: Counter
 ) -> str | None:
     if annotation["image_id"] not in sizes:
         return f'image_id {annotation["image_id"]} is not in "images"; remove the annotation or add the image'
@@ -94,7 +94,7 @@ def _wrong_annotation(
     if annotation.get("iscrowd") not in (0, 1):
         return f"iscrowd must be 0 or 1, not {annotation.get('iscrowd')!r}; set 0 for a single object"
     size = sizes[annotation["image_id"]]
-    return _wrong_box(annotation, size, warnings) or _wrong_mask(annotation, size, need_masks, warnings)
+    return _wrong_box(annotation, size, warnings) or _wrong_mask(annotation, size, need_masks, measured, warnings)
 
 
 def _wrong_box(annotation: dict, size: tuple[int, int], warnings: Counter) -> str | None:
@@ -114,8 +114,11 @@ def _wrong_box(annotation: dict, size: tuple[int, int], warnings: Counter) -> st
     return None
 
 
-def _wrong_mask(annotation: dict, size: tuple[int, int], needed: bool, warnings: Counter) -> str | None:
-    """Problem of a segmentation: absent (allowed unless `needed`), polygons, or RLE of the image's size."""
+def _wrong_mask(annotation: dict, size: tuple[int, int], needed: bool, measured: bool, warnings: Counter) -> str | None:
+    """Problem of a segmentation: absent (allowed unless `needed`), polygons, or RLE of the image's size.
+
+    pycocotools checks nothing: a run length below zero or a point far away makes it crash or take all memory.
+    """
     mask = annotation.get("segmentation")
     if not mask:
         if needed:
@@ -127,8 +130,13 @@ def _wrong_mask(annotation: dict, size: tuple[int, int], needed: bool, warnings:
     if not isinstance(mask, list):
         return f"segmentation must be polygons or RLE, not {mask!r:.60}"
     valid = [polygon for polygon in mask if _is_polygon(polygon)]
+    far = max(size)
+    if any(min(polygon) < -far or max(polygon) > 2 * far for polygon in valid):
+        return f"its segmentation lies far outside its image of {size[0]}x{size[1]}; correct or remove the annotation"
     if not valid:
         return "its segmentation holds no polygon of 3 or more points (x, y, x, y, ...); mend it or use []"
+    if len(valid) < len(mask) and measured:
+        return "one of its polygons has not 3 or more points (x, y, x, y, ...); remove it, or evaluation cannot read it"
     if len(valid) < len(mask):
         warnings["annotations with an invalid polygon beside valid ones, which training leaves out"] += 1
     return None
@@ -150,14 +158,41 @@ def _wrong_rle(mask: dict, size: tuple[int, int]) -> str | None:
         return f"RLE size {shape} is not [height, width] of its image, {[size[1], size[0]]}"
     if not isinstance(counts, (list, str)) or not counts:
         return "RLE counts must be a list of run lengths or COCO's compressed text"
-    if isinstance(counts, list):
+    if isinstance(counts, str):
         try:
-            total = sum(counts)
-        except TypeError:
-            return "RLE counts must be whole numbers"
-        if total != size[0] * size[1]:
-            return f"RLE counts sum to {total}, not to the image's {size[0] * size[1]} pixels"
+            counts = _uncompressed(counts)
+        except ValueError as error:
+            return f"RLE counts: {error}"
+    if not all(type(count) is int and count >= 0 for count in counts):
+        return "RLE counts must be whole numbers, none of them negative"
+    if sum(counts) != size[0] * size[1]:
+        return f"RLE counts sum to {sum(counts)}, not to the image's {size[0] * size[1]} pixels"
     return None
+
+
+def _uncompressed(text: str) -> list[int]:
+    """The run lengths behind COCO's compressed text: five bits a character, differences to the last but one.
+
+    Raises:
+        ValueError: a character that does not belong there, or the text is cut.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64:
+            raise ValueError(f"{character!r} is no character of COCO's compressed text")
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = shift = 0
+    if shift:
+        raise ValueError("the text is cut short")
+    return counts
 
 
 def check_measurable(coco: dict, path: Path) -> tuple[list[str], Counter]:
@@ -192,7 +227,7 @@ def check_images(
     the problems, the warnings' counts, and the byte size per file name.
     """
     with ThreadPoolExecutor(threads) as pool:
-        results = list(pool.map(partial(_look_at, folder), coco["images"], chunksize=64))
+        results = list(pool.map(partial(look_at, folder), coco["images"], chunksize=64))
     problems: list[str] = []
     warnings: Counter = Counter()
     sizes: dict[str, int] = {}
@@ -205,7 +240,7 @@ def check_images(
     return problems, warnings, sizes
 
 
-def _look_at(folder: Path, image: dict) -> tuple[str | None, int, bool]:
+def look_at(folder: Path, image: dict) -> tuple[str | None, int, bool]:
     """Problem, byte size, and whether EXIF asks for a rotation, of one image."""
     try:
         with (folder / image["file_name"]).open("rb") as stream:

@@ -17,8 +17,10 @@ from typing import Any
 
 import torch
 
+from contrastmask.yamlfiles import ConfigError
 
-class WeightsError(ValueError):
+
+class WeightsError(ConfigError):
     """Weights that cannot be had or do not fit; the message names the source and the fix."""
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import contrastmask.models  # isort: skip  # noqa: F401  # first: puts torchvision's operators behind mmcv's
 from contrastmask.peers import cpmask, deepmarc, maskx, opmask, shapemask, shapeprop  # isort: skip  # noqa: F401
+from contrastmask.engine import images  # isort: skip  # noqa: F401  # registers the reader that pipelines name
 import torch
 from mmdet.datasets import CocoDataset
 from mmdet.registry import MODELS
@@ -14,6 +15,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from contrastmask.data.shape_priors import read_priors
+from contrastmask.data.weights import read as read_weights
 
 
 def build_model(
@@ -36,6 +38,7 @@ def build_model(
     ids = [category["id"] for category in dataset["categories"]]
     model = copy.deepcopy(config["model"])
     if weights:
+        read_weights(Path(weights), weights)  # tensors only: mmengine would run any other pickle
         model["backbone"]["init_cfg"] = {"type": "Pretrained", "checkpoint": weights}
     box_heads = (part["bbox_head"] for part in (model, model["roi_head"]) if "bbox_head" in part)
     for head in box_heads:
@@ -77,7 +80,7 @@ def train_pipeline(config: dict[str, Any]) -> list[dict[str, Any]]:
     else:
         resize = {"type": "RandomChoiceResize", "scales": scales}
     return [
-        {"type": "LoadImageFromFile"},
+        {"type": "LoadVerifiedImage"},
         {"type": "LoadAnnotations", "with_bbox": True, "with_mask": True},
         resize | {"keep_ratio": True},
         {"type": "RandomFlip", "prob": config["image"]["flip"]},
@@ -88,7 +91,7 @@ def train_pipeline(config: dict[str, Any]) -> list[dict[str, Any]]:
 def test_pipeline(config: dict[str, Any]) -> list[dict[str, Any]]:
     """One scale, no flip (evaluation protocol)."""
     return [
-        {"type": "LoadImageFromFile"},
+        {"type": "LoadVerifiedImage"},
         {"type": "Resize", "scale": tuple(config["image"]["test"]), "keep_ratio": True},
         {"type": "PackDetInputs", "meta_keys": ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")},
     ]

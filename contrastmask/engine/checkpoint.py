@@ -75,8 +75,9 @@ def latest(folder: Path, *, identity: str) -> tuple[int, dict[str, Any]] | None:
             _set_aside(path, "corrupt", problem)
             continue
         state = _load(path)
-        if state.get("identity") != identity:
-            reason = f"it belongs to {state.get('identity')!r}, this run is {identity!r}"
+        owner = state.get("identity") if isinstance(state, dict) else None
+        if owner != identity:
+            reason = f"it belongs to {owner!r}, this run is {identity!r}"
             _set_aside(path, "foreign", reason)
             continue
         return iteration, state
@@ -94,6 +95,8 @@ def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     if problem:
         raise CheckpointError(f"{path}: {problem}; delete it and run the same command to train it again")
     content = _load(path)
+    if not isinstance(content, dict) or not {"state_dict", "meta"} <= content.keys():
+        raise CheckpointError(f"{path}: holds no weights of this program; delete it and run the same command")
     return content["state_dict"], content["meta"]
 
 
@@ -222,8 +225,8 @@ def _damage(path: Path) -> str | None:
     return None
 
 
-def _load(path: Path) -> dict[str, Any]:
-    """The content of a file known to be whole."""
+def _load(path: Path) -> Any:
+    """The content of a file known to be whole: plain data and tensors of any form."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

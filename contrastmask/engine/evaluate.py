@@ -13,7 +13,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from contrastmask.data.files import atomic_writer, write_json
+from contrastmask.data.files import atomic_writer, check_unchanged, read_record, write_json
 from contrastmask.engine.coco_metrics import coco_metrics, mean_iou
 from contrastmask.engine.gpu import lease
 from contrastmask.engine.job import Job, open_tracker
@@ -31,10 +31,13 @@ def evaluate(job: Job, stop: Stop) -> dict[str, Any]:
     from pycocotools.coco import COCO
 
     from contrastmask.engine.checkpoint import sha256
+    from contrastmask.engine.failures import readable
 
     started = time.monotonic()
+    check_unchanged(Path(job.dataset["val"]["annotations"]), job.dataset["val"]["sha256"], job.settings.dataset)
     truth = COCO(job.dataset["val"]["annotations"])
-    detections, ious = predict(job, truth, stop)
+    with readable():
+        detections, ious = predict(job, truth, stop)
     write_readings(job.folder, detections, ious)
     return summary(job, truth, detections, ious, checkpoint=sha256(job.folder / "model.pth"), started=started)
 
@@ -217,8 +220,10 @@ def rle_ious(
 
 def write_readings(folder: Path, detections: list[dict[str, Any]], ious: list[tuple[int, int, float]]) -> None:
     """The per-image readings behind the metrics, for whoever wants to look closer or to bootstrap."""
-    with gzip.open(folder / "detections.json.gz", "wt") as file:
-        json.dump(detections, file)
+    draft = folder / "detections.json.gz.tmp"
+    with gzip.open(draft, "wt") as packed:
+        json.dump(detections, packed)
+    draft.replace(folder / "detections.json.gz")
     with atomic_writer(folder / "gt_box_iou.csv") as file:
         writer = csv.writer(file)
         writer.writerow(("annotation_id", "category_id", "iou"))
@@ -249,17 +254,18 @@ def start(job: Job) -> dict[str, Any]:
 
     Raises:
         ConfigError: the run is not trained.
+        DataError: its record or the val data is damaged.
         GpuError: no GPU can be had.
     """
     if not (job.folder / "model.pth").exists():
         raise ConfigError(f"{job.folder / 'model.pth'} is missing: train the run first")
+    record = read_record(job.folder / "train.json", {"iterations": int})
     with RunLock(job.work / LOCK_NAME), lease(1), on_signals() as stop:
         tracker = open_tracker(job)
         with tracker.session("evaluate"):
             val = job.dataset["val"]["annotations"]
             tracker.dataset(job.dataset["name"], job.dataset["digest"], val, "evaluation")
             metrics = evaluate(job, stop)
-            record = json.loads((job.folder / "train.json").read_text())
             tracker.metrics(logged(metrics), step=record["iterations"], final=True)
             write_json(job.folder / "metrics.json", metrics)
     return metrics

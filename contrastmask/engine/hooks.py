@@ -81,6 +81,7 @@ class Resume(Hook):
         stopping = self._stopping()
         if stopping or done % self.every == 0 or done == runner.max_iters:
             _check_finite(outputs, done)
+            _check_finite(_sums(bare(runner.model)), done)
             self.record.share()
             share_statistics(bare(runner.model))
             if runner.rank == 0:
@@ -175,6 +176,11 @@ def share_statistics(model: torch.nn.Module) -> None:
     """Make BatchNorm's running statistics the mean of all processes', which is what a checkpoint keeps of them."""
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training and m.running_mean is not None]
     all_reduce_params([b for norm in norms for b in (norm.running_mean, norm.running_var)], coalesce=False, op="mean")
+
+
+def _sums(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """One number for all weights: losses can be finite and the step after them not."""
+    return {"a weight": torch.stack([p.detach().float().sum() for p in model.parameters()]).sum()}
 
 
 def _check_finite(losses: dict[str, Any], iteration: int) -> None:

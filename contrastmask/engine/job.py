@@ -2,11 +2,12 @@
 
 import argparse
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from contrastmask.data.dataset import read_dataset
+from contrastmask.data.splits import read_split
 from contrastmask.engine.provenance import code_digest
 from contrastmask.engine.tracking import Tracker, tracking_uri
 from contrastmask.experiment import RunSpec, Settings, config_hash, find_run, resolve, settings_from_json
@@ -67,6 +68,7 @@ def load_job(settings: Settings, run: str, seed: int, *, derived: bool = False) 
 
     Raises:
         ConfigError: unknown run, one that is made otherwise, or the data has not been prepared.
+        DataError: the description of data or split is damaged.
     """
     spec = find_run(settings, run)
     if derived != bool(spec.detector):
@@ -80,8 +82,8 @@ def load_job(settings: Settings, run: str, seed: int, *, derived: bool = False) 
         spec=spec,
         seed=seed,
         config=resolve(spec, settings),
-        dataset=json.loads(dataset.read_text()),
-        split=json.loads(split.read_text()),
+        dataset=read_dataset(dataset),
+        split=read_split(split),
         code=code_digest(),
     )
 

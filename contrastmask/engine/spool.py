@@ -11,12 +11,14 @@ import json
 import logging
 import math
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 Event = dict[str, Any]
+NOT_FINITE = ("nan", "inf", "-inf")  # JSON has none of them
 FINISHED, FAILED, KILLED, RUNNING = "FINISHED", "FAILED", "KILLED", "RUNNING"
 
 log = logging.getLogger(__name__)
@@ -100,9 +102,49 @@ class Spool:
 def _parse(line: bytes) -> Event | None:
     try:
         event = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return event if isinstance(event, dict) and "event" in event else None
+    return event if isinstance(event, dict) and _is_whole(event) else None
+
+
+FIELDS: dict[str, dict[str, type]] = {
+    "run": {"id": str, "experiment": str, "name": str},
+    "session": {"phase": str, "iteration": int},
+    "status": {"phase": str, "status": str},
+    "params": {"values": dict},
+    "tags": {"values": dict},
+    "metrics": {"step": int, "values": dict},
+    "input": {"name": str, "digest": str, "source": str, "context": str},
+    "text": {"name": str, "text": str},
+}
+NAME = re.compile(r"[/\w.\- ]{1,250}")  # of a value, as MLflow takes it
+LARGEST = 2**63 - 1  # a step or a time, in MLflow
+
+
+def _is_whole(event: Event) -> bool:
+    """Whether a line has the fields of its kind: one that was damaged and still is JSON counts as damaged."""
+    fields = FIELDS.get(str(event.get("event")))
+    if fields is None or not all(type(event.get(name)) is kind for name, kind in fields.items()):
+        return False
+    numbers = [event.get("time"), *(event[name] for name, kind in fields.items() if kind is int)]
+    values, names = event.get("values", {}).values(), [*event.get("values", {}), event.get("name", "name")]
+    if not all(NAME.fullmatch(str(name)) for name in names) and event["event"] not in ("run", "input"):
+        return False
+    if event["event"] == "status" and event["status"] not in (FINISHED, FAILED, KILLED, RUNNING):
+        return False
+    if event["event"] == "metrics":
+        return all(_is_count(n) for n in numbers) and all(_is_value(value) for value in values)
+    return all(_is_count(n) for n in numbers) and all(isinstance(value, str) for value in values)
+
+
+def _is_count(number: Any) -> bool:
+    return type(number) is int and 0 <= number <= LARGEST
+
+
+def _is_value(value: Any) -> bool:
+    if isinstance(value, str):
+        return value in NOT_FINITE
+    return math.isfinite(value) if type(value) is float else type(value) is int and abs(value) <= LARGEST
 
 
 @dataclass

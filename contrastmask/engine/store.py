@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sqlite3
 import subprocess
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SQLITE = "sqlite:///"
+ARTIFACTS = "mlartifacts"  # beside the database
 LOCK_TIMEOUT_S = 120.0
+BUSY_S = 20.0  # as MLflow waits for another writer
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -60,6 +63,7 @@ def ensure_store(uri: str) -> None:
         with _store_lock(uri):
             if uri.startswith(SQLITE):
                 _create_database(Path(uri[len(SQLITE) :]))
+                _follow_a_move(Path(uri[len(SQLITE) :]))
             _quiet_client(uri).search_experiments(max_results=1)
     except StoreError:
         raise
@@ -86,8 +90,9 @@ def _create_database(database: Path) -> None:
     """Under the lock. Made beside and renamed, so that a kill half-way leaves nothing half made."""
     if database.exists() and database.stat().st_size > 0:
         return
+    for left in database.parent.glob(f"{database.name}.*.new"):  # by who was killed here
+        left.unlink(missing_ok=True)
     draft = database.with_name(f"{database.name}.{os.getpid()}.new")
-    draft.unlink(missing_ok=True)
     command = [sys.executable, "-m", "mlflow", "db", "upgrade", f"{SQLITE}{draft}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LOCK_TIMEOUT_S)
@@ -97,6 +102,26 @@ def _create_database(database: Path) -> None:
         os.replace(draft, database)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _follow_a_move(database: Path) -> None:
+    """Under the lock. MLflow stores artefact folders absolute: for moved results it would write to the old place."""
+    with closing(sqlite3.connect(database, timeout=BUSY_S)) as store, store:
+        experiments = list(store.execute("SELECT experiment_id, name, artifact_location FROM experiments"))
+        for number, name, place in experiments:
+            here = _artifacts(database, name)
+            if place != here and place and place.endswith(f"/{ARTIFACTS}/{name}"):
+                store.execute("UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (here, number))
+                store.execute(
+                    "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?)"
+                    " WHERE experiment_id = ? AND substr(artifact_uri, 1, ?) = ?",
+                    (here, len(place) + 1, number, len(place), place),
+                )
+
+
+def _artifacts(database: Path, experiment: str) -> str:
+    """Where the artefacts of an experiment lie."""
+    return str(database.parent / ARTIFACTS / experiment)
 
 
 def _quiet_client(uri: str) -> MlflowClient:
@@ -124,7 +149,7 @@ def experiment_id(client: MlflowClient, name: str, uri: str) -> str:
             return found.experiment_id
         folder = None  # a server decides for itself
         if uri.startswith(SQLITE):
-            folder = str(Path(uri[len(SQLITE) :]).parent / "mlartifacts" / name)
+            folder = _artifacts(Path(uri[len(SQLITE) :]), name)
         try:
             return client.create_experiment(name, artifact_location=folder)
         except MlflowException:

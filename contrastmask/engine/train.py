@@ -7,7 +7,6 @@ that many processes on the CPU.
 """
 
 import copy
-import json
 import math
 import os
 import subprocess
@@ -15,7 +14,7 @@ import sys
 import time
 from typing import Any
 
-from contrastmask.data.files import write_json
+from contrastmask.data.files import DataError, check_unchanged, read_record, write_json
 from contrastmask.engine.gpu import GpuError, lease
 from contrastmask.engine.job import Job, open_tracker
 from contrastmask.engine.locks import Interrupted, RunLock, Stop, on_signals
@@ -47,6 +46,7 @@ def train(job: Job, stop: Stop) -> None:
 
     from contrastmask.engine import checkpoint
     from contrastmask.engine.build import build_dataset, build_model
+    from contrastmask.engine.failures import readable
     from contrastmask.engine.hooks import Record, Resume
     from contrastmask.engine.steps import bare
     from contrastmask.engine.stream import Stream, StreamSampler
@@ -55,6 +55,8 @@ def train(job: Job, stop: Stop) -> None:
     torch.set_num_threads(job.settings.scale["threads"])
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     images, workers = job.config["batch"] // world, job.settings.scale["workers"]  # of this process
+    if "sha256" in job.split and not job.spec.uses_novel_masks:  # splits of before this check lack it
+        check_unchanged(job.annotations, job.split["sha256"], job.settings.split(job.spec.setting))
     stream = Stream(build_dataset(job.config, job.dataset, "train", job.annotations), job.seed, job.config["batch"])
     total = total_iterations(job.config, len(stream))
     start, state = where_to_go_on(job, total)
@@ -97,9 +99,10 @@ def train(job: Job, stop: Stop) -> None:
         cfg={"model_wrapper_cfg": join_processes()} if world > 1 else None,
     )
     if tracker is None:
-        runner.train()
+        with readable():
+            runner.train()
         return
-    with tracker.session("train", start), progress:
+    with tracker.session("train", start), progress, readable():
         record_facts(job, tracker, total, step)
         runner.train()
         meta = {"run": job.spec.id, "seed": job.seed, "identity": job.identity, "iterations": total}
@@ -196,8 +199,11 @@ def _check_world(processes: int) -> None:
 
 
 def _finished(job: Job) -> bool:
-    record, weights = job.folder / "train.json", job.folder / "model.pth"
-    return record.exists() and weights.exists() and json.loads(record.read_text())["identity"] == job.identity
+    try:
+        record = read_record(job.folder / "train.json", {"identity": str})
+    except DataError:  # not there, or damaged: the training's checkpoint gives it again
+        return False
+    return (job.folder / "model.pth").exists() and record["identity"] == job.identity
 
 
 def _torchrun(job: Job, stop: Stop) -> int:

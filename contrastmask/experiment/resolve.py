@@ -46,6 +46,7 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
         config["weights"] = weights_source(backbone, settings, configs)
     put(config, scale.get("config", {}))
     put(config, json.loads(spec.config) if spec.config else {})
+    _check_sections(config, spec, scale)
     config["optimizer"]["lr"] = scale["lr"] * config.pop("lr_factor")
     check_groups(spec, settings, configs)
     return config | {
@@ -59,6 +60,25 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
         "batch": scale["batch"],
         "one_x": dict(scale["one_x"]),
     }
+
+
+def _check_sections(config: dict[str, Any], spec: RunSpec, scale: dict[str, Any]) -> None:
+    """What the free `config` of a scale or a row must leave as it is: mappings where the project's own are."""
+    model = config.get("model")
+    head = model.get("roi_head") if isinstance(model, dict) else None
+    sections = {
+        "model": model,
+        "model.backbone": model.get("backbone") if isinstance(model, dict) else None,
+        "model.roi_head": head,
+        "model.roi_head.options": head.get("options") if isinstance(head, dict) else None,
+        **{name: config.get(name) for name in ("optimizer", "image", "schedule")},
+    }
+    wrong = [name for name, section in sections.items() if not isinstance(section, dict)]
+    if wrong or type(config.get("lr_factor")) not in (int, float):
+        raise ConfigError(
+            f"the `config` of scale '{scale['name']}' or of a row of {spec.id} replaces "
+            f"{', '.join(wrong) or 'lr_factor'} by something of another kind; give the keys below it that change"
+        )
 
 
 def _resolve_evaluation(spec: RunSpec, detector: RunSpec, settings: Settings, configs: Path) -> dict[str, Any]:

@@ -225,7 +225,7 @@ def _config(folder: Path, run: str, seed: int) -> dict[str, Any]:
     file = folder / "runs" / run / f"seed{seed}" / "config.json"
     try:
         return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ReadingsError(f"{file} cannot be read: {error}; train the run again") from None
 
 

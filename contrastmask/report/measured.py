@@ -49,7 +49,7 @@ def read_run(results: Path, scale: str, run: str, seeds: Iterable[int]) -> Measu
             continue
         try:
             found.append(_novel_mask_ap(file, {"scale": scale, "run": run, "seed": seed}))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             log.warning("%s cannot be used, the table goes without it: %s", file, error)
             unreadable.append(file.relative_to(results).as_posix())
     return Measured(tuple(found), tuple(unreadable))

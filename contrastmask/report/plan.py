@@ -207,7 +207,7 @@ def read(file: Path) -> dict[str, Any]:
     """The JSON object in `file`, {} if there is none that can be read: what is damaged will be made again."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

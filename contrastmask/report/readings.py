@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,10 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools.coco import COCO
 
+from contrastmask.data.dataset import read_dataset
 from contrastmask.data.files import DataError
 from contrastmask.engine.coco_metrics import METRICS, IouType, matches
 from contrastmask.report import stats
 from contrastmask.report.stats import Curve, Floats
+from contrastmask.yamlfiles import check
 
 MATCHES = "matches.npz"
 """Stands for the detections where they were not kept (report/keep.py)."""
@@ -55,12 +58,12 @@ def read_val(folder: Path) -> Val:
         ReadingsError: the data is not there.
     """
     file = folder / "data" / "dataset.json"
+    if not file.exists():
+        raise ReadingsError(f"{file} is missing: run `snakemake --cores 1 {file}` first")
     try:
-        dataset = json.loads(file.read_text(encoding="utf-8"))
+        dataset = read_dataset(file)
         with contextlib.redirect_stdout(io.StringIO()):
             truth = COCO(dataset["val"]["annotations"])
-    except FileNotFoundError as error:
-        raise ReadingsError(f"{error.filename} is missing: run `snakemake --cores 1 {file}` first") from None
     except (OSError, ValueError, KeyError) as error:
         raise ReadingsError(f"{file} or the annotations that it names cannot be read: {error!r}") from None
     return Val(dataset["name"], dataset["digest"], truth)
@@ -91,7 +94,7 @@ class Readings:
         try:
             with gzip.open(file, "rt", encoding="utf-8") as stream:
                 return json.load(stream)
-        except (OSError, EOFError, ValueError) as error:
+        except (OSError, EOFError, ValueError, zlib.error, RecursionError) as error:
             raise ReadingsError(f"{file} cannot be read: {error}; evaluate the run again") from None
 
     @cached_property
@@ -112,8 +115,13 @@ class Readings:
         try:
             found = [d for d in self._detections if kind == "bbox" or "segmentation" in d]
             evaluation = matches(self.val.truth, found, kind)
-        except ValueError as error:
-            raise ReadingsError(f"{self.folder / 'detections.json.gz'}: {error}; evaluate the run again") from None
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+        ) as error:  # by what a damaged file holds
+            raise ReadingsError(f"{self.folder / 'detections.json.gz'}: {error!r}; evaluate the run again") from None
         by_category = dict(zip(evaluation.params.catIds, stats.curves(evaluation), strict=True))
         self._check(kind, by_category)
         return by_category
@@ -220,11 +228,12 @@ def read_readings(folder: Path, run: str, seed: int, val: Val) -> Readings:
     place = folder / "runs" / run / f"seed{seed}"
     try:
         metrics = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
+        check(metrics, "metrics", "metrics.json")
         rows = _ious(place / "gt_box_iou.csv")
         digest, _ = metrics["data_digest"], metrics["per_category"]
     except FileNotFoundError as error:
         raise ReadingsError(f"{error.filename} is missing: evaluate {run}, seed {seed}, first") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ReadingsError(f"{place} cannot be read: {error!r}; evaluate the run again") from None
     if digest != val.digest:
         raise ReadingsError(f"{place / 'metrics.json'} was measured on other data than {val.name} as it is now")

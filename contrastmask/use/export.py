@@ -8,9 +8,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from contrastmask.data.files import write_json
+from contrastmask.data.files import read_record, write_json
 from contrastmask.use.trained import CATEGORIES, CONFIG, WEIGHTS, Trained, load_run
-from contrastmask.yamlfiles import CONFIGS, ConfigError, read_yaml
+from contrastmask.yamlfiles import CONFIGS, ConfigError, check, read_yaml
 
 CARD = "README.md"
 
@@ -85,7 +85,11 @@ def card(trained: Trained, metrics: dict[str, Any] | None) -> str:
 
 def _metrics(run: Path) -> dict[str, Any] | None:
     path = run / "metrics.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    if not path.exists():
+        return None
+    metrics = read_record(path, {"segm": dict})
+    check(metrics, "metrics", str(path))
+    return metrics
 
 
 def _ap(metrics: dict[str, Any] | None) -> str:

@@ -111,6 +111,8 @@ def load_run(folder: Path) -> Trained:
     data = folder.absolute().parents[2] / "data"
     dataset = _read_mapping(data / "dataset.json", ("digest", "categories"))
     split = _read_mapping(data / config["setting"] / "split.json", ("digest", "base"))
+    if not isinstance(split["base"], list) or not _are_categories(dataset["categories"]):
+        raise ConfigError(f"dataset.json or split.json in {data} is damaged: delete it, and Snakemake makes it again")
     for content, key in ((dataset, "data_digest"), (split, "split_digest")):
         if content["digest"] != record[key]:
             raise ConfigError(f"the data in {data} has changed since {folder} was trained on it: train the run again")
@@ -192,6 +194,13 @@ def _is_category(entry: Any) -> bool:
         and type(entry.get("id")) is int
         and isinstance(entry.get("name"), str)
         and entry.get("split") in ("base", "novel")
+    )
+
+
+def _are_categories(listed: Any) -> bool:
+    return isinstance(listed, list) and all(
+        isinstance(entry, dict) and type(entry.get("id")) is int and isinstance(entry.get("name"), str)
+        for entry in listed
     )
 
 

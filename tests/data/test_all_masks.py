@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from contrastmask.data.all_masks import main, write_all_masks
-from contrastmask.data.dataset import prepare
+from contrastmask.data.dataset import prepare, read_dataset
 from contrastmask.data.files import DataError
 
 CONFIG = {"kind": "synthetic", "train_images": 12, "val_images": 2, "image_size": 64, "seed": 3, "categories": 12}
@@ -23,7 +23,7 @@ def annotations(path: Path) -> list[dict]:
 
 
 def train_file(dataset: Path) -> Path:
-    return Path(json.loads(dataset.read_text())["train"]["annotations"])
+    return Path(read_dataset(dataset)["train"]["annotations"])
 
 
 def test_every_annotation_is_kept_as_it_is(dataset: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contrastmask.data.categories import CONFIGS
-from contrastmask.data.dataset import prepare
+from contrastmask.data.dataset import prepare, read_dataset
 from contrastmask.data.files import DataError, write_json
 from contrastmask.data.splits import SPLITS, main, parse_setting, resolve, write_split
 
@@ -40,7 +40,7 @@ def synthetic(tmp_path_factory) -> Path:
 
 
 def train_of(dataset_json: Path) -> dict:
-    return json.loads(Path(json.loads(dataset_json.read_text())["train"]["annotations"]).read_text())
+    return json.loads(Path(read_dataset(dataset_json)["train"]["annotations"]).read_text())
 
 
 def rectangle(box):
@@ -102,8 +102,8 @@ def describe(coco: dict, folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     path = folder / "instances.json"
     path.write_text(json.dumps(coco))
-    train = {"annotations": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    dataset = {"digest": "0" * 32, "train": train, "val": {}, "categories": coco["categories"]}
+    part = {"annotations": str(path), "images": str(folder), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    dataset = {"digest": "0" * 32, "train": part, "val": part, "categories": coco["categories"]}
     write_json(folder / "dataset.json", dataset)
     return folder / "dataset.json"
 
@@ -177,7 +177,7 @@ def test_digest_depends_on_data_setting_and_lists(synthetic, tmp_path):
     assert write_split(synthetic, "a2b", tmp_path, lists)["digest"] == first
     write_lists(lists, a=["person", "bicycle"])
     assert write_split(synthetic, "a2b", tmp_path, lists)["digest"] != first
-    dataset = json.loads(synthetic.read_text())
+    dataset = read_dataset(synthetic)
     write_json(tmp_path / "other.json", {**dataset, "digest": "f" * 32})
     write_lists(lists, a=["person"])
     assert write_split(tmp_path / "other.json", "a2b", tmp_path, lists)["digest"] != first

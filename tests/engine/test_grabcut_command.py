@@ -15,7 +15,7 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from contrastmask.data.dataset import prepare
+from contrastmask.data.dataset import prepare, read_dataset
 from contrastmask.data.files import DataError
 from contrastmask.data.splits import write_split
 from contrastmask.engine import evaluate, grabcut
@@ -55,7 +55,7 @@ def results(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 def put_baseline(results: Path, **changes: Any) -> Path:
     settings = settings_from_json(json.dumps({"results": str(results)}))
-    dataset = json.loads(settings.dataset.read_text())
+    dataset = read_dataset(settings.dataset)
     truth = COCO(dataset["val"]["annotations"])
     rng = np.random.default_rng(0)
     detections = []
@@ -227,7 +227,7 @@ def test_each_command_names_the_other_for_a_run_that_is_not_its_own(
 
 
 def tasks(results: Path) -> list[Task]:
-    dataset = json.loads((results / "smoke" / "data" / "dataset.json").read_text())
+    dataset = read_dataset(results / "smoke" / "data" / "dataset.json")
     images = Path(dataset["val"]["images"])
     return [Task(str(path), (96, 96), ([10.0, 10.0, 50.0, 40.0],)) for path in sorted(images.iterdir())]
 

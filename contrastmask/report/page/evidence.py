@@ -11,11 +11,13 @@ from urllib.parse import urlsplit
 
 from contrastmask.engine.spool import Spool
 from contrastmask.experiment import Settings
+from contrastmask.yamlfiles import ConfigError, check
 
 Curve = list[tuple[int, float]]
 """(iteration, value), by rising iteration."""
 
 FILES = ("train.json", "metrics.json", "config.json")
+SCHEMAS = ("train", "metrics")  # in workflow/schemas
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,18 @@ def _json(path: Path, problems: list[str]) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         problems.append(f"{path.name}: {error}")
         return {}
     if not isinstance(content, dict):
         problems.append(f"{path.name}: it holds no JSON object")
         return {}
+    if path.stem in SCHEMAS:
+        try:
+            check(content, path.stem, path.name)
+        except ConfigError as error:
+            problems.append(str(error))
+            return {}
     return content
 
 

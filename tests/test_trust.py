@@ -1,0 +1,204 @@
+"""docs/trust.md, sentence by sentence: nothing from outside runs, leaves results/, or reaches a page unescaped."""
+
+import ast
+import hashlib
+import io
+import json
+import os
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from contrastmask.data import splits
+from contrastmask.data.files import DataError
+from contrastmask.data.shape_priors import read_priors
+from contrastmask.data.weights import WeightsError
+from contrastmask.engine import checkpoint, tracking
+from contrastmask.engine.job import load_job
+from contrastmask.errors import Failed
+from contrastmask.experiment import CONFIGS, load_settings, load_table
+from contrastmask.options import preset_options
+from contrastmask.use.trained import read_weights
+from contrastmask.yamlfiles import ROOT, ConfigError, read_yaml
+
+
+class Evil:
+    """Leaves a file when somebody unpickles it who trusts pickles."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.target),)
+
+
+@pytest.fixture
+def ran(tmp_path: Path) -> Path:
+    """What appears if something ran."""
+    return tmp_path / "ran"
+
+
+def packed(content: Any) -> bytes:
+    file = io.BytesIO()
+    torch.save(content, file)
+    return file.getvalue()
+
+
+# ---------------------------------------------------------------------------- what is loaded runs no code
+
+
+def calls() -> Iterator[tuple[str, str, ast.Call]]:
+    """(place, dotted name, call) of every call in the package."""
+    for path in sorted((ROOT / "contrastmask").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                yield f"{path.relative_to(ROOT)}:{node.lineno}", ast.unparse(node.func), node
+
+
+SAFE = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False), "Environment": ("autoescape", True)}
+NEVER = {
+    *(
+        "eval",
+        "exec",
+        "compile",
+        "__import__",
+        "os.system",
+        "os.popen",
+        "yaml.load",
+        "yaml.unsafe_load",
+        "yaml.full_load",
+    ),
+    *("pickle.load", "pickle.loads", "joblib.load", "torch.hub.load", "Config.fromfile", "load_checkpoint"),
+}
+
+
+def test_no_reader_of_the_package_can_run_what_it_reads() -> None:
+    """The only code that is run by its path is this project's own configs/*.py."""
+    wrong, run_by_path, seen = [], set(), set()
+    for place, name, call in calls():
+        given = {keyword.arg: getattr(keyword.value, "value", None) for keyword in call.keywords}
+        if name in SAFE:
+            seen.add(name)
+            key, value = SAFE[name]
+            wrong += [] if given.get(key) is value else [f"{place}: {name} without {key}={value}"]
+        wrong += [f"{place}: {name}"] if name in NEVER or given.get("shell") else []
+        run_by_path |= {place.partition(":")[0]} if name.startswith("runpy.") else set()
+    assert not wrong
+    assert seen == set(SAFE)
+    assert run_by_path == {"contrastmask/experiment/fragments.py"}
+
+
+def test_a_checkpoint_runs_nothing(tmp_path: Path, ran: Path) -> None:
+    content = packed({"identity": "me", "model": Evil(ran)})
+    (tmp_path / "iter_3.pth").write_bytes(content + hashlib.sha256(content).digest() + b"CMASKv1\n")
+    with pytest.raises(Failed, match="cannot open"):
+        checkpoint.latest(tmp_path, identity="me")
+    with pytest.raises(Failed, match="cannot open"):
+        checkpoint.load_weights(tmp_path / "iter_3.pth")
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("wrap", [packed, pickle.dumps])
+def test_weights_from_elsewhere_run_nothing(tmp_path: Path, ran: Path, wrap: Any) -> None:
+    file = tmp_path / "model.pth"
+    file.write_bytes(wrap({"state_dict": {"w": Evil(ran)}}))
+    with pytest.raises(ConfigError):
+        read_weights(file)
+    assert not ran.exists()
+
+
+def test_weights_of_a_backbone_run_nothing(tmp_path: Path, ran: Path) -> None:
+    """mmengine alone would fall back to a pickle that runs."""
+    from models.tiny import DATASET, SPLIT, tiny_config
+
+    from contrastmask.engine.build import build_model
+
+    file = tmp_path / "r50.pth"
+    file.write_bytes(packed({"w": Evil(ran)}))
+    with pytest.raises(WeightsError):
+        build_model(tiny_config("mask-rcnn", "paper", {}), DATASET, SPLIT, weights=str(file)).init_weights()
+    assert not ran.exists()
+
+
+def test_shape_priors_run_nothing(tmp_path: Path, ran: Path) -> None:
+    np.savez(tmp_path / "priors.npz", priors=np.array([Evil(ran)], dtype=object))
+    with pytest.raises(DataError, match="no shape priors"):
+        read_priors(tmp_path / "priors.npz")
+    assert not ran.exists()
+
+
+def test_yaml_runs_nothing(tmp_path: Path, ran: Path) -> None:
+    file = tmp_path / "evil.yaml"
+    file.write_text(f"name: !!python/object/apply:os.mkdir ['{ran}']\ncategories: [person]\n")
+    with pytest.raises(ConfigError, match="cannot be read as YAML"):
+        read_yaml(file, "scale")
+    with pytest.raises(DataError, match="cannot be read as YAML"):
+        splits.read_list(file)
+    assert not ran.exists()
+
+
+# ---------------------------------------------------------------------------- names cannot leave results/
+
+OUTSIDE = ("../outside", "..", "/tmp/outside", "a/b", "a\\..\\b", "", ".hidden", "a\nb", "$(touch x)")
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    return read_yaml(CONFIGS / "config.yaml", "config") | changes
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_scale_a_table_or_a_backbone_is_no_path(name: str) -> None:
+    for changes in ({"scale": name}, {"tables": [name]}, {"weights": {name: "w.pth"}}):
+        with pytest.raises(ConfigError):
+            load_settings(config(**changes))
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_run_is_one_of_the_tables(name: str) -> None:
+    with pytest.raises(ConfigError, match="no row of a table"):
+        load_job(load_settings(config()), name, 0)
+
+
+@pytest.mark.parametrize("key", ["method", "backbone", "schedule", "setting", "preset"])
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_what_names_a_run_is_no_path(tmp_path: Path, key: str, name: str) -> None:
+    base = {"method": "contrastmask", "backbone": "r50", "schedule": "1x", "setting": "nonvoc2voc"}
+    table = {"title": "t", "caption": "c", "base": base, "rows": [{key: name}]}
+    (tmp_path / "table9.yaml").write_text(json.dumps(table))
+    with pytest.raises(ConfigError):
+        load_table(tmp_path / "table9.yaml", "paper")
+
+
+def test_every_text_of_an_option_is_one_of_a_list(tmp_path: Path) -> None:
+    """Options are part of a run's folder."""
+    base = {"method": "contrastmask", "backbone": "r50", "schedule": "1x", "setting": "nonvoc2voc"}
+    for option, value in preset_options("contrastmask", "paper").items():
+        if isinstance(value, str):
+            table = {"title": "t", "caption": "c", "base": base, "rows": [{"options": {option: "../outside"}}]}
+            (tmp_path / "table9.yaml").write_text(json.dumps(table))
+            with pytest.raises(ConfigError):
+                load_table(tmp_path / "table9.yaml", "paper")
+
+
+# ---------------------------------------------------------------------------- servers
+
+
+def test_mlflow_listens_on_this_machine_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(tracking, "_sync_command", lambda results: 0)
+    monkeypatch.setattr(tracking.os, "execve", lambda _, command, __: started.append(command))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tracking.main(["ui", "--results", str(tmp_path)])
+    (command,) = started
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+
+
+def test_nothing_in_the_repository_binds_to_every_address() -> None:
+    text = {path: path.read_text(errors="replace") for folder in ("contrastmask", "workflow", "profiles", "configs")
+            for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".smk", ".yaml", ".sh")}  # fmt: skip
+    assert not [str(path) for path, content in text.items() if "0.0.0.0" in content]
