@@ -110,11 +110,15 @@ def measure(case: Case, settings: Settings, batch: int, steps: int) -> Reading:
             return attempt(case, settings, batch, steps)
         except Exception as error:  # of any kind: the case is what a reader needs to know
             if batch == 1 or not no_memory(error):
-                said = str(error).partition("\n")[0]
-                raise BenchError(f"{case}, batch {batch}: {type(error).__name__}: {said}") from error
+                raise failure(f"{case}, batch {batch}", error) from error
         # out of the handler, whose exception holds the tensors
         print(f"{case}: no memory for {batch} images", file=sys.stderr, flush=True)
         batch = smaller(batch)
+
+
+def failure(what: str, error: Exception) -> BenchError:
+    """The error, with what it happened to and the first line of what it says."""
+    return BenchError(f"{what}: {type(error).__name__}: " + str(error).partition("\n")[0])
 
 
 def no_memory(error: Exception) -> bool:
@@ -197,13 +201,14 @@ def facts_of(settings: Settings, width: int, height: int) -> dict[str, str]:
 
     found = provenance()
     cuda = torch.cuda.is_available()
+    has_tf32 = cuda and torch.cuda.get_device_capability() >= (8, 0)
     backends = {"convolutions": torch.backends.cudnn.conv, "matmul": torch.backends.cuda.matmul}
     return {
         "scale": settings.scale["name"],
         "pixels": f"{width} x {height}",
         "device": torch.cuda.get_device_name() if cuda else found["hw.cpu"],
         # torch says none for full fp32
-        **{name: "tf32" if cuda and kind.fp32_precision == "tf32" else "fp32" for name, kind in backends.items()},
+        **{name: "tf32" if has_tf32 and kind.fp32_precision == "tf32" else "fp32" for name, kind in backends.items()},
         "torch": torch.__version__,
         "cuda": str(torch.version.cuda) if cuda else "none",
         "torchvision": found["version.torchvision"],
@@ -230,15 +235,20 @@ def throughput(given: argparse.Namespace, settings: Settings, facts: dict[str, s
 
 
 def operators(given: argparse.Namespace, facts: dict[str, str], folder: Path) -> tuple[str, list[str]]:
-    """Check every operator and write ops.{md,csv}. Returns the markdown and which of them differ."""
+    """Check every operator and write ops.{md,csv}. Returns the markdown and which of them differ.
+
+    Raises:
+        BenchError: one that cannot be run.
+    """
     from contrastmask.engine import bench_ops, ops
 
     width, height = pixels(given.size)
-    rows = [
-        line
-        for operator in bench_ops.operators(height, width)
-        for line in bench_ops.check(operator, given.device, given.steps)
-    ]
+    rows: list[list[str]] = []
+    for operator in bench_ops.operators(height, width):
+        try:
+            rows += bench_ops.check(operator, given.device, given.steps)
+        except Exception as error:  # of any kind: the operator is what a reader needs to know
+            raise failure(operator.name, error) from error
     said = bench_ops.notes(ops.install(), given.steps)
     facts = facts | {"repeats": str(given.steps)}
     return grid.write(folder, "ops", said, bench_ops.HEAD, rows, left=3, facts=facts), bench_ops.differing(rows)
