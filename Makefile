@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .PHONY: tables report test test-slurm test-tracking-server faults ui sync tracking-server tracking-user model-table
-.PHONY: bench bench-rows lint lock clean help
+.PHONY: bench bench-rows bench-gpu lint lock clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 22
@@ -52,6 +52,9 @@ bench: $(BIN)/.ready  ## time and memory of a training step of each system; make
 
 bench-rows: $(BIN)/.ready  ## of it: time and memory of 10, 100 and 1,000 rows
 	$(BIN)/python -m contrastmask.engine.bench_rows
+
+bench-gpu: $(BIN)/.ready  ## ContrastMask's throughput beside mmdet's Mask R-CNN, and the operators, on a GPU
+	$(BIN)/python -m contrastmask.engine.bench_gpu
 
 lint: $(BIN)/.ready  ## ruff, mypy, snakefmt
 	ruff check . && ruff format --check . && mypy && snakefmt --check Snakefile workflow

@@ -17,11 +17,10 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from contrastmask.engine.provenance import provenance
+from contrastmask.engine.provenance import provenance, stamp
 from contrastmask.experiment import load_table
 from contrastmask.report import grid
 from contrastmask.report.paper import METRICS
@@ -153,13 +152,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     hardware = f"{facts['hw.cpu']}, {facts['hw.cores']} cores"
     of_csv = {
         "repeats": str(given.repeats),
-        "commit": facts["git.commit"][:12],
-        "dirty": facts["git.dirty"],
-        "python": facts["version.python"],
+        **stamp(facts),
         "snakemake": metadata.version("snakemake"),
         "hardware": hardware,
         "load_average": f"{load:.1f}",
-        "date": datetime.now(UTC).date().isoformat(),
     }
     notes = [
         f"Median of {given.repeats} of each command, nothing kept between them but compiled Python; {hardware}, "

@@ -2,6 +2,8 @@
 
 import copy
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,9 +13,9 @@ import torch
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.logging import MMLogger
-from mmengine.optim import build_optim_wrapper
+from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
 from contrastmask.engine.build import build_model
 from contrastmask.engine.train import optim_wrapper
@@ -28,23 +30,36 @@ class Trainer:
     """A system on the GPU, if there is one, and what a step of it costs.
 
     The learning rate is 0: all steps do the same work, and random weights cannot run away.
+
+    Args:
+        config: from `experiment.resolve`.
+        settings: of which images of a pass, categories and threads are read.
+        build: makes the detector; takes what `build_model` does.
     """
 
-    def __init__(self, config: dict[str, Any], settings: Settings) -> None:
+    def __init__(
+        self, config: dict[str, Any], settings: Settings, build: Callable[..., nn.Module] = build_model
+    ) -> None:
         torch.manual_seed(0)
         torch.set_num_threads(settings.scale["threads"])
         MMLogger.get_current_instance().setLevel("ERROR")  # it would list every parameter
         self.cuda = torch.cuda.is_available()
         Path("/proc/self/clear_refs").write_text("5")  # forgets the peak of the imports
         self.before = _resident("VmRSS")
+        if self.cuda:
+            torch.cuda.reset_peak_memory_stats()
         dataset, split = categories(settings)
-        self.model = cast(Any, build_model(config, dataset, split, weights=None))
+        self.model = cast(Any, build(config, dataset, split, weights=None))
         self.model.init_weights()
         self.model.to("cuda" if self.cuda else "cpu").train()
         if hasattr(self.model, "rpn_head"):
             propose_objects(self.model.roi_head)
         still = config | {"optimizer": config["optimizer"] | {"lr": 0.0}}
-        self.optimizer = build_optim_wrapper(self.model, optim_wrapper(still))
+        wrapper = optim_wrapper(still)
+        if config["amp"] and not self.cuda:
+            wrapper = wrapper | {"type": AutocastOnCPU}
+            del wrapper["dtype"]
+        self.optimizer = build_optim_wrapper(self.model, wrapper)
         width, height = config["image"]["train"][-1]
         self.batch = random_batch(settings.images_per_gpu, height, width, len(dataset["categories"]))
 
@@ -69,6 +84,16 @@ class Trainer:
     def _wait(self) -> None:
         if self.cuda:
             torch.cuda.synchronize()
+
+
+class AutocastOnCPU(OptimWrapper):
+    """bf16 autocast where there is no GPU, which mmengine's own wrapper insists on."""
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Of the forward pass."""
+        with super().optim_context(model), torch.autocast("cpu", torch.bfloat16):
+            yield
 
 
 def _resident(field: str) -> float:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from contrastmask.engine import provenance as module
-from contrastmask.engine.provenance import code_digest, provenance
+from contrastmask.engine.provenance import code_digest, provenance, stamp
 
 
 def test_facts_are_flat_strings_without_torch() -> None:
@@ -36,6 +36,12 @@ def test_git_state(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "a.py").write_text("a = 2\n")
     dirty = provenance()
     assert dirty["git.dirty"] == "true" and len(dirty["git.diff_sha256"]) == 64
+    assert stamp(dirty) | {"date": ""} == {
+        "commit": dirty["git.commit"][:12],
+        "dirty": "true",
+        "python": dirty["version.python"],
+        "date": "",
+    }
 
 
 def test_the_code_digest_sees_content_and_names(tmp_path: Path) -> None:
