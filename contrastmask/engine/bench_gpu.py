@@ -202,7 +202,7 @@ def facts_of(settings: Settings, width: int, height: int) -> dict[str, str]:
     found = provenance()
     cuda = torch.cuda.is_available()
     has_tf32 = cuda and torch.cuda.get_device_capability() >= (8, 0)
-    backends = {"convolutions": torch.backends.cudnn.conv, "matmul": torch.backends.cuda.matmul}
+    backends = {"convolutions": torch.backends.cudnn.conv, "matmul": torch.backends.cuda.matmul}  # type: ignore[attr-defined]
     return {
         "scale": settings.scale["name"],
         "pixels": f"{width} x {height}",
