@@ -23,7 +23,7 @@ SYSTEMS = [
     "shapemask_r50_1x_nonvoc2voc_recipe-common",
     "cpmask_r50_1x_nonvoc2voc_recipe-common",
     "shapeprop_r50_1x_nonvoc2voc_recipe-common",
-    "opmask_r50_1x_nonvoc2voc_recipe-common",
+    "opmask_r50_130k_nonvoc2voc",  # Table 1's row: at this scale its recipe is the common one, for 289 iterations
     "deep-marc_r50_1x_nonvoc2voc_recipe-common",
     "contrastmask-paper_r50_1x_nonvoc2voc",
     "contrastmask-official_r50_1x_nonvoc2voc",
