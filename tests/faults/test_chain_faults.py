@@ -50,7 +50,7 @@ def test_sigkill_over_the_chain(
             else:
                 ledger.lines[fault].injected -= 1
                 ledger.lines[fault].survived -= 1
-            if snakemake.wait(900) == 0:  # at once where it was killed; else it ends by itself, after a lost job or well
+            if snakemake.wait(900) == 0:  # at once where it was killed; else it ends by itself
                 wait_for_end(chain)
                 check(chain, undisturbed)
                 chain = new_chain()
