@@ -174,7 +174,7 @@ def test_kill_during_save(tmp_path):
             assert iteration == state["iteration"] and done <= iteration <= done + 1
             assert float(state["weights"]["w"][0]) == iteration
             done = iteration
-    assert done > 20
+    assert done > 5  # or every kill came before a save, and nothing was tested
     assert not [name for name in _names(tmp_path) if "corrupt" in name]
     save(tmp_path, _state(done + 1), done + 1)
     assert _names(tmp_path) == {f"iter_{done}.pth", f"iter_{done + 1}.pth"}  # no temporary file is left
