@@ -15,13 +15,24 @@ from hypothesis import strategies as st
 
 from contrastmask.engine.spool import Spool, encode
 
-VALUES = st.floats() | st.text() | st.integers(-(2**53), 2**53) | st.none()
-EVENTS = st.lists(
-    st.fixed_dictionaries(
-        {"event": st.sampled_from(["tags", "other"]), "values": st.dictionaries(st.text(), VALUES, max_size=4)}
-    ),
-    max_size=8,
+NAMES = st.from_regex(r"[/\w.\- ]{1,12}", fullmatch=True)
+COUNTS = st.integers(0, 2**53)
+TAGS = st.fixed_dictionaries(
+    {"event": st.just("tags"), "time": COUNTS, "values": st.dictionaries(NAMES, st.text(), max_size=4)}
 )
+METRICS = st.fixed_dictionaries(
+    {
+        "event": st.just("metrics"),
+        "time": COUNTS,
+        "step": COUNTS,
+        "values": st.dictionaries(NAMES, st.floats() | COUNTS, max_size=4),
+    }
+)
+EVENTS = st.lists(TAGS | METRICS, max_size=8)
+
+
+def tag(n: int) -> dict:
+    return {"event": "tags", "time": 0, "values": {"n": str(n)}}
 
 
 def events_of(spool: Spool) -> list[dict]:
@@ -70,11 +81,11 @@ def test_every_float_comes_back_exactly(value: float) -> None:
 
 def test_damaged_lines_are_skipped(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "tracking.jsonl")
-    spool.append({"event": "tags", "values": {"n": 1}})
+    spool.append(tag(1))
     with spool.path.open("ab") as file:
-        file.write(b"\0\0\0\n[1]\n\xff\xfe\n{}\n")
-    spool.append({"event": "tags", "values": {"n": 2}})
-    assert [event["values"]["n"] for event in events_of(spool)] == [1, 2]
+        file.write(b'\0\0\0\n[1]\n\xff\xfe\n{}\n{"event": "tags", "time": 0, "values": {"n": 1}}\n')
+    spool.append(tag(2))
+    assert [event["values"]["n"] for event in events_of(spool)] == ["1", "2"]
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
@@ -91,8 +102,8 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(os, "write", short_write)
     for n in range(3):
-        spool.append({"event": "tags", "values": {"n": n}})
+        spool.append(tag(n))
     assert len(caplog.records) == 1 and "No space left" in caplog.text
     room = 10_000
-    spool.append({"event": "tags", "values": {"n": 3}})
-    assert [event["values"]["n"] for event in events_of(spool)] == [0, 1, 2, 3]
+    spool.append(tag(3))
+    assert [event["values"]["n"] for event in events_of(spool)] == ["0", "1", "2", "3"]
