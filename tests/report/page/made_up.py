@@ -42,7 +42,8 @@ def write_run(folder: Path, run: str, seed: int, scale: str) -> None:
     for name, content in files.items():
         (folder / name).write_text(json.dumps(content))
     points = [
-        {"event": "metrics", "step": s, "values": {"train/loss": 4 / s, "train/loss_mask": 1 / s}} for s in range(1, 5)
+        {"event": "metrics", "time": 0, "step": s, "values": {"train/loss": 4 / s, "train/loss_mask": 1 / s}}
+        for s in range(1, 5)
     ]
     (folder / "work" / "tracking.jsonl").write_text("".join(json.dumps(point) + "\n" for point in points))
     mark = {"spool": "x", "uri": "http://user:secret@127.0.0.1:5000", "run_id": "ab12", "offset": 1}

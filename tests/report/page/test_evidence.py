@@ -44,13 +44,15 @@ def test_a_damaged_file_is_named(settings: Settings, content: str):
 def test_curves_take_the_last_value_of_a_step_and_skip_damage(tmp_path: Path):
     path = tmp_path / "tracking.jsonl"
     lines = [
-        {"event": "run", "id": "x"},
-        {"event": "metrics", "step": 2, "values": {"train/loss": 2.0, "segm/novel/AP": 0.1}},
-        {"event": "metrics", "step": 1, "values": {"train/loss": 3.0}},
-        {"event": "metrics", "step": 2, "values": {"train/loss": 1.5}},
-        {"event": "metrics", "step": 3, "values": {"train/loss": "nan"}},
+        {"event": "run", "time": 0, "id": "x", "experiment": "e", "name": "n"},
+        {"event": "metrics", "time": 0, "step": 2, "values": {"train/loss": 2.0, "segm/novel/AP": 0.1}},
+        {"event": "metrics", "time": 0, "step": 1, "values": {"train/loss": 3.0}},
+        {"event": "metrics", "time": 0, "step": 2, "values": {"train/loss": 1.5}},
+        {"event": "metrics", "time": 0, "step": 3, "values": {"train/loss": "nan"}},
     ]
-    path.write_text("\n".join(map(json.dumps, lines)) + '\n{"event": "metr\n' + '{"event": "metrics", "step": 9')
+    path.write_text(
+        "\n".join(map(json.dumps, lines)) + '\n{"event": "metr\n' + '{"event": "metrics", "time": 0, "step": 9'
+    )
     curves = read_curves(path)
     assert list(curves) == ["loss"]
     assert curves["loss"][:2] == [(1, 3.0), (2, 1.5)] and curves["loss"][2][0] == 3
