@@ -71,14 +71,15 @@ def _keep_data(folder: Path, out: Path, truth: dict[str, Any]) -> None:
     """dataset.json and what claims read of val's objects: which image, which category, how large. No mask."""
     dataset = json.loads((folder / "data" / "dataset.json").read_text(encoding="utf-8"))
     annotations = out / "data" / "instances_val.json"
-    named = annotations.relative_to(ROOT) if annotations.is_relative_to(ROOT) else annotations
     fields = ("id", "image_id", "category_id", "area", "bbox", "iscrowd")
     content = {
         "images": [{key: image[key] for key in ("id", "width", "height")} for image in truth["images"]],
         "annotations": [{key: a[key] for key in fields if key in a} for a in truth["annotations"]],
         "categories": truth["categories"],
     }
-    write_json(out / "data" / "dataset.json", dataset | {"val": {"annotations": str(named)}, "train": {}})
+    parts = {"val": {"annotations": annotations.name, "images": "not-kept"}}
+    parts["train"] = {"annotations": "not-kept", "images": "not-kept"}
+    write_json(out / "data" / "dataset.json", dataset | parts)
     with atomic_writer(annotations) as file:
         json.dump(content, file, separators=(",", ":"))
 

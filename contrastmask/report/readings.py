@@ -179,7 +179,7 @@ def read_matches(file: Path) -> dict[int, list[Curve]]:
         ReadingsError: the file is damaged.
     """
     try:
-        with np.load(file) as kept:  # numpy refuses pickled objects unless told otherwise
+        with np.load(file, allow_pickle=False) as kept:
             arrays = dict(kept)
         return {
             category: [

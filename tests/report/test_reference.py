@@ -25,8 +25,7 @@ def test_there_is_evidence_at_scale_mini() -> None:
 
 
 @pytest.fixture(params=SCALES)
-def folder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(ROOT)  # the kept dataset.json names its annotations from here
+def folder(request: pytest.FixtureRequest) -> Path:
     return REFERENCE / request.param
 
 
@@ -68,3 +67,10 @@ def test_every_run_says_where_it_comes_from(folder: Path) -> None:
         assert record["config_hash"] and record["data_digest"] and record["seconds"] > 0, file
         said = record["provenance"]
         assert said["git.commit"] and said["git.dirty"] != "true" and said["hw.cpu"], file
+
+
+def test_the_page_shows_the_claims_as_they_were_computed() -> None:
+    page = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
+    shown = page.split("<!-- claims -->\n")[1].split("<!-- end of claims -->")[0]
+    computed = (REFERENCE / "mini" / "claims.md").read_text(encoding="utf-8")
+    assert shown.strip() == "\n".join(line for line in computed.splitlines() if line.startswith("|"))
