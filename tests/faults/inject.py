@@ -7,10 +7,11 @@ from typing import Any
 def _at_iteration(iteration: int, act: Any) -> None:
     """Call `act(losses)` on what the detector returns in that iteration of the training, counted from 1."""
     from mmengine.model import BaseModel
-    from mmengine.runner import IterBasedTrainLoop
+
+    from contrastmask.engine.steps import StepLoop
 
     reached = {"iteration": 0}
-    step, parse = IterBasedTrainLoop.run_iter, BaseModel.parse_losses
+    step, parse = StepLoop.run_iter, BaseModel.parse_losses
 
     def run_iter(self: Any, batch: Any) -> Any:
         reached["iteration"] = self.iter + 1
@@ -21,7 +22,7 @@ def _at_iteration(iteration: int, act: Any) -> None:
             act(losses)
         return parse(self, losses)
 
-    IterBasedTrainLoop.run_iter, BaseModel.parse_losses = run_iter, parse_losses
+    StepLoop.run_iter, BaseModel.parse_losses = run_iter, parse_losses
 
 
 def nan_loss(loss: str, iteration: int) -> None:
@@ -73,15 +74,15 @@ def clock_back(after_s: float, hours: float) -> None:
 
 def slow_iterations(seconds: float) -> None:
     """Iterations take longer, so that a moment among them can be met."""
-    from mmengine.runner import IterBasedTrainLoop
+    from contrastmask.engine.steps import StepLoop
 
-    step = IterBasedTrainLoop.run_iter
+    step = StepLoop.run_iter
 
     def run_iter(self: Any, batch: Any) -> Any:
         time.sleep(seconds)
         return step(self, batch)
 
-    IterBasedTrainLoop.run_iter = run_iter
+    StepLoop.run_iter = run_iter
 
 
 def loader_workers(workers: int) -> None:
