@@ -177,6 +177,17 @@ class Results:
         ):
             assert command.code == 0, command.said
 
+    def points(self) -> int:
+        """Iterations that the run's spool knows."""
+        spool = self.work / "tracking.jsonl"
+        return spool.read_bytes().count(b'"event":"metrics"') if spool.exists() else 0
+
+    def train_until(self, point: int, faults: tuple[dict[str, Any], ...] = ()) -> Command:
+        """A training that has just reached so many iterations, and goes on."""
+        command = self.begin(*self.verb("train"), faults=faults)
+        until(lambda: self.points() >= point)
+        return command
+
     def go_on(self) -> None:
         """What is not done yet, by the commands of the workflow, as Snakemake would after a failure."""
         if not (self.run / "train.json").exists():
@@ -190,7 +201,7 @@ class Results:
 
 
 def copy_of(results: Results, folder: Path) -> Results:
-    """The same results in another folder; the data's description goes on naming the data of the first."""
+    """The same results in another folder, data and all."""
     shutil.copytree(results.folder, folder, symlinks=True)
     return Results(results.warm, folder)
 

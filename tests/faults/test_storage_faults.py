@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from faults.check import check
 from faults.ledger import Ledger
-from faults.micro import ITERATIONS, Command, Results, copy_of, until
+from faults.micro import ITERATIONS, Command, Results, copy_of
 from faults.suite import full_only, times
-from faults.test_training_faults import failed_readably, points
+from faults.test_training_faults import failed_readably
 from PIL import Image
 
 New = Callable[[], Results]
@@ -74,9 +74,7 @@ def test_disk_full(prepared: Results, undisturbed: Results, disk: Disk, ledger: 
         results = copy_of(prepared, disk.folder / f"results{number}")
         results.log = disk.folder.with_name(f"full{number}.log")  # what it says must have room elsewhere
         with ledger.injecting("disk full during a checkpoint", "stops, says so; earlier checkpoints are whole"):
-            command = results.begin(*results.verb("train"))
-            target = moments.randint(1, ITERATIONS - 3)
-            until(lambda results=results, target=target: points(results) >= target)
+            command = results.train_until(moments.randint(1, ITERATIONS - 3))
             disk.fill(moments.randint(0, 4 * MIB))
             refused_or_done(command, "No space left")
             disk.free()
@@ -128,9 +126,7 @@ def test_tracking_store_locked(new_results: New, undisturbed: Results, ledger: L
     """By a transaction that does not end, from some moment of the training on."""
     results = new_results()
     with ledger.injecting("tracking store locked", "the run ends well; sync sends it later"):
-        command = results.begin(*results.verb("train"))
-        target = moments.randint(1, ITERATIONS)
-        until(lambda: points(results) >= target)
+        command = results.train_until(moments.randint(1, ITERATIONS))
         other = sqlite3.connect(results.folder / "mlflow.db", isolation_level=None, timeout=60)
         other.execute("BEGIN EXCLUSIVE")
         assert command.wait() == 0, command.said
@@ -144,9 +140,7 @@ def test_tracking_store_gone(new_results: New, undisturbed: Results, ledger: Led
     for _ in range(times(2, 1)):
         results = new_results()
         with ledger.injecting("tracking store deleted while training", "made anew from the spools"):
-            command = results.begin(*results.verb("train"))
-            target = moments.randint(1, ITERATIONS)
-            until(lambda results=results, target=target: points(results) >= target)
+            command = results.train_until(moments.randint(1, ITERATIONS))
             (results.folder / "mlflow.db").unlink()
             assert command.wait() == 0, command.said
             results.go_on()
@@ -176,9 +170,7 @@ def test_image_changes_while_training(
         results = new_results()
         with ledger.injecting(f"an image {fault} while training", "stops, names it; put back, it goes on"):
             slow = {"name": "slow_iterations", "seconds": 0.1}
-            command = results.begin(*results.verb("train"), faults=(slow,))
-            target = moments.randint(1, 4)
-            until(lambda results=results, target=target: points(results) >= target)
+            command = results.train_until(moments.randint(1, 4), faults=(slow,))
             image = moments.choice(sorted((results.folder / "micro" / "data" / "synthetic" / "train").iterdir()))
             content = image.read_bytes()
             if fault == "deleted":
@@ -203,8 +195,7 @@ def test_annotations_change_between_two_steps(
     results = new_results()
     data = results.folder / "micro" / "data"
     with ledger.injecting("annotations changed while training, before evaluation", "refused until put back", 2):
-        command = results.begin(*results.verb("train"))
-        until(lambda: points(results) >= 4)
+        command = results.train_until(4)
         command.signal(signal.SIGKILL)
         command.wait()
         for file, start in ((data / "nonvoc2voc" / "instances_train.json", results.train),

@@ -10,17 +10,11 @@ import psutil
 import pytest
 from faults.check import check, read
 from faults.ledger import Ledger
-from faults.micro import EVERY, ITERATIONS, Results, until
+from faults.micro import EVERY, ITERATIONS, Results
 from faults.suite import FULL, full_only, times
 
 New = Callable[[], Results]
 LOSSES = ("loss_rpn_cls", "loss_rpn_bbox", "loss_cls", "loss_bbox", "loss_mask", "loss_contrast")
-
-
-def points(results: Results) -> int:
-    """Iterations that the spool knows."""
-    spool = results.work / "tracking.jsonl"
-    return spool.read_bytes().count(b'"event":"metrics"') if spool.exists() else 0
 
 
 def checkpoints(results: Results) -> list[Any]:
@@ -60,8 +54,7 @@ def test_sigterm_with_a_short_grace(
     for _ in range(times(5, 1)):
         results = new_results()
         with ledger.injecting("SIGTERM, SIGKILL up to 2 s later", "a checkpoint where the grace was enough"):
-            command, target = results.begin(*results.verb("train")), moments.randint(1, ITERATIONS - 1)
-            until(lambda results=results, target=target: points(results) >= target)
+            command = results.train_until(moments.randint(1, ITERATIONS - 1))
             command.signal(signal.SIGTERM)
             time.sleep(moments.uniform(0, 2))
             if command.running:
@@ -79,8 +72,7 @@ def test_damaged_checkpoint(
     for number in range(times(4, 1)):
         results = new_results()
         with ledger.injecting(f"checkpoint {damage}", "set aside; the one before, or the start"):
-            command = results.begin(*results.verb("train"))
-            until(lambda results=results: points(results) > 2 * EVERY)
+            command = results.train_until(2 * EVERY + 1)
             command.signal(signal.SIGKILL)
             command.wait()
             found = checkpoints(results)
@@ -188,9 +180,7 @@ def test_loader_worker_killed(new_results: New, undisturbed: Results, ledger: Le
         results = new_results()
         with ledger.injecting("a worker of the data loader killed", "stops, says so; goes on"):
             workers, slow = {"name": "loader_workers", "workers": 2}, {"name": "slow_iterations", "seconds": 0.1}
-            command = results.begin(*results.verb("train"), faults=(workers, slow))
-            target = moments.randint(1, ITERATIONS // 2)
-            until(lambda results=results, target=target: points(results) >= target)
+            command = results.train_until(moments.randint(1, ITERATIONS // 2), faults=(workers, slow))
             moments.choice(psutil.Process(command.pid).children()).kill()
             assert command.wait() == 1, command.said
             failed_readably(command.said, "data loader")
