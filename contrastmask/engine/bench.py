@@ -9,7 +9,7 @@ import argparse
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from contrastmask.engine.gpu import GpuError, lease
+from contrastmask.errors import Failed
 from contrastmask.experiment.settings import Settings
 from contrastmask.experiment.systems import BASELINE, System, systems, without_data
 from contrastmask.report import grid
@@ -28,8 +29,8 @@ WARM_UP = 2  # steps that are not counted: the first ones allocate memory and ch
 HEAD = ("System", "s / step", "quartiles", "time ratio", "ratio's quartiles", "MiB", "memory ratio")
 
 
-class BenchError(RuntimeError):
-    """A system that could not be measured; the message names it and says why."""
+class BenchError(Failed):
+    """Something that could not be measured; the message names it and says why."""
 
 
 @dataclass(frozen=True)
@@ -174,27 +175,10 @@ def chosen(settings: Settings, methods: Sequence[str]) -> list[System]:
     return sorted((s for s in every if s.spec.method in wanted), key=lambda system: system.spec.method != BASELINE)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m contrastmask.engine.bench", description=__doc__)
-    parser.add_argument("--scale", default="smoke", help="a file in configs/scales; paper wants a GPU")
-    parser.add_argument("--methods", nargs="+", default=[], help="default: all")
-    parser.add_argument("--steps", type=int, default=3, help="of a burst")
-    parser.add_argument("--repeats", type=int, default=5, help="bursts of each system")
-    parser.add_argument("--results", type=Path, default=Path("results"))
-    given = parser.parse_args(arguments)
+def exit_code(work: Callable[[], int]) -> int:
+    """What a benchmark's command ends with: its work's code, or one message."""
     try:
-        if min(given.steps, given.repeats) < 1:
-            raise ConfigError("--steps and --repeats must be at least 1")
-        settings = without_data(given.scale)
-        listed = chosen(settings, given.methods)
-        with lease(1) as gpus:
-            if gpus:
-                os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-            rows = []
-            for system, found in zip(listed, compare(listed, settings, given.steps, given.repeats), strict=True):
-                rows.append(cells(system.name, found))
-                print(f"{len(rows)}/{len(listed)} {system.name}: x {rows[-1][3]}", file=sys.stderr, flush=True)
-            said = notes(settings, listed[0].config, gpus, given.steps, given.repeats)
+        return work()
     except (ConfigError, GpuError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -203,6 +187,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m contrastmask.engine.bench", description=__doc__)
+    parser.add_argument("--scale", default="smoke", help="a file in configs/scales; paper wants a GPU")
+    parser.add_argument("--methods", nargs="+", default=[], help="default: all")
+    parser.add_argument("--steps", type=int, default=3, help="of a burst")
+    parser.add_argument("--repeats", type=int, default=5, help="bursts of each system")
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    given = parser.parse_args(arguments)
+    return exit_code(lambda: run(given))
+
+
+def run(given: argparse.Namespace) -> int:
+    """Measure and write; the exit code.
+
+    Raises:
+        ConfigError, GpuError, BenchError: naming what is wrong.
+    """
+    if min(given.steps, given.repeats) < 1:
+        raise ConfigError("--steps and --repeats must be at least 1")
+    settings = without_data(given.scale)
+    listed = chosen(settings, given.methods)
+    with lease(1) as gpus:
+        if gpus:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+        rows = []
+        for system, found in zip(listed, compare(listed, settings, given.steps, given.repeats), strict=True):
+            rows.append(cells(system.name, found))
+            print(f"{len(rows)}/{len(listed)} {system.name}: x {rows[-1][3]}", file=sys.stderr, flush=True)
+        said = notes(settings, listed[0].config, gpus, given.steps, given.repeats)
     print(grid.write(given.results / settings.scale["name"] / "bench", "bench", said, HEAD, rows, left=1), end="")
     return 0
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from contrastmask.engine.bench import WARM_UP, BenchError
+from contrastmask.engine.bench import WARM_UP, BenchError, exit_code
 from contrastmask.engine.gpu import GpuError, lease, visible_gpus
 from contrastmask.engine.provenance import provenance, stamp
 from contrastmask.experiment import Settings, resolve, run_spec
@@ -269,26 +269,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=50, help="timed, of each system")
     parser.add_argument("--results", type=Path, default=Path("results"))
     given = parser.parse_args(arguments)
-    try:
-        if min(given.batch, given.steps) < 1 or given.size < 64:
-            raise ConfigError("--batch and --steps must be at least 1, --size at least 64")
-        settings = without_data(given.scale)
-        with on_device(given.device):
-            folder = given.results / ("gpu" if given.device == "cuda" else "gpu-dry-run")
-            if given.device == "cpu":
-                print("A dry run on the CPU: its numbers mean nothing.\n")
-            facts = facts_of(settings, *pixels(given.size))
-            print(throughput(given, settings, facts, folder), flush=True)
-            text, differing = operators(given, facts, folder)
-            print(text, end="", flush=True)
-    except (ConfigError, GpuError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BenchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return exit_code(lambda: run(given))
+
+
+def run(given: argparse.Namespace) -> int:
+    """Measure and write; the exit code: 1 if an operator differs.
+
+    Raises:
+        ConfigError, GpuError, BenchError: naming what is wrong.
+    """
+    if min(given.batch, given.steps) < 1 or given.size < 64:
+        raise ConfigError("--batch and --steps must be at least 1, --size at least 64")
+    settings = without_data(given.scale)
+    with on_device(given.device):
+        folder = given.results / ("gpu" if given.device == "cuda" else "gpu-dry-run")
+        if given.device == "cpu":
+            print("A dry run on the CPU: its numbers mean nothing.\n")
+        facts = facts_of(settings, *pixels(given.size))
+        print(throughput(given, settings, facts, folder), flush=True)
+        text, differing = operators(given, facts, folder)
+        print(text, end="", flush=True)
     if differing:
         print(f"error: beyond the tolerance: {'; '.join(differing)}", file=sys.stderr)
     return 1 if differing else 0

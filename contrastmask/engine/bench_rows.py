@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from contrastmask.engine.bench import BenchError
 from contrastmask.engine.provenance import provenance, stamp
 from contrastmask.experiment import load_table
 from contrastmask.report import grid
@@ -33,10 +34,6 @@ COMMANDS = {
     "contrastmask tables": ("contrastmask", "tables", TABLE),
 }
 HEAD = ("Command", "rows", "s", "CPU s", "MiB", "s / row", "exponent")
-
-
-class BenchError(RuntimeError):
-    """A command that failed; the message has its last lines."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ def measure(command: Sequence[str], project: Path) -> Reading:
     """Run `python -m command...` in the copy.
 
     Raises:
-        BenchError: it failed.
+        BenchError: it failed; the message has its last lines.
     """
     with tempfile.TemporaryFile("w+") as output:
         start = time.monotonic()

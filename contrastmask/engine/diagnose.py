@@ -10,9 +10,10 @@ import math
 from typing import Any
 
 from contrastmask.data.files import atomic_writer
-from contrastmask.engine.evaluate import corners, usable
+from contrastmask.engine.evaluate import usable
 from contrastmask.engine.gpu import lease
 from contrastmask.engine.job import Job
+from contrastmask.engine.look import corners, see, trained_model
 from contrastmask.progress import Progress
 from contrastmask.report.prior import COLUMNS
 from contrastmask.yamlfiles import ConfigError
@@ -24,21 +25,16 @@ def diagnose(job: Job) -> list[dict[str, Any]]:
     Raises:
         ConfigError: the run is not trained, or has no class activation map.
     """
-    import torch
     from pycocotools.coco import COCO
 
-    from contrastmask.engine.build import build_dataset, build_model
-    from contrastmask.engine.checkpoint import load_weights
+    from contrastmask.engine.build import build_dataset
     from contrastmask.models.roi_head import ContrastMaskRoIHead
 
     if not (job.folder / "model.pth").exists():
         raise ConfigError(f"{job.folder / 'model.pth'} is missing: train the run first")
-    torch.set_num_threads(job.settings.scale["threads"])
-    model = build_model(job.config, job.dataset, job.split, weights=None)
+    model = trained_model(job)
     if not isinstance(model.roi_head, ContrastMaskRoIHead):
         raise ConfigError(f"{job.spec.id} has no prior to look at: give a run of method contrastmask")
-    model.load_state_dict(load_weights(job.folder / "model.pth")[0])
-    model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     truth = COCO(job.dataset["val"]["annotations"])
     dataset = build_dataset(job.config, job.dataset, "val")
     lines = []
@@ -61,17 +57,14 @@ def _of_image(model: Any, sample: dict[str, Any], objects: list[dict], truth: An
     from contrastmask.models.keys import partition
 
     ids = [category["id"] for category in job.dataset["categories"]]
-    labels = torch.tensor([ids.index(a["category_id"]) for a in objects])
     is_base = torch.tensor([a["category_id"] in set(job.split["base"]) for a in objects])
     with torch.no_grad():
-        data = model.data_preprocessor({"inputs": [sample["inputs"]], "data_samples": [sample["data_samples"]]})
-        features = model.extract_feat(data["inputs"])
-        scale = torch.tensor(data["data_samples"][0].metainfo["scale_factor"], dtype=torch.float32).repeat(2)
-        boxes = torch.tensor([corners(a["bbox"]) for a in objects])
-        device = features[0].device
-        seen = model.roi_head.features_in_boxes(features, bbox2roi([(boxes * scale).to(device)]), labels.to(device))
-        seen = {name: value.cpu() for name, value in seen.items()}
-        masks = _true_masks(objects, boxes, truth, seen["cam"].shape[-1])
+        image = see(model, sample)
+        labels = image.labels(objects, ids)
+        found = model.roi_head.features_in_boxes(image.features, bbox2roi([image.boxes(objects)]), labels)
+        seen = {name: value.cpu() for name, value in found.items()}
+        right = (seen["predicted"] == labels.cpu()).tolist()
+        masks = _true_masks(objects, truth, seen["cam"].shape[-1])
         options = model.roi_head.options
         areas = partition(masks, torch.zeros_like(is_base), seen["cam"], options)  # the CAM's, for base as well
         pixels = quality.right_pixels(areas, masks)
@@ -92,21 +85,22 @@ def _of_image(model: Any, sample: dict[str, Any], objects: list[dict], truth: An
             "annotation_id": a["id"],
             "category_id": a["category_id"],
             "split": "base" if is_base[i] else "novel",
-            "class_right": int(seen["predicted"][i] == labels[i]),
+            "class_right": int(right[i]),
             **{name: value[i].item() for name, value in numbers.items()},
         }
         for i, a in enumerate(objects)
     ]
 
 
-def _true_masks(objects: list[dict], boxes: Any, truth: Any, size: int) -> Any:
+def _true_masks(objects: list[dict], truth: Any, size: int) -> Any:
     """(R, size, size) bool: the objects' masks in their boxes, by the same crop as the targets of training."""
     import numpy as np
     import torch
     from mmdet.structures.mask import BitmapMasks
 
     full = np.stack([truth.annToMask(a) for a in objects])
-    cropped = BitmapMasks(full, *full.shape[1:]).crop_and_resize(boxes.numpy(), (size, size), np.arange(len(full)))
+    boxes = np.array([corners(a["bbox"]) for a in objects], np.float32)
+    cropped = BitmapMasks(full, *full.shape[1:]).crop_and_resize(boxes, (size, size), np.arange(len(full)))
     return torch.from_numpy(cropped.to_ndarray() > 0.5)
 
 

@@ -18,6 +18,7 @@ from contrastmask.engine.coco_metrics import coco_metrics, mean_iou
 from contrastmask.engine.gpu import lease
 from contrastmask.engine.job import Job, open_tracker
 from contrastmask.engine.locks import Interrupted, RunLock, Stop, on_signals
+from contrastmask.engine.look import see, trained_model
 from contrastmask.engine.tracking import LOCK_NAME
 from contrastmask.experiment import config_hash
 from contrastmask.progress import Progress
@@ -103,14 +104,9 @@ def predict(job: Job, truth: Any, stop: Stop) -> tuple[list[dict[str, Any]], lis
     """COCO results of every val image, and (annotation id, category id, IoU) of the masks in ground-truth boxes."""
     import torch
 
-    from contrastmask.engine.build import build_dataset, build_model
-    from contrastmask.engine.checkpoint import load_weights
+    from contrastmask.engine.build import build_dataset
 
-    torch.set_num_threads(job.settings.scale["threads"])
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = build_model(job.config, job.dataset, job.split, weights=None)
-    model.load_state_dict(load_weights(job.folder / "model.pth")[0])
-    model.to(device).eval()
+    model = trained_model(job)
     dataset = build_dataset(job.config, job.dataset, "val")
     loader = torch.utils.data.DataLoader(dataset, num_workers=job.settings.scale["workers"], collate_fn=list)
     categories = [category["id"] for category in job.dataset["categories"]]
@@ -140,36 +136,19 @@ def predict_image(
     import torch
 
     with torch.no_grad():
-        data = model.data_preprocessor({"inputs": [sample["inputs"]], "data_samples": [sample["data_samples"]]})
-        samples = data["data_samples"]
-        meta = samples[0].metainfo
-        features = model.extract_feat(data["inputs"])
+        image = see(model, sample)
         # proposals of a two-stage detector, detections of a single-stage one, whose RoI head only segments them
         first = model.rpn_head if hasattr(model, "rpn_head") else model.bbox_head
-        found = first.predict(features, samples, rescale=False)
-        result = model.roi_head.predict(features, found, samples, rescale=True)[0]
-        annotations = [a for a in truth.imgToAnns[meta["img_id"]] if usable(a)]
-        given = []
-        if annotations:
-            device = features[0].device
-            scale = torch.tensor(meta["scale_factor"], dtype=torch.float32).repeat(2)
-            boxes = torch.tensor([corners(a["bbox"]) for a in annotations]) * scale
-            labels = torch.tensor([categories.index(a["category_id"]) for a in annotations])
-            given = model.roi_head.predict_masks_in_boxes(features, [meta], [boxes.to(device)], [labels.to(device)])[
-                0
-            ].masks
-    return coco_results(result, meta["img_id"], categories), gt_box_ious(given, annotations, truth)
+        found = first.predict(image.features, image.samples, rescale=False)
+        result = model.roi_head.predict(image.features, found, image.samples, rescale=True)[0]
+        annotations = [a for a in truth.imgToAnns[image.meta["img_id"]] if usable(a)]
+        given = image.masks_in_boxes(model, annotations, categories) if annotations else []
+    return coco_results(result, image.meta["img_id"], categories), gt_box_ious(given, annotations, truth)
 
 
 def usable(annotation: dict[str, Any]) -> bool:
     """Whether an annotation is an object with a mask to compare with."""
     return not annotation.get("iscrowd") and bool(annotation.get("segmentation")) and min(annotation["bbox"][2:]) > 0
-
-
-def corners(bbox: list[float]) -> list[float]:
-    """x, y, w, h to x1, y1, x2, y2."""
-    x, y, w, h = bbox
-    return [x, y, x + w, y + h]
 
 
 def coco_results(result: Any, image_id: int, categories: list[int]) -> list[dict[str, Any]]:

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from contrastmask.data.files import DataError
-from contrastmask.engine.evaluate import corners
 from contrastmask.engine.figures import crop, read_image
 from contrastmask.engine.job import Job, load_job
+from contrastmask.engine.look import see, trained_model, val_samples
 from contrastmask.experiment import load_table, settings_from_json
 from contrastmask.options import OptionError
 from contrastmask.report.curves import draw_curves, read_losses
@@ -35,15 +35,7 @@ def segment(job: Job, images: Sequence[int], truth: Any) -> tuple[list[np.ndarra
     import torch
     from mmdet.structures.bbox import bbox2roi
 
-    from contrastmask.engine.build import build_dataset, build_model
-    from contrastmask.engine.checkpoint import load_weights
-
-    torch.set_num_threads(job.settings.scale["threads"])
-    model: Any = build_model(job.config, job.dataset, job.split, weights=None)
-    model.load_state_dict(load_weights(job.folder / "model.pth")[0])
-    model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-    dataset = build_dataset(job.config, job.dataset, "val")
-    position = {dataset.get_data_info(i)["img_id"]: i for i in range(len(dataset))}
+    model, sample_of = trained_model(job), val_samples(job)
     ids = [category["id"] for category in job.dataset["categories"]]
     masks: list[np.ndarray] = []
     cams: list[np.ndarray | None] = []
@@ -51,16 +43,12 @@ def segment(job: Job, images: Sequence[int], truth: Any) -> tuple[list[np.ndarra
         objects = largest(truth.imgToAnns[image], job.split["novel"], OBJECTS)
         if not objects:
             continue
-        sample = dataset[position[image]]
         with torch.no_grad():
-            data = model.data_preprocessor({"inputs": [sample["inputs"]], "data_samples": [sample["data_samples"]]})
-            features, meta = model.extract_feat(data["inputs"]), data["data_samples"][0].metainfo
-            scale = torch.tensor(meta["scale_factor"], dtype=torch.float32).repeat(2)
-            boxes = (torch.tensor([corners(a["bbox"]) for a in objects]) * scale).to(features[0].device)
-            labels = torch.tensor([ids.index(a["category_id"]) for a in objects]).to(boxes.device)
-            found = model.roi_head.predict_masks_in_boxes(features, [meta], [boxes], [labels])[0].masks
+            seen = see(model, sample_of(image))
+            found = seen.masks_in_boxes(model, objects, ids)
             if hasattr(model.roi_head, "pseudo_masks"):
-                cams += list(model.roi_head.pseudo_masks(features, bbox2roi([boxes]), labels)[0].cpu().numpy())
+                rois, labels = bbox2roi([seen.boxes(objects)]), seen.labels(objects, ids)
+                cams += list(model.roi_head.pseudo_masks(seen.features, rois, labels)[0].cpu().numpy())
             else:
                 cams += [None] * len(objects)
         whole = found.cpu().numpy().astype(bool)

@@ -26,8 +26,8 @@ def readable() -> Iterator[None]:
         text = str(error)
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
             raise Failed(
-                f"out of memory ({(text.strip() or 'no more can be had').splitlines()[0]}). Free some: {GOES_ON}; or "
-                "lower images_per_gpu (--config images_per_gpu=N), which is another batch and starts the run anew"
+                f"out of memory ({(text.strip() or 'no more can be had').splitlines()[0]}). Free some, or lower "
+                f"images_per_gpu (--config images_per_gpu=N): the batch stays, in more passes; {GOES_ON}"
             ) from error
         if "DataLoader worker" in text:
             raise Failed(

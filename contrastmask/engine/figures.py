@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from contrastmask.data.files import DataError
-from contrastmask.engine.evaluate import corners
 from contrastmask.engine.job import Job, load_job
+from contrastmask.engine.look import corners, see, trained_model, val_samples
 from contrastmask.experiment import settings_from_json
 from contrastmask.options import OptionError
 from contrastmask.report.drawing import Instance, Pair, PseudoMask, draw_figure6, draw_figure7, save
@@ -84,23 +84,13 @@ def figure7(job: Job, images: Sequence[int], truth: Any) -> list[PseudoMask]:
         images: ids.
         truth: pycocotools' COCO of val.
     """
-    import torch
-
-    from contrastmask.engine.build import build_dataset, build_model
-    from contrastmask.engine.checkpoint import load_weights
-
-    torch.set_num_threads(job.settings.scale["threads"])
-    model = build_model(job.config, job.dataset, job.split, weights=None)
-    model.load_state_dict(load_weights(job.folder / "model.pth")[0])
-    model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-    dataset = build_dataset(job.config, job.dataset, "val")
-    position = {dataset.get_data_info(i)["img_id"]: i for i in range(len(dataset))}
+    model, sample_of = trained_model(job), val_samples(job)
     columns = []
     for image in images:
         objects = largest(truth.imgToAnns[image], job.split["novel"], OBJECTS)
         if objects:
             whole = read_image(job, truth, image)
-            columns += _pseudo_masks(model, dataset[position[image]], objects, whole, job.dataset["categories"])
+            columns += _pseudo_masks(model, sample_of(image), objects, whole, job.dataset["categories"])
     return columns
 
 
@@ -112,17 +102,14 @@ def _pseudo_masks(
     from mmdet.structures.bbox import bbox2roi
 
     ids = [category["id"] for category in categories]
-    labels = [ids.index(a["category_id"]) for a in objects]
     with torch.no_grad():
-        data = model.data_preprocessor({"inputs": [sample["inputs"]], "data_samples": [sample["data_samples"]]})
-        features = model.extract_feat(data["inputs"])
-        scale = torch.tensor(data["data_samples"][0].metainfo["scale_factor"], dtype=torch.float32).repeat(2)
-        boxes = (torch.tensor([corners(a["bbox"]) for a in objects]) * scale).to(features[0].device)
-        cams, regions = model.roi_head.pseudo_masks(features, bbox2roi([boxes]), torch.tensor(labels).to(boxes.device))
+        seen = see(model, sample)
+        labels = seen.labels(objects, ids)
+        cams, regions = model.roi_head.pseudo_masks(seen.features, bbox2roi([seen.boxes(objects)]), labels)
     maps = [m.cpu().numpy() for m in (cams, *regions)]
     return [
         PseudoMask(crop(image, a["bbox"]), cam, foreground, background, categories[label]["name"])
-        for a, label, cam, foreground, background in zip(objects, labels, *maps, strict=True)
+        for a, label, cam, foreground, background in zip(objects, labels.tolist(), *maps, strict=True)
     ]
 
 

@@ -29,7 +29,6 @@ import cv2
 
 from contrastmask.data.files import DataError, write_json
 from contrastmask.engine.evaluate import (
-    corners,
     encode_array,
     headline,
     logged,
@@ -40,6 +39,7 @@ from contrastmask.engine.evaluate import (
 )
 from contrastmask.engine.job import Job, open_tracker, parse_job
 from contrastmask.engine.locks import Interrupted, RunLock, Stop, on_signals
+from contrastmask.engine.look import corners
 from contrastmask.engine.record import record_run
 from contrastmask.engine.tracking import LOCK_NAME
 from contrastmask.options import GrabCutOptions

@@ -1,10 +1,11 @@
 """Learning curves of runs side by side, from what their training sent to MLflow."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+
+from contrastmask.report.page.evidence import read_curves
 
 SHOWN = ("loss_cls", "loss_bbox", "loss_mask", "loss_contrast")
 BINS = 30  # points of a curve: losses of single batches hide the trend
@@ -14,18 +15,12 @@ Curve = list[tuple[float, float]]
 
 def read_losses(spool: Path) -> dict[str, Curve]:
     """The losses SHOWN in a run's tracking.jsonl: (iteration, mean over a thirtieth of the training)."""
-    points: dict[str, Curve] = {}
-    with spool.open(encoding="utf-8") as lines:
-        for line in lines:
-            event = json.loads(line)
-            for name in SHOWN:
-                value = event.get("values", {}).get(f"train/{name}") if event["event"] == "metrics" else None
-                if value is not None:
-                    points.setdefault(name, []).append((event["step"], value))
-    return {name: _binned(curve) for name, curve in points.items()}
+    curves = read_curves(spool)
+    return {name: _binned(curves[name]) for name in SHOWN if name in curves}
 
 
-def _binned(curve: Curve) -> Curve:
+def _binned(curve: Sequence[tuple[float, float]]) -> Curve:
+    """Means of equally long stretches, each at its middle."""
     size = max(len(curve) // BINS, 1)
     parts = [curve[start : start + size] for start in range(0, len(curve), size)]
     return [tuple(sum(values) / len(part) for values in zip(*part, strict=True)) for part in parts]  # type: ignore[misc]

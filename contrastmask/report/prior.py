@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from contrastmask.data.files import atomic_writer
+from contrastmask.report import grid
 
 COLUMNS = (
     "annotation_id", "category_id", "split", "class_right",
@@ -29,6 +30,7 @@ MEASURES = {
     "prototype_iou": "IoU of the pixels nearer to the foreground's query",
 }
 KEYS = 5  # pixels
+LEAD = ("run", "split", "seeds")
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -78,7 +80,7 @@ def to_csv(measured: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]) -> str
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("run", "split", "seeds", *MEASURES))
+    writer.writerow((*LEAD, *MEASURES))
     for run, seeds in measured.items():
         for split in ("novel", "base"):
             found = [means(lines, split) for lines in seeds]
@@ -89,12 +91,12 @@ def to_csv(measured: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]) -> str
 
 def to_markdown(table: str) -> str:
     """The csv for a person, with what each column says."""
-    lines = list(csv.DictReader(io.StringIO(table)))
-    text = ["| run | split | seeds | " + " | ".join(MEASURES) + " |", "|---|---|--:|" + "--:|" * len(MEASURES)]
-    for line in lines:
-        cells = [f"{float(line[name]):.3f}" if line[name] else "–" for name in MEASURES]
-        text.append(f"| {line['run']} | {line['split']} | {line['seeds']} | " + " | ".join(cells) + " |")
-    return "\n".join([*text, "", *(f"- `{name}`: {meaning}" for name, meaning in MEASURES.items()), ""])
+    rows = [
+        [*(line[key] for key in LEAD), *(f"{float(line[n]):.3f}" if line[n] else "–" for n in MEASURES)]
+        for line in csv.DictReader(io.StringIO(table))
+    ]
+    said = [f"- `{name}`: {meaning}" for name, meaning in MEASURES.items()]
+    return "\n".join([grid.markdown([*LEAD, *MEASURES], rows, left=2), "", *said, ""])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -115,12 +115,7 @@ class Readings:
         try:
             found = [d for d in self._detections if kind == "bbox" or "segmentation" in d]
             evaluation = matches(self.val.truth, found, kind)
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-        ) as error:  # by what a damaged file holds
+        except (ValueError, KeyError, TypeError, AttributeError) as error:  # by what a damaged file holds
             raise ReadingsError(f"{self.folder / 'detections.json.gz'}: {error!r}; evaluate the run again") from None
         by_category = dict(zip(evaluation.params.catIds, stats.curves(evaluation), strict=True))
         self._check(kind, by_category)

@@ -9,9 +9,9 @@ from contrastmask.report.curves import BINS, draw_curves, read_losses
 
 
 def spool(path: Path, points: int, loss: str = "loss_mask") -> Path:
-    events = [{"event": "run", "name": "a"}]
+    events = [{"event": "run", "time": 0, "id": "x", "experiment": "e", "name": "a"}]
     events += [
-        {"event": "metrics", "step": i, "values": {f"train/{loss}": float(points - i), "train/lr": 1.0}}
+        {"event": "metrics", "time": 0, "step": i, "values": {f"train/{loss}": float(points - i), "train/lr": 1.0}}
         for i in range(points)
     ]
     path.write_text("".join(json.dumps(event) + "\n" for event in events))

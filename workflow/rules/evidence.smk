@@ -1,4 +1,4 @@
-# A close look at the class activation map of trained runs of ContrastMask: `snakemake prior`, for the wanted tables.
+# What stands behind docs/evidence.md: a close look at trained maps (`snakemake prior`), and pictures (`snakemake evidence`).
 WITH_MAP = {name: run for name, run in RUNS.items() if run.method == "contrastmask"}
 
 
