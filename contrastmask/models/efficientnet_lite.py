@@ -11,13 +11,15 @@ from timm import create_model
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+BLOCKS = (0, 2, 3, 5, 7)  # of the network, from the stem up to C2, C3, C4 and C5
+
 
 @MODELS.register_module()
 class EfficientNetLite0(BaseModule):
     """C2 to C5: strides 4, 8, 16 and 32 with 24, 40, 112 and 320 channels.
 
     Args:
-        frozen_stages: 0 freezes the stem, 1 the first blocks too, and so on; -1 nothing.
+        frozen_stages: as of mmdet's ResNet: 0 freezes the stem, 1 all up to C2, 2 up to C3, and so on; -1 nothing.
         norm_eval: BatchNorm keeps its statistics in training, as mmdet's ResNet does.
         init_cfg: mmengine's; `Pretrained` reads a file of the rule `weights`.
     """
@@ -36,7 +38,7 @@ class EfficientNetLite0(BaseModule):
         super().train(mode)
         net: Any = self.net
         stem = [net.conv_stem, net.bn1] if self.frozen_stages >= 0 else []
-        for part in (*stem, *net.blocks[: max(self.frozen_stages, 0)]):
+        for part in (*stem, *net.blocks[: BLOCKS[max(self.frozen_stages, 0)]]):
             part.eval()
             part.requires_grad_(False)
         if mode and self.norm_eval:
