@@ -30,7 +30,7 @@ from contrastmask.data.masks import bounding_box, polygons, run_lengths
 from contrastmask.data.shapes import SHAPES, Look, looks, outline, texture
 
 MARKER = "generated.json"  # written last: what stands beside it is complete
-VERSION = 4  # raise it when the same parameters give other images
+VERSION = 5  # raise it when the same parameters give other images
 
 NEAR, NESTED = 0.75, 0.15  # shares of objects placed beside and inside another one
 SIZES = (0.22, 0.5)  # sqrt(box area) of an object, in image sizes
@@ -157,7 +157,10 @@ class Item:
 
 @dataclass
 class Scene:
-    """A canvas (H, W, 3) BGR float in 0..255 and the objects on it, from back to front."""
+    """A canvas (H, W, 3) BGR float in 0..255 and the objects on it, from back to front.
+
+    All in float64: processors differ in the last bits of a sum, which reaches a pixel of the image if they are float32's.
+    """
 
     canvas: np.ndarray
     rng: np.random.Generator
@@ -264,7 +267,7 @@ def _add_tiny(scene: Scene, choice: tuple[Look, ...]) -> None:
 def _add_crowd(scene: Scene, look: Look) -> None:
     """A loose group of one category, one annotation for all."""
     rng, side = scene.rng, scene.side
-    cover = np.zeros((side, side), np.float32)
+    cover = np.zeros((side, side))
     middle = rng.uniform(0.3, 0.7, 2) * side
     for spot in [(-1, -1), (0, -1.1), (1, -0.9), (-0.9, 0.1), (0.1, 0), (1.1, 0.1), (-0.5, 1), (0.6, 1)]:
         center = middle + (np.array(spot) + rng.uniform(-0.15, 0.15, 2)) * 0.16 * side
@@ -306,7 +309,7 @@ def _rasterise(paths: list[np.ndarray], side: int) -> np.ndarray:
     # Pixel centres are at half numbers here, at whole ones for OpenCV; 4 fractional bits.
     points = [np.rint((path - 0.5) * 16).astype(np.int32) for path in paths]
     cv2.fillPoly(cover, points, 255, lineType=cv2.LINE_AA, shift=4)
-    return cover.astype(np.float32) / 255
+    return cover / 255
 
 
 def _paint(canvas: np.ndarray, cover: np.ndarray, color: np.ndarray) -> None:
@@ -328,7 +331,7 @@ def _dress(look: Look, cover: np.ndarray, center: tuple[float, float], rng: np.r
 def _background(rng: np.random.Generator, side: int) -> np.ndarray:
     """(H, W, 3): a greyish gradient under plain shapes of random hue."""
     corners = np.stack([_bgr(rng.random(), rng.uniform(0, 0.25), rng.uniform(0.35, 0.8)) for _ in range(4)])
-    canvas = cv2.resize(corners.reshape(2, 2, 3).astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR)
+    canvas = cv2.resize(corners.reshape(2, 2, 3), (side, side), interpolation=cv2.INTER_LINEAR)
     families = SHAPES["voc"] + SHAPES["nonvoc"]
     for _ in range(rng.integers(4, 9)):
         paths = _place(rng, families[rng.integers(len(families))], rng.uniform(0.1, 0.4) * side)
@@ -339,5 +342,5 @@ def _background(rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 def _bgr(hue: float, saturation: float, value: float) -> np.ndarray:
-    """(3,) float32 BGR in 0..255; hue in turns."""
-    return np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value)[::-1], np.float32) * 255
+    """(3,) BGR in 0..255; hue in turns."""
+    return np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value)[::-1]) * 255
