@@ -12,6 +12,16 @@ CONFIGS = ROOT / "configs"
 SCHEMAS = ROOT / "workflow" / "schemas"
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses what no file and no terminal can hold: an escape of YAML may write half of a character."""
+
+    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+        text = super().construct_scalar(node)
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise yaml.constructor.ConstructorError(None, None, f"half of a character in {text!r}", node.start_mark)
+        return text
+
+
 class ConfigError(ValueError):
     """A configuration that cannot be run. The message names the file, the key and the fix."""
 
@@ -19,7 +29,7 @@ class ConfigError(ValueError):
 def read_yaml(path: Path, schema: str) -> dict[str, Any]:
     """The mapping in `path`, checked against `workflow/schemas/<schema>.schema.yaml`."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _Loader(path.read_text(encoding="utf-8")).get_single_data()
     except FileNotFoundError:
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
         raise ConfigError(f"{path} does not exist; files in that folder: {known}") from None

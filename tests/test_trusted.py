@@ -147,6 +147,13 @@ def test_yaml_runs_nothing(tmp_path: Path, ran: Path) -> None:
     assert not ran.exists()
 
 
+def test_half_a_character_is_no_text(tmp_path: Path) -> None:
+    """As a table's label it could not be written anywhere."""
+    (tmp_path / "a.yaml").write_text('title: "so\\ud800me"\n')
+    with pytest.raises(ConfigError, match=r"a\.yaml cannot be read as YAML: half of a character in 'so\\ud800me'"):
+        read_yaml(tmp_path / "a.yaml", "table")
+
+
 # ---------------------------------------------------------------------------- names cannot leave results/
 
 OUTSIDE = ("../outside", "..", "/tmp/outside", "a/b", "a\\..\\b", "", ".hidden", "a\nb", "$(touch x)")

@@ -159,7 +159,7 @@ class Item:
 class Scene:
     """A canvas (H, W, 3) BGR float in 0..255 and the objects on it, from back to front.
 
-    All in float64: processors differ in the last bits of a sum, which reaches a pixel of the image if they are float32's.
+    All in float64: processors differ in the last bits of a sum, and those of float32 would reach the image's pixels.
     """
 
     canvas: np.ndarray

@@ -48,7 +48,8 @@ def mlflow_tells_the_truth(results: Results, undisturbed: Results) -> None:
                 assert run.data.metrics.get(f"{kind}/{subset}/{name}") == value
     for name, last in record["losses"].items():
         curves = [
-            [(p.step, p.value) for p in MlflowClient(uri(each)).get_metric_history(one.info.run_id, f"train/{name}")]
+            # by step: MLflow lists them by wall clock, which one of the faults sets back
+            sorted((p.step, p.value) for p in history(each, one, f"train/{name}"))
             for each, one in ((results, run), (undisturbed, reference))
         ]
         assert curves[0] == curves[1]
@@ -81,6 +82,11 @@ def only_run(results: Results) -> tuple[Any, MlflowClient]:
     client = MlflowClient(uri(results))
     (run,) = client.search_runs([each.experiment_id for each in client.search_experiments()])
     return run, client
+
+
+def history(results: Results, run: Any, metric: str) -> list[Any]:
+    """Every point of a metric that MLflow has."""
+    return MlflowClient(uri(results)).get_metric_history(run.info.run_id, metric)
 
 
 def uri(results: Results) -> str:
