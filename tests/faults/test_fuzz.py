@@ -37,7 +37,7 @@ def test_ten_thousand_bad_files(undisturbed: Results, tmp_path: Path, ledger: Le
     done = subprocess.run(
         [sys.executable, "-m", "faults.fuzz", project, tmp_path / "results", json.dumps(counts), str(ledger.seed)],
         env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": ""},
-        cwd=project, capture_output=True, text=True, timeout=3600, check=False,
+        cwd=project, capture_output=True, text=True, timeout=6 * 3600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-3000:]
     reports = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
