@@ -325,8 +325,10 @@ def test_a_scale_s_backbone_stands_in_for_a_row_s() -> None:
     resolved = resolve(run_spec(ROW, "paper"), mini)
     assert resolved["backbone"] == "r18" and resolved["model"]["backbone"]["depth"] == 18
     assert resolved["weights"] == "pretrain" and resolved["pretrain"] == mini.scale["pretrain"]
+    assert resolved["model"]["backbone"]["num_stages"] == 3 and resolved["model"]["neck"]["in_channels"] == [16, 32, 64]
     other = resolve(run_spec(ROW | {"backbone": "r101"}, "paper"), mini)
     assert other["backbone"] == "r101" and other["model"]["backbone"]["depth"] == 101
+    assert len(other["model"]["neck"]["in_channels"]) == 4  # what the scale says of r18 is r18's alone
 
 
 def test_a_backbone_of_fixed_width_keeps_its_channels() -> None:
@@ -339,6 +341,8 @@ def test_a_backbone_of_fixed_width_keeps_its_channels() -> None:
 
 def test_an_unknown_stand_in_is_named(configs: Path) -> None:
     path = configs / "scales" / "mini.yaml"
-    path.write_text(path.read_text().replace("{r50: r18}", "{r50: r19}"))
-    with pytest.raises(ConfigError, match=r"mini.yaml: unknown backbone 'r19'; there are: .*r18"):
-        load_settings(config(scale="mini"), configs)
+    text = path.read_text()
+    for wrong in (text.replace("{r50: r18}", "{r50: r19}"), text.replace("  r18:", "  r19:")):
+        path.write_text(wrong)
+        with pytest.raises(ConfigError, match=r"mini.yaml: unknown backbone 'r19'; there are: .*r18"):
+            load_settings(config(scale="mini"), configs)

@@ -45,6 +45,7 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
     else:
         config["weights"] = weights_source(backbone, settings, configs)
     put(config, scale.get("config", {}))
+    put(config, scale.get("by_backbone", {}).get(backbone, {}))
     put(config, json.loads(spec.config) if spec.config else {})
     _check_sections(config, spec, scale)
     config["optimizer"]["lr"] = scale["lr"] * config.pop("lr_factor")

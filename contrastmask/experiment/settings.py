@@ -77,11 +77,13 @@ def load_settings(config: dict[str, Any], configs: Path = CONFIGS) -> Settings:
     check(config, "config", "the configuration (configs/config.yaml and --config)")
     scale = read_yaml(configs / "scales" / f"{config['scale']}.yaml", "scale")
     if scale["name"] != config["scale"]:
-        raise ConfigError(f"configs/scales/{config['scale']}.yaml  '{scale['name']}'; set its name: to its file name")
-    for stand_in in scale.get("backbones", {}).values():
-        if not (configs / "backbones" / f"{stand_in}.py").exists():
+        raise ConfigError(
+            f"configs/scales/{config['scale']}.yaml is named '{scale['name']}'; set its name: to its file name"
+        )
+    for backbone in (*scale.get("backbones", {}).values(), *scale.get("by_backbone", {})):
+        if not (configs / "backbones" / f"{backbone}.py").exists():
             known = ", ".join(sorted(path.stem for path in (configs / "backbones").glob("*.py")))
-            raise ConfigError(f"configs/scales/{scale['name']}.yaml: unknown backbone '{stand_in}'; there are: {known}")
+            raise ConfigError(f"configs/scales/{scale['name']}.yaml: unknown backbone '{backbone}'; there are: {known}")
     kind, data_root = scale["dataset"]["kind"], config["data_root"]
     if kind == "synthetic" and data_root:
         raise ConfigError(

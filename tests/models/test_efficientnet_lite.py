@@ -25,7 +25,8 @@ def test_four_maps(backbone: EfficientNetLite0) -> None:
 
 
 def test_frozen_parts_and_statistics_stay_in_training(backbone: EfficientNetLite0) -> None:
-    backbone.train()
+    assert not any(p.requires_grad for p in backbone.train().parameters())  # whole, as the scale has it
+    backbone = EfficientNetLite0(frozen_stages=1).train()
     net = backbone.net
     frozen = [*net.conv_stem.parameters(), *net.bn1.parameters(), *net.blocks[:2].parameters()]  # up to C2
     assert frozen and not any(p.requires_grad for p in frozen)
