@@ -49,9 +49,18 @@ def check(content: dict[str, Any], schema: str, where: str) -> None:
         raise ConfigError(f"{where} is not a valid {schema} file:\n{lines}")
 
 
+def _is_whole(_: Any, value: Any) -> bool:
+    """JSON Schema takes 4.0 for a whole number; what counts with it does not."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_TYPES = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_whole)
+_Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=_TYPES)
+
+
 @cache
 def _validator(schema: str) -> jsonschema.Draft202012Validator:
-    return jsonschema.Draft202012Validator(yaml.safe_load((SCHEMAS / f"{schema}.schema.yaml").read_text()))
+    return _Validator(yaml.safe_load((SCHEMAS / f"{schema}.schema.yaml").read_text()))
 
 
 def _place(error: jsonschema.ValidationError) -> str:

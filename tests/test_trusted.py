@@ -147,6 +147,14 @@ def test_yaml_runs_nothing(tmp_path: Path, ran: Path) -> None:
     assert not ran.exists()
 
 
+def test_a_whole_number_has_no_point(tmp_path: Path) -> None:
+    """JSON Schema takes 4.0 for one; it cannot count images."""
+    text = (CONFIGS / "scales" / "mini.yaml").read_text()
+    (tmp_path / "mini.yaml").write_text(text.replace("batch: 4\n", "batch: 4.0\n", 1))
+    with pytest.raises(ConfigError, match=r"batch: 4\.0 is not of type 'integer'"):
+        read_yaml(tmp_path / "mini.yaml", "scale")
+
+
 def test_half_a_character_is_no_text(tmp_path: Path) -> None:
     """As a table's label it could not be written anywhere."""
     (tmp_path / "a.yaml").write_text('title: "so\\ud800me"\n')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,6 +102,9 @@ def read_coco_bytes(path: Path) -> bytes:
         raise DataError(f"{path}: cannot be read ({error.strerror}). Check data_root and the file.") from error
 
 
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # a half of a character, if its other half is not beside it
+
+
 def parse_coco(raw: bytes, path: Path) -> Any:
     """Parse JSON, refusing NaN and Infinity, which JSON does not have but Python's reader accepts.
 
@@ -112,7 +116,13 @@ def parse_coco(raw: bytes, path: Path) -> Any:
         raise DataError(f"{path}: holds the number {constant}. Write finite numbers only.")
 
     try:
-        return json.loads(raw, parse_constant=refuse)
+        content = json.loads(raw, parse_constant=refuse)
+        if SURROGATE.search(raw):
+            json.dumps(content, ensure_ascii=False).encode()
+        return content
+    except UnicodeEncodeError as error:
+        half = error.object[error.start]
+        raise DataError(f"{path}: {half!r} is half of a character, which no file can hold. Write it whole.") from None
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(
             f"{path}: not valid JSON ({error}). The file may be cut short: fetch or export it again."

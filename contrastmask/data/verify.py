@@ -129,7 +129,10 @@ def _wrong_mask(annotation: dict, size: tuple[int, int], needed: bool, measured:
         return _wrong_rle(mask, size)
     if not isinstance(mask, list):
         return f"segmentation must be polygons or RLE, not {mask!r:.60}"
-    valid = [polygon for polygon in mask if _is_polygon(polygon)]
+    strange = [part for part in mask if not _are_coordinates(part)]
+    if strange:
+        return f"its segmentation holds {strange[0]!r:.60}, which is no list of coordinates; remove it"
+    valid = [polygon for polygon in mask if len(polygon) >= 6 and len(polygon) % 2 == 0]
     far = max(size)
     if any(min(polygon) < -far or max(polygon) > 2 * far for polygon in valid):
         return f"its segmentation lies far outside its image of {size[0]}x{size[1]}; correct or remove the annotation"
@@ -142,12 +145,10 @@ def _wrong_mask(annotation: dict, size: tuple[int, int], needed: bool, measured:
     return None
 
 
-def _is_polygon(polygon: Any) -> bool:
-    """An even number of coordinates, 6 or more, all finite (`sum` is the fast way over COCO's 40 million)."""
-    if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-        return False
+def _are_coordinates(part: Any) -> bool:
+    """A list of finite numbers (`sum` is the fast way over COCO's 40 million)."""
     try:
-        return math.isfinite(sum(polygon))
+        return isinstance(part, list) and math.isfinite(sum(part))
     except (TypeError, OverflowError):
         return False
 

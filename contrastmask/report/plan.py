@@ -6,6 +6,7 @@ compared with what it took.
 """
 
 import json
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator
@@ -190,7 +191,7 @@ class _Folder:
             return "done", whole or 0
         record = read(place / "train.json")
         if record.get("config_hash") == current and self._same_data(record) and (place / "model.pth").exists():
-            return "trained", record["iterations"]
+            return "trained", record.get("iterations", whole or 0)
         config = read(place / "config.json")
         checkpoints = [int(p.stem[5:]) for p in place.glob("work/iter_*.pth") if p.stem[5:].isdigit()]
         if checkpoints and config and config_hash(config) == current and self._same_data(record):
@@ -203,13 +204,21 @@ class _Folder:
         return None in (now, then) or now == then
 
 
+NUMBERS = ("seconds", "iterations", "n_images", "s")  # of the files that are read here
+
+
 def read(file: Path) -> dict[str, Any]:
     """The JSON object in `file`, {} if there is none that can be read: what is damaged will be made again."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    return content if isinstance(content, dict) else {}
+    whole = isinstance(content, dict) and all(_is_amount(content[key]) for key in NUMBERS if key in content)
+    return content if whole else {}
+
+
+def _is_amount(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def actual_seconds(folder: Path, run: str, seed: int) -> float | None:
@@ -286,22 +295,31 @@ class _Record:
 
 def _finished(settings: Settings, machine: dict[str, str], runs: dict[str, RunSpec]) -> Iterator[_Record]:
     for file in sorted((settings.folder / "runs").glob("*/seed*/train.json")):
-        train, config = read(file), read(file.parent / "config.json")
-        where = train.get("provenance", {})
-        there = [train.get(key) for key in ("gpus_per_run", "images_per_gpu", "batch")]
-        here = [*batch(settings), settings.scale["batch"]]
-        if not config or {key: where.get(key) for key in MACHINE} != machine or there != here:
+        try:
+            record = _record(file, settings, machine, runs)
+        except (KeyError, TypeError, AttributeError, ZeroDivisionError):  # a damaged file tells nothing
             continue
-        seed = int(file.parent.name.removeprefix("seed"))
-        process = _process_seconds(settings.folder, "train", train["run"], seed)
-        metrics = read(file.parent / "metrics.json")
-        yield _Record(
-            system=system(runs[train["run"]]) if train["run"] in runs else _system_of(config),
-            iteration=train["seconds"] / train["iterations"],
-            image=metrics["seconds"] / metrics["n_images"] if metrics.get("n_images") else None,
-            size=_bytes(file.parent) if metrics else None,
-            startup=process - train["seconds"] if process and process > train["seconds"] else None,
-        )
+        if record:
+            yield record
+
+
+def _record(file: Path, settings: Settings, machine: dict[str, str], runs: dict[str, RunSpec]) -> _Record | None:
+    """What a train.json and the files beside it tell; None if it is of another machine or batch."""
+    train, config, metrics = (read(file.with_name(name)) for name in (file.name, "config.json", "metrics.json"))
+    there = [train["gpus_per_run"], train["images_per_gpu"], train["batch"]]
+    if {key: train["provenance"].get(key) for key in MACHINE} != machine:
+        return None
+    if there != [*batch(settings), settings.scale["batch"]]:
+        return None
+    run, seed = train["run"], int(file.parent.name.removeprefix("seed"))
+    process = _process_seconds(settings.folder, "train", run, seed)
+    return _Record(
+        system=system(runs[run]) if run in runs else _system_of(config),
+        iteration=train["seconds"] / train["iterations"],
+        image=metrics["seconds"] / metrics["n_images"] if metrics.get("n_images") else None,
+        size=_bytes(file.parent) if metrics else None,
+        startup=process - train["seconds"] if process and process > train["seconds"] else None,
+    )
 
 
 def _system_of(config: dict[str, Any]) -> System:

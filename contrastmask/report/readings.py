@@ -225,13 +225,16 @@ def read_readings(folder: Path, run: str, seed: int, val: Val) -> Readings:
         metrics = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
         check(metrics, "metrics", "metrics.json")
         rows = _ious(place / "gt_box_iou.csv")
-        digest, _ = metrics["data_digest"], metrics["per_category"]
+        digest = metrics["data_digest"]
+        measured = {c["id"]: (c["segm_AP"], c["bbox_AP"]) for c in metrics["per_category"]}
     except FileNotFoundError as error:
         raise ReadingsError(f"{error.filename} is missing: evaluate {run}, seed {seed}, first") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ReadingsError(f"{place} cannot be read: {error!r}; evaluate the run again") from None
     if digest != val.digest:
         raise ReadingsError(f"{place / 'metrics.json'} was measured on other data than {val.name} as it is now")
+    if measured.keys() != val.truth.cats.keys():
+        raise ReadingsError(f"{place / 'metrics.json'} has other categories than {val.name}: evaluate the run again")
     unknown = [id for id, _ in rows if id not in val.truth.anns]
     if unknown:
         raise ReadingsError(f"{place / 'gt_box_iou.csv'} has annotation {unknown[0]}, which {val.name} lacks")

@@ -154,7 +154,12 @@ CORRUPTIONS = {
     "box outside": (update("annotations", 0, bbox=[50, 5, 9, 9]), [TRAIN, "outside its image of 40x30"]),
     "empty polygon": (update("annotations", 0, segmentation=[[]]), [TRAIN, "annotation 10", "3 or more points"]),
     "odd polygon": (update("annotations", 0, segmentation=[[1, 2, 3, 4, 5, 6, 7]]), [TRAIN, "no polygon"]),
-    "text polygon": (update("annotations", 0, segmentation=[["1"] * 6]), [TRAIN, "no polygon"]),
+    "text polygon": (update("annotations", 0, segmentation=[["1"] * 6]), [TRAIN, "no list of coordinates"]),
+    "text beside a polygon": (
+        update("annotations", 0, segmentation=["abcdef", [1, 1, 9, 1, 9, 9]]),
+        [TRAIN, "annotation 10", "'abcdef', which is no list of coordinates"],
+    ),
+    "half a character": (update("images", 0, file_name="\ud800.jpg"), [TRAIN, "half of a character"]),
     "text mask": (update("annotations", 0, segmentation="abc"), [TRAIN, "polygons or RLE"]),
     "turned RLE": (
         update("annotations", 3, segmentation={"counts": [1200], "size": [40, 30]}),

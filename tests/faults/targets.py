@@ -323,12 +323,13 @@ def tracking_files(results: Path) -> Target:
     shutil.copy(results / "mlflow.db", folder / "mlflow.db")
     spool, mark = work / "tracking.jsonl", work / "tracking.offset.json"
     lines, offset = spool.read_text().splitlines(), json.loads(mark.read_text())
+    whole = [json.loads(line) for line in lines]
 
     def target(random: Random) -> bool:
         kept = list(lines)
         for _ in range(random.choice((1, 2, 5))):
             place = random.randrange(len(kept))
-            kept[place] = as_json(json.loads(lines[place]), random).decode(errors="replace")
+            kept[place] = as_json(whole[place], random).decode(errors="replace")
         spool.write_bytes(cut_or_flipped("\n".join(kept).encode(errors="replace"), random))
         mark.write_bytes(as_json(offset, random))
         taken = outcome(lambda: tracking.main(["sync", "--results", str(folder)]))

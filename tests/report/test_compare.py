@@ -195,6 +195,20 @@ def test_other_data_are_found_out(tmp_path: Path) -> None:
         compare(tmp_path, "bad", "good", SCALE)
 
 
+def test_metrics_without_a_category_or_its_ap_are_found_out(tmp_path: Path) -> None:
+    write_val(tmp_path)
+    write_run(tmp_path, "good", 4)
+    file = write_run(tmp_path, "bad", 30) / "metrics.json"
+    whole = json.loads(file.read_text())
+    file.write_text(json.dumps(whole | {"per_category": whole["per_category"][1:]}))
+    with pytest.raises(ReadingsError, match=r"metrics.json has other categories than .*evaluate the run again"):
+        compare(tmp_path, "bad", "good", SCALE)
+    del whole["per_category"][0]["segm_AP"]
+    file.write_text(json.dumps(whole))
+    with pytest.raises(ReadingsError, match=r"cannot be read: KeyError\('segm_AP'\); evaluate the run again"):
+        compare(tmp_path, "bad", "good", SCALE)
+
+
 def test_other_splits_are_another_question(tmp_path: Path) -> None:
     write_val(tmp_path)
     write_run(tmp_path, "good", 4)

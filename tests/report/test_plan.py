@@ -158,6 +158,19 @@ def test_a_run_that_reads_another_ones_boxes_is_not_trained(settings: Settings) 
 # ---------------------------------------------------------------------------- where costs come from
 
 
+@pytest.mark.parametrize("name", ["metrics.json", "train.json", "config.json"])
+@pytest.mark.parametrize("wrong", [{"seconds": [1]}, {"seconds": None}, {"iterations": 0}, {"provenance": 1}, {}])
+def test_damaged_files_tell_nothing(
+    settings: Settings, tables: dict[str, Table], finish: Finish, name: str, wrong: dict[str, Any]
+) -> None:
+    place = finish(MAIN)
+    whole = json.loads((place / name).read_text())
+    (place / name).write_text(json.dumps(whole | wrong if wrong else {}))
+    plan = make_plan(settings, tables)
+    assert states(plan)[MAIN] in ("done", "trained", "to do")
+    assert plan.knowledge.source in ("", "1 finished run")
+
+
 def test_only_runs_of_such_a_machine_and_batch_tell(
     settings: Settings, tables: dict[str, Table], finish: Finish
 ) -> None:
