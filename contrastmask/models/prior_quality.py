@@ -37,8 +37,11 @@ def separation(features: Tensor, masks: Tensor) -> Tensor:
 
     Args:
         features: (R, C, H, W).
-        masks: (R, H, W) bool.
+        masks: (R, H', W') bool, of the features' size or not: `official` has maps of 28 pixels and, without the
+            contrastive head, features of 14.
     """
+    if masks.shape[1:] != features.shape[2:]:
+        masks = F.interpolate(masks[:, None].float(), features.shape[2:], mode="area")[:, 0] >= 0.5
     flat, on = features.flatten(2), masks.flatten(1)[:, None]
     inside, outside = ((flat * part).sum(-1) / part.sum(-1) for part in (on, ~on))
     return F.cosine_similarity(inside, outside, dim=1)

@@ -44,6 +44,13 @@ def test_separation_is_the_cosine_of_means_on_and_off_the_object() -> None:
         assert value == pytest.approx(float(on @ off / on.norm() / off.norm()), abs=1e-5)
 
 
+def test_separation_of_features_coarser_than_the_mask() -> None:
+    """`official` without the contrastive head: features of 14 pixels, a map of 28."""
+    features, masks = torch.randn(2, 4, 5, 5), maps(0, rois=2)
+    twice = masks.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
+    assert torch.allclose(separation(features, twice), separation(features, masks))
+
+
 def test_separation_of_an_object_that_fills_its_box_is_not_a_number() -> None:
     assert math.isnan(separation(torch.randn(1, 4, 5, 5), torch.ones(1, 5, 5, dtype=torch.bool)).item())
 
