@@ -57,6 +57,9 @@ def code_digest(package: Path = ROOT / "contrastmask") -> str:
     return digest.hexdigest()[:16]
 
 
+BUT_RESULTS = ("--", ".", ":(exclude)results")  # what was kept of earlier runs changes nothing in this one
+
+
 def _git(root: Path) -> dict[str, str]:
     """Commit and dirtiness of the repository whose top is `root`, not of one that merely contains it."""
     top = _run_git(root, "rev-parse", "--show-toplevel")
@@ -64,9 +67,9 @@ def _git(root: Path) -> dict[str, str]:
     if top is None or commit is None or Path(os.fsdecode(top).strip()).resolve() != root:
         return {"git.commit": UNKNOWN, "git.dirty": UNKNOWN}
     facts = {"git.commit": commit.decode().strip(), "git.dirty": "false"}
-    status = _run_git(root, "status", "--porcelain")
+    status = _run_git(root, "status", "--porcelain", *BUT_RESULTS)
     if status:
-        diff = _run_git(root, "diff", "--binary", "HEAD") or b""
+        diff = _run_git(root, "diff", "--binary", "HEAD", *BUT_RESULTS) or b""
         facts["git.dirty"] = "true"
         facts["git.diff_sha256"] = hashlib.sha256(status + diff).hexdigest()
     return facts

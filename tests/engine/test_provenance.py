@@ -33,6 +33,9 @@ def test_git_state(tmp_path: Path, monkeypatch) -> None:
     git("commit", "-m", "first")
     clean = provenance()
     assert len(clean["git.commit"]) == 40 and clean["git.dirty"] == "false" and "git.diff_sha256" not in clean
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "kept.json").write_text("{}")
+    assert provenance()["git.dirty"] == "false"  # what runs leave is no change of the code
     (tmp_path / "a.py").write_text("a = 2\n")
     dirty = provenance()
     assert dirty["git.dirty"] == "true" and len(dirty["git.diff_sha256"]) == 64
