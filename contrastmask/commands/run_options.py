@@ -21,7 +21,7 @@ class JsonObject(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
         try:
             decoded = json.loads(value) if isinstance(value, str) else value
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             self.fail(f"not JSON: {error}", param, ctx)
         if not isinstance(decoded, dict):
             self.fail('give a JSON object such as \'{"data_root": "/data/coco"}\'', param, ctx)

@@ -105,6 +105,8 @@ def load_run(folder: Path) -> Trained:
     from contrastmask.engine.checkpoint import load_weights
 
     config, record = _read_json(folder / CONFIG), _read_mapping(folder / "train.json", RECORD)
+    if not isinstance(record["provenance"], dict):
+        raise ConfigError(f"{folder / 'train.json'} is damaged at provenance: train the run again")
     check_config(config, str(folder / CONFIG))
     if config_hash(config) != record["config_hash"]:
         raise ConfigError(f"{folder / CONFIG} is not what {folder / 'model.pth'} was trained with: train the run again")

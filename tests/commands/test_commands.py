@@ -112,6 +112,7 @@ def test_wrong_input_is_said_before_any_work(verb: str, tmp_path: Path) -> None:
     for arguments, said in (
         (["--run", "nothing"], "has the run 'nothing'"),
         (["--run", known, "--settings", "[1"], "not JSON"),
+        (["--run", known, "--settings", "[" * 100_000], "not JSON"),
         (["--run", known, "--settings", "[1]"], "JSON object"),
         (["--run", known, "--scale", "smok"], "files in that folder"),
         (["--run", known, "--scale", "paper"], "data_root"),
