@@ -51,7 +51,8 @@ def _models(configs: Path) -> Iterator[dict[str, Any]]:
             if isinstance(variant, dict):  # and not the mark `_delete_`
                 yield from _of(variant.values())
     for path in sorted((configs / "scales").glob("*.yaml")):
-        yield from _of([read_yaml(path, "scale").get("config", {})])
+        scale = read_yaml(path, "scale")
+        yield from _of([scale.get("config", {}), *scale.get("by_backbone", {}).values()])
     for path in sorted((configs / "tables").glob("*.yaml")):
         table = read_yaml(path, "table")
         yield from _of(row.get("config", {}) for row in (table.get("base", {}), *table["rows"]))
