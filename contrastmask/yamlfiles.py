@@ -22,6 +22,11 @@ class _Loader(yaml.SafeLoader):
         return text
 
 
+def load_yaml(text: str) -> Any:
+    """What YAML of a person says; yaml.YAMLError if it says nothing that can be used."""
+    return _Loader(text).get_single_data()
+
+
 class ConfigError(ValueError):
     """A configuration that cannot be run. The message names the file, the key and the fix."""
 
@@ -29,7 +34,7 @@ class ConfigError(ValueError):
 def read_yaml(path: Path, schema: str) -> dict[str, Any]:
     """The mapping in `path`, checked against `workflow/schemas/<schema>.schema.yaml`."""
     try:
-        content = _Loader(path.read_text(encoding="utf-8")).get_single_data()
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
         raise ConfigError(f"{path} does not exist; files in that folder: {known}") from None

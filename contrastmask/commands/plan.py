@@ -14,11 +14,13 @@ class Setting(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
         if isinstance(value, tuple):
             return value
+        from contrastmask.yamlfiles import load_yaml
+
         key, given, text = value.partition("=")
         if not given or not key:
             self.fail(f"{value!r} is not KEY=VALUE, such as scale=paper", param, ctx)
         try:
-            return key, yaml.safe_load(text)
+            return key, load_yaml(text)
         except yaml.YAMLError:
             self.fail(f"the value of {key} cannot be read as YAML: {text!r}", param, ctx)
 

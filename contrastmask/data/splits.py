@@ -44,6 +44,7 @@ from contrastmask.data.files import (
     write_json,
 )
 from contrastmask.data.masks import box_polygon
+from contrastmask.yamlfiles import load_yaml
 
 SPLITS = CONFIGS / "splits"
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -68,7 +69,7 @@ def read_list(path: Path) -> SplitList:
         DataError: it is not a valid list; the message names the key and the fix.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as YAML ({error})") from error
     if not isinstance(content, dict):

@@ -156,7 +156,9 @@ class _Folder:
         """Images of train or val; None where only verification will tell."""
         kind = self.settings.scale["dataset"]
         known = {"synthetic": kind.get(f"{part}_images"), "coco": COCO_IMAGES[part]}
-        return self.dataset.get(part, {}).get("n_images", known.get(kind["kind"]))
+        described = self.dataset.get(part)
+        count = described.get("n_images") if isinstance(described, dict) else None
+        return count if _is_amount(count) else known.get(kind["kind"])
 
     def jobs(self, run: RunSpec, knowledge: Knowledge) -> Iterator[Job]:
         """A run with each seed."""

@@ -6,12 +6,12 @@ and the configuration says nothing that this project's own do not say (trust.py)
 
 import contextlib
 import difflib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from contrastmask.data.files import parse_coco
 from contrastmask.experiment import config_hash
 from contrastmask.use.trust import check_config
 from contrastmask.yamlfiles import ConfigError
@@ -208,7 +208,7 @@ def _are_categories(listed: Any) -> bool:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_coco(path.read_bytes(), path)
     except FileNotFoundError:
         raise ConfigError(f"{path} is missing") from None
     except (OSError, ValueError, RecursionError) as error:

@@ -135,6 +135,13 @@ def test_other_data_or_a_damaged_file_are_made_again(
     assert states(make_plan(settings, tables))[BASELINE] == "to do"
 
 
+@pytest.mark.parametrize("train", ["many", {"n_images": "many"}])
+def test_damaged_data_are_not_counted(settings: Settings, tables: dict[str, Table], train: Any) -> None:
+    settings.dataset.parent.mkdir(parents=True)
+    settings.dataset.write_text(json.dumps({"digest": "d1", "train": train, "val": {}}))
+    assert set(states(make_plan(settings, tables)).values()) == {"to do"}
+
+
 def test_seeds_are_runs(settings: Settings, tables: dict[str, Table], finish: Finish) -> None:
     finish(MAIN)
     two = load_settings(
