@@ -71,6 +71,10 @@ class Claim:
     missing: tuple[str, ...]
     """Runs without a finished seed that can be read."""
 
+    def in_words(self, verdict: Verdict) -> str:
+        """A verdict as a person reads it: one seed cannot tell what another would have changed."""
+        return f"{verdict} (1 seed)" if len(self.seeds) == 1 and verdict in WORST_FIRST else verdict
+
 
 def claims(
     folder: Path,
@@ -232,7 +236,8 @@ def to_markdown(found: Sequence[Claim], scale: dict[str, Any], resamples: int = 
     for c in found:
         text = c.text if c.subset == "novel" else f"{c.text} ({c.subset} categories)"
         printed = NOTHING if c.paper is None else f"{c.paper:+.1f}"
-        cells = [text, c.where, printed, _range(c), c.verdict, _range(c.in_boxes), c.in_boxes.verdict, c.pair]
+        by_ap, by_iou = c.in_words(c.verdict), c.in_words(c.in_boxes.verdict)
+        cells = [text, c.where, printed, _range(c), by_ap, _range(c.in_boxes), by_iou, c.pair]
         cells.append(", ".join(map(str, c.seeds)) or NOTHING)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(["# The paper's claims", "", *notes(scale, resamples), "", *lines, "", *_gaps(found)])

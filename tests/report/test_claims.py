@@ -197,6 +197,15 @@ def test_markdown_carries_the_scale_and_its_note(found: list[Claim]) -> None:
     assert f"Runs that are missing: {MAIN}_cl_convs-4_cl_fcs-2, " in text
 
 
+def test_a_verdict_from_one_seed_says_so(found: list[Claim]) -> None:
+    lines = {claim.text: claim for claim in found}
+    for line in to_markdown(found, SMOKE).splitlines():
+        claim = lines.get(line.removeprefix("| ").split(" |")[0])
+        if claim and claim.subset == "novel":
+            assert line.count("(1 seed)") == (2 if len(claim.seeds) == 1 else 0)
+    assert {len(claim.seeds) for claim in found} == {0, 1, 2}
+
+
 def test_command(folder: Path) -> None:
     result = CliRunner().invoke(command, ["--results", str(folder.parent), "--resamples", "100"])
     assert result.exit_code == 0, result.output
