@@ -7,17 +7,19 @@ from pathlib import Path
 
 import pytest
 from faults.check import check
-from faults.ledger import FILE, Ledger
+from faults.ledger import FILE, PAGE, Ledger, update
 from faults.micro import Results, Warm, copy_of, micro_project
 from faults.suite import FULL
 
 
 @pytest.fixture(scope="session")
-def ledger() -> Ledger:
-    """What was injected and survived; kept in results/reference/faults by `make faults`."""
+def ledger() -> Iterator[Ledger]:
+    """What was injected and survived; `make faults` keeps it in results/reference/faults and docs/reliability.md."""
     ledger = Ledger()
     ledger.file = FILE if FULL else None
-    return ledger
+    yield ledger
+    if ledger.file:
+        update(PAGE)
 
 
 @pytest.fixture(scope="session")

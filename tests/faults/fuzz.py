@@ -13,6 +13,7 @@ import os
 import resource
 import signal
 import sys
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
@@ -88,7 +89,9 @@ def main(copy: str, results: str, counts: str, number: str) -> int:
 
     bad = 0
     for name, count in json.loads(counts).items():
+        started = time.monotonic()
         report = feed(name, TARGETS[name](Path(results)), count, int(number))
+        report["seconds"] = round(time.monotonic() - started, 1)
         failures = report.pop("failures")
         print(json.dumps(report), flush=True)
         for where, text in failures.items():

@@ -15,6 +15,7 @@ from contrastmask.engine.provenance import provenance
 from contrastmask.yamlfiles import ROOT
 
 FILE = ROOT / "results" / "reference" / "faults" / "faults.csv"
+PAGE = ROOT / "docs" / "reliability.md"
 
 
 @dataclass
@@ -45,14 +46,14 @@ class Ledger:
         self.facts = (facts["git.commit"][:12] + changed, facts["hw.cpu"], facts["hw.cores"])
 
     @contextmanager
-    def injecting(self, fault: str, how: str, count: int = 1) -> Iterator[None]:
+    def injecting(self, fault: str, how: str, count: int = 1) -> Iterator[Line]:
         """`count` faults are injected within, more with `count`; all survived if nothing is raised."""
         line = self.lines.setdefault(fault, Line(fault, 0, 0, how, self.seed, 0.0, *self.facts))
         started = time.monotonic()
         before = line.injected
         line.injected += count
         try:
-            yield
+            yield line
             line.survived += line.injected - before
         finally:
             line.seconds = round(line.seconds + time.monotonic() - started, 1)
@@ -97,4 +98,4 @@ def update(page: Path) -> None:
 
 
 if __name__ == "__main__":
-    update(ROOT / "docs" / "reliability.md")
+    update(PAGE)
