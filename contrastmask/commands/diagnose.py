@@ -8,9 +8,9 @@ import click
 from contrastmask.commands import run_options as options
 
 
-@click.command
+@click.command(cls=options.WithConfig)
 @options.run_options()
-@options.settings_option
+@options.settings_options
 def command(run: str, seed: int, scale: str | None, results: Path | None, changes: dict[str, Any]) -> None:
     """Look at a trained ContrastMask's class activation map on the validation objects, novel and base.
 

@@ -8,9 +8,9 @@ import click
 from contrastmask.commands import run_options as options
 
 
-@click.command
+@click.command(cls=options.WithConfig)
 @options.run_options()
-@options.settings_option
+@options.settings_options
 def command(run: str, seed: int, scale: str | None, results: Path | None, changes: dict[str, Any]) -> None:
     """Measure a trained run on the validation images, by the protocol in docs/protocol.md.
 
@@ -20,7 +20,7 @@ def command(run: str, seed: int, scale: str | None, results: Path | None, change
     \b
     Examples:
       contrastmask evaluate --run contrastmask-paper_r50_1x_nonvoc2voc
-      contrastmask evaluate --run mask-rcnn_r50_1x_voc2nonvoc --scale paper --settings '{"data_root": "/data/coco"}'
+      contrastmask evaluate --run mask-rcnn_r50_1x_voc2nonvoc --scale paper --config data_root=/data/coco
     """
     from contrastmask.engine.evaluate import headline, start
     from contrastmask.engine.job import load_job

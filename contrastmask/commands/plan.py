@@ -3,43 +3,18 @@
 from typing import Any
 
 import click
-import yaml
+
+from contrastmask.commands import run_options as options
 
 
-class Setting(click.ParamType):
-    """KEY=VALUE, the value read as YAML, as Snakemake reads --config."""
-
-    name = "key=value"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
-        if isinstance(value, tuple):
-            return value
-        from contrastmask.yamlfiles import load_yaml
-
-        key, given, text = value.partition("=")
-        if not given or not key:
-            self.fail(f"{value!r} is not KEY=VALUE, such as scale=paper", param, ctx)
-        try:
-            return key, load_yaml(text)
-        except yaml.YAMLError:
-            self.fail(f"the value of {key} cannot be read as YAML: {text!r}", param, ctx)
-
-
-@click.command
+@click.command(cls=options.WithConfig)
 @click.argument("tables", nargs=-1, metavar="[TABLE]...")
-@click.option(
-    "--config",
-    "changes",
-    multiple=True,
-    type=Setting(),
-    metavar="KEY=VALUE...",
-    help="What differs from configs/config.yaml, as for snakemake: several may follow.",
-)
+@options.config_option
 @click.option("--calibrate", is_flag=True, help="Time a few real steps first, of the fewest systems that tell.")
 @click.option("--save", is_flag=True, help="Keep the estimates in results/<scale>/plan.json, to be held against runs.")
 @click.option("--quiet", is_flag=True, help="Print nothing.")
 def command(
-    tables: tuple[str, ...], changes: tuple[tuple[str, Any], ...], calibrate: bool, save: bool, quiet: bool
+    tables: tuple[str, ...], config: tuple[tuple[str, Any], ...], calibrate: bool, save: bool, quiet: bool
 ) -> None:
     """Say what the tables need: the distinct runs, what is done, what is left and what it will cost on this machine.
 
@@ -54,17 +29,12 @@ def command(
     """
     from rich.console import Console
 
-    from contrastmask.experiment import CONFIGS, load_settings, load_tables
+    from contrastmask.experiment import load_settings, load_tables
     from contrastmask.report import plan as plans
     from contrastmask.report.plan_view import print_plan
-    from contrastmask.yamlfiles import read_yaml
 
-    # snakemake's --config takes all that follows; click's takes one: the others arrive among the tables
-    convert = Setting().convert
-    given = dict([*changes, *(convert(word, None, None) for word in tables if "=" in word)])
-    names = [word for word in tables if "=" not in word]
-    asked = {"tables": names} if names else {}
-    settings = load_settings(read_yaml(CONFIGS / "config.yaml", "config") | given | asked)
+    asked = {"tables": list(tables)} if tables else {}
+    settings = load_settings(options.defaults() | dict(config) | asked)
     every = load_tables(settings)
     wanted = {name: every[name] for name in settings.tables}
     plan = plans.make_plan(settings, wanted)

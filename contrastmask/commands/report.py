@@ -8,10 +8,10 @@ import click
 from contrastmask.commands import run_options as options
 
 
-@click.command
+@click.command(cls=options.WithConfig)
 @options.scale_option
 @options.results_option
-@options.settings_option
+@options.settings_options
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -25,7 +25,7 @@ def command(scale: str | None, results: Path | None, changes: dict[str, Any], ou
     \b
     Examples:
       contrastmask report
-      contrastmask report --scale paper --settings '{"data_root": "/data/coco", "seeds": [0, 1, 2]}'
+      contrastmask report --scale paper --config data_root=/data/coco seeds=[0,1,2]
     """
     from contrastmask.experiment import load_tables
     from contrastmask.report.page.build import write_report

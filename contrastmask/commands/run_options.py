@@ -1,16 +1,19 @@
 """The options that name a run, the same for every verb, with completion from what is there."""
 
+import functools
 import json
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+import yaml
 from click.shell_completion import CompletionItem
 
 from contrastmask.experiment import Settings, settings_from_json
 from contrastmask.options import PRESETS
-from contrastmask.yamlfiles import CONFIGS, read_yaml
+from contrastmask.yamlfiles import CONFIGS, load_yaml, read_yaml
 
 
 class JsonObject(click.ParamType):
@@ -26,6 +29,40 @@ class JsonObject(click.ParamType):
         if not isinstance(decoded, dict):
             self.fail('give a JSON object such as \'{"data_root": "/data/coco"}\'', param, ctx)
         return decoded
+
+
+class Setting(click.ParamType):
+    """KEY=VALUE, the value read as YAML, as Snakemake reads --config."""
+
+    name = "key=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+        if isinstance(value, tuple):
+            return value
+        key, given, text = value.partition("=")
+        if not given or not key:
+            self.fail(f"{value!r} is not KEY=VALUE, such as scale=paper", param, ctx)
+        try:
+            return key, load_yaml(text)
+        except yaml.YAMLError:
+            self.fail(f"the value of {key} cannot be read as YAML: {text!r}", param, ctx)
+
+
+class WithConfig(click.Command):
+    """A command whose --config takes every KEY=VALUE that follows it, as Snakemake's does; click's would take one."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, list(_one_each(args)))
+
+
+def _one_each(args: list[str]) -> Iterator[str]:
+    """`--config a=1 b=2` as `--config a=1 --config b=2`."""
+    within = False
+    for before, word in zip(["", *args], args, strict=False):
+        within = before == "--config" or (within and re.match(r"[A-Za-z_]\w*=", word) is not None)
+        if within and before != "--config":
+            yield "--config"
+        yield word
 
 
 class Numbers(click.ParamType):
@@ -66,12 +103,12 @@ results_option = click.option(
 preset_option = click.option(
     "--preset", type=click.Choice(PRESETS), help="Of rows that name none.  [default: that of configs/config.yaml]"
 )
-settings_option = click.option(
-    "--settings",
-    "changes",
-    type=JsonObject(),
-    default="{}",
-    help="JSON of what differs from configs/config.yaml: how the rules of the workflow hand it on.",
+config_option = click.option(
+    "--config",
+    multiple=True,
+    type=Setting(),
+    metavar="KEY=VALUE...",
+    help="What differs from configs/config.yaml, as for snakemake: several may follow.",
 )
 
 
@@ -100,6 +137,20 @@ def run_options(required: bool = True) -> Callable[[Any], Any]:
         return command
 
     return decorate
+
+
+def settings_options(command: Any) -> Any:
+    """Decorator that gives a command of class WithConfig `changes`, a dict of what differs from configs/config.yaml."""
+
+    @config_option
+    @click.option(
+        "--settings", type=JsonObject(), default="{}", help="The same as JSON: how the workflow's rules hand it on."
+    )
+    @functools.wraps(command)
+    def with_changes(*args: Any, config: tuple[tuple[str, Any], ...], settings: dict[str, Any], **kwargs: Any) -> Any:
+        return command(*args, changes=settings | dict(config), **kwargs)
+
+    return with_changes
 
 
 def load(changes: dict[str, Any], scale: str | None, results: Path | None) -> Settings:

@@ -9,9 +9,9 @@ import click
 from contrastmask.commands import run_options as options
 
 
-@click.command
+@click.command(cls=options.WithConfig)
 @options.run_options()
-@options.settings_option
+@options.settings_options
 def command(run: str, seed: int, scale: str | None, results: Path | None, changes: dict[str, Any]) -> None:
     """Train one run of the tables, or go on with it where it stopped.
 
@@ -24,7 +24,7 @@ def command(run: str, seed: int, scale: str | None, results: Path | None, change
     Examples:
       contrastmask train --run contrastmask-paper_r50_1x_nonvoc2voc
       contrastmask train --run mask-rcnn_r50_1x_voc2nonvoc --seed 1
-      contrastmask train --run mask-rcnn_r50_1x_voc2nonvoc --scale paper --settings '{"data_root": "/data/coco"}'
+      contrastmask train --run mask-rcnn_r50_1x_voc2nonvoc --scale paper --config data_root=/data/coco
     """
     from contrastmask.engine.job import load_job
     from contrastmask.engine.train import start

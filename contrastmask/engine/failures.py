@@ -22,6 +22,8 @@ def readable() -> Iterator[None]:
         yield
     except DataError as error:  # a process of the data loader wraps it in its own traceback
         raise DataError(str(error).rpartition("DataError: ")[2].strip()) from None
+    except (ConnectionError, EOFError) as error:  # its process ended while it handed a batch over
+        raise _loader_killed(error) from error
     except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is one
         text = str(error)
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
@@ -30,8 +32,13 @@ def readable() -> Iterator[None]:
                 f"images_per_gpu (--config images_per_gpu=N): the batch stays, in more passes; {GOES_ON}"
             ) from error
         if "DataLoader worker" in text:
-            raise Failed(
-                f"a process of the data loader was killed, most often for want of memory ({text.splitlines()[0]}): "
-                f"lower `workers` in the scale, or free some; {GOES_ON}"
-            ) from error
+            raise _loader_killed(error) from error
         raise
+
+
+def _loader_killed(error: Exception) -> Failed:
+    said = (str(error) or type(error).__name__).splitlines()[0]
+    return Failed(
+        f"a process of the data loader was killed, most often for want of memory ({said}): "
+        f"lower `workers` in the scale, or free some; {GOES_ON}"
+    )

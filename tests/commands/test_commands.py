@@ -5,13 +5,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from contrastmask import commands
-from contrastmask.commands import VERBS, Verbs, main
+from contrastmask.commands import VERBS, Verbs, main, run_options
 from contrastmask.data.files import DataError
 from contrastmask.engine.gpu import GpuError
 from contrastmask.errors import Failed
@@ -116,12 +117,33 @@ def test_wrong_input_is_said_before_any_work(verb: str, tmp_path: Path) -> None:
         (["--run", known, "--settings", "[1]"], "JSON object"),
         (["--run", known, "--scale", "smok"], "files in that folder"),
         (["--run", known, "--scale", "paper"], "data_root"),
+        (["--config", "scale=paper", "seeds=[0,1]", "--run", known], "--config data_root=FOLDER"),
+        (["--config", "scale=paper", "data_root=/coco", "--run", known], "snakemake --cores 1 results/paper"),
+        (["--run", known, "--config", "scale"], "KEY=VALUE"),
+        (["--run", known, "--config", "seeds=[0"], "cannot be read as YAML"),
         (["--run", known, "--results", str(tmp_path)], "snakemake --cores 1"),
         (["--run", known, "--seed", "-1"], "--seed"),
         ([], "--run"),
     ):
         code, text = run(verb, *arguments)
         assert code == 2 and said in text, text
+
+
+def test_config_takes_what_follows_as_for_snakemake() -> None:
+    seen: dict[str, Any] = {}
+
+    @click.command(cls=run_options.WithConfig)
+    @click.argument("tables", nargs=-1)
+    @run_options.settings_options
+    @click.option("--quiet", is_flag=True)
+    def command(tables: tuple[str, ...], changes: dict[str, Any], quiet: bool) -> None:
+        seen.update(changes, tables=tables, quiet=quiet)
+
+    line = ["a", "--settings", '{"seeds": [0], "scale": "mini"}', "--config", "scale=paper", "x={a: 1=2}", "--quiet"]
+    done = CliRunner().invoke(command, [*line, "b", "c=d"])
+    assert done.exit_code == 0, done.output
+    wanted = {"seeds": [0], "scale": "paper", "x": {"a": "1=2"}}
+    assert seen == wanted | {"tables": ("a", "b", "c=d"), "quiet": True}
 
 
 def complete(words: str) -> list[str]:
