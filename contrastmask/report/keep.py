@@ -73,7 +73,7 @@ def _keep_data(folder: Path, out: Path, truth: dict[str, Any]) -> None:
     annotations = out / "data" / "instances_val.json"
     fields = ("id", "image_id", "category_id", "area", "bbox", "iscrowd")
     content = {
-        "images": [{key: image[key] for key in ("id", "width", "height")} for image in truth["images"]],
+        "images": [{key: image[key] for key in ("id", "file_name", "width", "height")} for image in truth["images"]],
         "annotations": [{key: a[key] for key in fields if key in a} for a in truth["annotations"]],
         "categories": truth["categories"],
     }

@@ -89,6 +89,11 @@ class Readings:
         return [c["id"] for c in self.metrics["per_category"] if subset in ("all", c["split"])]
 
     @cached_property
+    def kept(self) -> bool:
+        """Whether the run is one of report/keep.py, without its detections."""
+        return (self.folder / MATCHES).exists()
+
+    @cached_property
     def _detections(self) -> list[dict[str, Any]]:
         file = self.folder / "detections.json.gz"
         try:
@@ -108,13 +113,13 @@ class Readings:
         return self._curves("bbox")
 
     def _curves(self, kind: IouType) -> dict[int, list[Curve]]:
-        if kind == "segm" and (self.folder / MATCHES).exists():
-            kept = read_matches(self.folder / MATCHES)
-            self._check(kind, kept)
-            return kept
+        if kind == "segm" and self.kept:
+            found = read_matches(self.folder / MATCHES)
+            self._check(kind, found)
+            return found
         try:
-            found = [d for d in self._detections if kind == "bbox" or "segmentation" in d]
-            evaluation = matches(self.val.truth, found, kind)
+            detections = [d for d in self._detections if kind == "bbox" or "segmentation" in d]
+            evaluation = matches(self.val.truth, detections, kind)
         except (ValueError, KeyError, TypeError, AttributeError) as error:  # by what a damaged file holds
             raise ReadingsError(f"{self.folder / 'detections.json.gz'}: {error!r}; evaluate the run again") from None
         by_category = dict(zip(evaluation.params.catIds, stats.curves(evaluation), strict=True))
@@ -143,8 +148,12 @@ class Readings:
         return stats.mean_measured(chosen, (1,))
 
     def _average_precision(self, kind: IouType, category: int, area: int, weights: Floats) -> Floats:
-        """(B, 10) of one category; NaN where evaluation measured nothing: its objects or the run have no masks."""
-        if {c["id"]: c[f"{kind}_AP"] for c in self.metrics["per_category"]}[category] is None:
+        """(B, 10) of one category; NaN where evaluation measured nothing: its objects or the run have no masks.
+
+        So are box AP and AP by size of a run of which only the matches by mask IoU over all areas were kept.
+        """
+        measured = {c["id"]: c[f"{kind}_AP"] for c in self.metrics["per_category"]}[category] is not None
+        if not measured or (self.kept and (kind == "bbox" or area > 0)):
             return np.full((len(weights), len(stats.IOUS)), np.nan)
         before, values = self._done.get((kind, category, area), (None, weights))
         if before is not weights:

@@ -7,6 +7,7 @@ import pytest
 from report.made_up import write_run, write_val
 
 from contrastmask.report.claims import claims, to_csv
+from contrastmask.report.compare import compare
 from contrastmask.report.keep import keep, main
 from contrastmask.report.readings import MATCHES, ReadingsError, read_readings, read_val
 
@@ -46,6 +47,16 @@ def test_matches_come_back_as_they_were(folders: tuple[Path, Path]) -> None:
     for category, curves in before.items():
         for name in ("image", "hit", "counted", "truths"):
             np.testing.assert_array_equal(getattr(curves[0], name), getattr(after[category][0], name))
+
+
+def test_runs_can_be_compared_as_far_as_they_were_kept(folders: tuple[Path, Path]) -> None:
+    before, after = (compare(place, *RUNS, SMOKE, resamples=200) for place in folders)
+    assert after.images == before.images and after.sizes == before.sizes and after.category_ap == before.category_ap
+    for whole, left in zip(before.metrics, after.metrics, strict=True):
+        if whole.name in ("mask APs", "mask APm", "mask APl", "box AP"):
+            assert left.gain is None and left.a is None
+        else:
+            assert left == whole and left.gain is not None
 
 
 def test_damaged_matches_are_named(folders: tuple[Path, Path], tmp_path: Path) -> None:
