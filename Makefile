@@ -27,7 +27,7 @@ test-slurm: $(BIN)/.ready  ## the test on a real one-node Slurm (Debian: munge s
 test-tracking-server: $(BIN)/.ready  ## eight runs against a real MLflow server on PostgreSQL (apt-get install postgresql)
 	CONTRASTMASK_POSTGRES=required $(BIN)/python -m pytest tests/engine/test_tracking_server.py
 
-faults: $(BIN)/.ready  ## break it: kills, full disks, 10,000 bad files; hours. The figures: docs/reliability.md
+faults: $(BIN)/.ready  ## break it: kills, full disks, 10,000 bad files; 45 minutes. The figures: docs/reliability.md
 	CONTRASTMASK_FAULTS=full $(BIN)/python -m pytest tests/faults
 
 ui: $(BIN)/.ready  ## compare runs in MLflow, http://127.0.0.1:5000
