@@ -68,10 +68,10 @@ def save_matches(readings: Readings, file: Path) -> None:
 
 
 def _keep_data(folder: Path, out: Path, truth: dict[str, Any]) -> None:
-    """dataset.json and what claims read of val's objects: which image, which category, how large. No mask."""
+    """dataset.json and what claims read of val's objects: which image, which category, how large. No box, no mask."""
     dataset = json.loads((folder / "data" / "dataset.json").read_text(encoding="utf-8"))
     annotations = out / "data" / "instances_val.json"
-    fields = ("id", "image_id", "category_id", "area", "bbox", "iscrowd")
+    fields = ("id", "image_id", "category_id", "area", "iscrowd")
     content = {
         "images": [{key: image[key] for key in ("id", "file_name", "width", "height")} for image in truth["images"]],
         "annotations": [{key: a[key] for key in fields if key in a} for a in truth["annotations"]],
