@@ -1,36 +1,33 @@
 """What other modules give to the page, and what is missing."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from report.page.made_up import HOSTILE, make_up, write
 
 from contrastmask.experiment import load_tables
+from contrastmask.report.claims import Claim, Effect
 from contrastmask.report.page.build import shown_tables
 from contrastmask.report.page.evidence import Evidence
 from contrastmask.report.page.sections import Missing, missing_section
 
 
-@dataclass(frozen=True)
-class Claim:
-    text: str
-    where: str
-    ours: float | None
-    low: float | None
-    high: float | None
-    paper: float | None
-    verdict: str
+def claim(text: str, seeds: tuple[int, ...], by_ap: Effect, by_iou: Effect) -> Claim:
+    effect = {name: getattr(by_ap, name) for name in ("pair", "ours", "low", "high", "paper", "verdict")}
+    return Claim(text=text, where="Table 2", subset="novel", in_boxes=by_iou, seeds=seeds, missing=(), **effect)
 
 
 def test_claims_of_the_module_stand_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     settings, asked = make_up(tmp_path), []
+    few = Effect("a - b", -3.5, -4.5, -2.5, None, "contradicted")
+    none = Effect("a - b", None, None, None, None, "not run")
 
     def claims(folder: Path, seeds: tuple[int, ...], preset: str) -> list[Claim]:
         asked.append((folder, seeds, preset))
         return [
-            Claim(HOSTILE, "Table 2", 1.25, 0.5, 2.0, 2.8, "supported"),
-            Claim("b", "Sec. 4", None, None, None, None, "not run"),
+            claim(HOSTILE, (0, 1), Effect("a - b", 1.25, 0.5, 2.0, 2.8, "supported"), few),
+            claim("b", (0,), few, few),
+            claim("c", (), none, none),
         ]
 
     monkeypatch.setattr("contrastmask.report.page.sections.claims", claims)
@@ -41,6 +38,8 @@ def test_claims_of_the_module_stand_on_the_page(tmp_path: Path, monkeypatch: pyt
     assert all(
         text in section for text in ("+1.2", "+0.5 to +2.0", "+2.8", "supported", "not run", "about this scale alone")
     )
+    assert section.count("−4.5 to −2.5") == 3  # by IoU of the first claim, by both of the second
+    assert section.count("contradicted (1 seed)") == 2 and "supported (1 seed)" not in section
 
 
 def test_missing_names_the_tables_that_need_a_run(tmp_path: Path):
