@@ -29,12 +29,12 @@ def command(
     """
     from rich.console import Console
 
-    from contrastmask.experiment import load_settings, load_tables
+    from contrastmask.experiment import load_tables
     from contrastmask.report import plan as plans
     from contrastmask.report.plan_view import print_plan
 
     asked = {"tables": list(tables)} if tables else {}
-    settings = load_settings(options.defaults() | dict(config) | asked)
+    settings = options.load(dict(config) | asked)
     every = load_tables(settings)
     wanted = {name: every[name] for name in settings.tables}
     plan = plans.make_plan(settings, wanted)

@@ -11,7 +11,7 @@ import click
 import yaml
 from click.shell_completion import CompletionItem
 
-from contrastmask.experiment import Settings, settings_from_json
+from contrastmask.experiment import Settings, load_settings
 from contrastmask.options import PRESETS
 from contrastmask.yamlfiles import CONFIGS, load_yaml, read_yaml
 
@@ -153,13 +153,13 @@ def settings_options(command: Any) -> Any:
     return with_changes
 
 
-def load(changes: dict[str, Any], scale: str | None, results: Path | None) -> Settings:
+def load(changes: dict[str, Any], scale: str | None = None, results: Path | None = None) -> Settings:
     """Settings of configs/config.yaml with what the command line changes.
 
     Raises:
         ConfigError: naming the key and the fix.
     """
-    return settings_from_json(json.dumps(changes | given(scale=scale, results=results and str(results))))
+    return load_settings(defaults() | changes | given(scale=scale, results=results and str(results)))
 
 
 def defaults() -> dict[str, Any]:

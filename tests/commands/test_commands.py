@@ -121,6 +121,7 @@ def test_wrong_input_is_said_before_any_work(verb: str, tmp_path: Path) -> None:
         (["--config", "scale=paper", "data_root=/coco", "--run", known], "snakemake --cores 1 results/paper"),
         (["--run", known, "--config", "scale"], "KEY=VALUE"),
         (["--run", known, "--config", "seeds=[0"], "cannot be read as YAML"),
+        (["--run", known, "--config", "seeds=2020-01-01"], "is not of type 'integer'"),  # YAML has types JSON lacks
         (["--run", known, "--results", str(tmp_path)], "snakemake --cores 1"),
         (["--run", known, "--seed", "-1"], "--seed"),
         ([], "--run"),
