@@ -25,36 +25,36 @@ test-slurm: $(BIN)/.ready  ## the test on a real one-node Slurm (Debian: munge s
 	TEST_SLURM=1 $(BIN)/python -m pytest tests/slurm
 
 test-tracking-server: $(BIN)/.ready  ## eight runs against a real MLflow server on PostgreSQL (apt-get install postgresql)
-	CONTRASTMASK_POSTGRES=required $(BIN)/python -m pytest tests/engine/test_tracking_server.py
+	CONTRASTMASK_POSTGRES=required $(BIN)/python -m pytest tests/tracking/test_tracking_server.py
 
 faults: $(BIN)/.ready  ## break it: kills, full disks, 10,000 bad files; 45 minutes. The figures: docs/reliability.md
 	CONTRASTMASK_FAULTS=full $(BIN)/python -m pytest tests/faults
 
 ui: $(BIN)/.ready  ## compare runs in MLflow, http://127.0.0.1:5000
-	$(BIN)/python -m contrastmask.engine.tracking ui --results results
+	$(BIN)/python -m contrastmask.tracking.tracking ui --results results
 
 sync: $(BIN)/.ready  ## bring MLflow up to date with the files under results/
-	$(BIN)/python -m contrastmask.engine.tracking sync --results results
+	$(BIN)/python -m contrastmask.tracking.tracking sync --results results
 
 tracking-server: $(BIN)/.ready  ## MLflow for many writers, on PostgreSQL; for this machine unless told (docs/tracking.md)
-	$(BIN)/python -m contrastmask.engine.tracking_server serve $(if $(TRACKING_HOST),--host $(TRACKING_HOST)) \
+	$(BIN)/python -m contrastmask.tracking.tracking_server serve $(if $(TRACKING_HOST),--host $(TRACKING_HOST)) \
 	    $(if $(TRACKING_PORT),--port $(TRACKING_PORT)) $(if $(TRACKING_NAMES),--names $(TRACKING_NAMES))
 
 tracking-user: $(BIN)/.ready  ## a log-in for it, or a new password: make tracking-user LOGIN=alice
-	$(BIN)/python -m contrastmask.engine.tracking_server user '$(LOGIN)'
+	$(BIN)/python -m contrastmask.tracking.tracking_server user '$(LOGIN)'
 
 model-table: $(BIN)/.ready  ## parameters and FLOPs of each system at paper scale
-	$(BIN)/python -m contrastmask.report.model_table
+	$(BIN)/python -m benchmarks.model_table
 
 bench: $(BIN)/.ready  ## time and memory of a training step of each system; make bench SCALE=paper on a GPU
-	$(BIN)/python -m contrastmask.engine.bench --scale $(SCALE)
-	$(BIN)/python -m contrastmask.engine.bench_rows
+	$(BIN)/python -m benchmarks.bench --scale $(SCALE)
+	$(BIN)/python -m benchmarks.bench_rows
 
 bench-rows: $(BIN)/.ready  ## of it: time and memory of 10, 100 and 1,000 rows
-	$(BIN)/python -m contrastmask.engine.bench_rows
+	$(BIN)/python -m benchmarks.bench_rows
 
 bench-gpu: $(BIN)/.ready  ## ContrastMask's throughput beside mmdet's Mask R-CNN, and the operators, on a GPU
-	$(BIN)/python -m contrastmask.engine.bench_gpu
+	$(BIN)/python -m benchmarks.bench_gpu
 
 lint: $(BIN)/.ready  ## ruff, mypy, snakefmt
 	ruff check . && ruff format --check . && mypy && snakefmt --check Snakefile workflow

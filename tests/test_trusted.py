@@ -14,17 +14,18 @@ import numpy as np
 import pytest
 import torch
 
+from contrastmask.config import CONFIGS, load_settings, load_table
+from contrastmask.config.options import preset_options
+from contrastmask.config.yamlfiles import read_yaml
 from contrastmask.data import splits
-from contrastmask.data.files import DataError
 from contrastmask.data.shape_priors import read_priors
-from contrastmask.data.weights import WeightsError
-from contrastmask.engine import checkpoint, tracking
-from contrastmask.engine.job import load_job
-from contrastmask.errors import Failed
-from contrastmask.experiment import CONFIGS, load_settings, load_table
-from contrastmask.options import preset_options
-from contrastmask.use.trained import read_weights
-from contrastmask.yamlfiles import ROOT, ConfigError, read_yaml
+from contrastmask.errors import ConfigError, DataError, Failed
+from contrastmask.inference.trained import read_weights
+from contrastmask.paths import ROOT
+from contrastmask.tracking import tracking
+from contrastmask.training import checkpoint
+from contrastmask.training.job import load_job
+from contrastmask.training.weights import WeightsError
 
 
 class Evil:
@@ -78,7 +79,7 @@ NEVER = {
 
 
 #: mmdet's configuration inside the installed mmdet, which is code like the rest of it.
-MMDETS_OWN = ("contrastmask/engine/stock.py", "Config.fromfile")
+MMDETS_OWN = ("benchmarks/stock.py", "Config.fromfile")
 
 
 def test_no_reader_of_the_package_can_run_what_it_reads() -> None:
@@ -95,7 +96,7 @@ def test_no_reader_of_the_package_can_run_what_it_reads() -> None:
         run_by_path |= {place.partition(":")[0]} if name.startswith("runpy.") else set()
     assert not wrong
     assert seen == set(SAFE)
-    assert run_by_path == {"contrastmask/experiment/fragments.py"}
+    assert run_by_path == {"contrastmask/config/fragments.py"}
 
 
 def test_a_checkpoint_runs_nothing(tmp_path: Path, ran: Path) -> None:
@@ -121,7 +122,7 @@ def test_weights_of_a_backbone_run_nothing(tmp_path: Path, ran: Path) -> None:
     """mmengine alone would fall back to a pickle that runs."""
     from models.tiny import DATASET, SPLIT, tiny_config
 
-    from contrastmask.engine.build import build_model
+    from contrastmask.training.build import build_model
 
     file = tmp_path / "r50.pth"
     file.write_bytes(packed({"w": Evil(ran)}))

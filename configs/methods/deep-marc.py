@@ -3,7 +3,7 @@
 Paper: https://arxiv.org/abs/2104.00613. Not in Table 1. Published AP on novel categories, HG-52: with SpineNet-143 at
 1280 px 41.0 (nonvoc2voc), 38.7 (voc2nonvoc); voc2nonvoc with ResNet-50 33.1, ResNet-101 34.4. Mask R-CNN's four
 convolutions in the same boxes, ResNet-50: 25.9. Code: tensorflow/models, official/projects/deepmac_maskrcnn; options:
-contrastmask/options.py.
+contrastmask/config/options.py.
 
 Certain, read in the released code and its ResNet configurations: RoIs of 32 x 32, masks of 64 x 64, the hourglass and
 what follows it, their first weights, mask loss in ground-truth boxes of base classes, SGD with momentum 0.9, weight

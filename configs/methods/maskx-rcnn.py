@@ -1,7 +1,7 @@
 """MaskX R-CNN: mask weights transferred from box-head weights, plus a class-agnostic MLP mask.
 
 Paper: https://arxiv.org/abs/1711.10370. Printed AP on novel categories, 1x: ResNet-50 28.9 (nonvoc2voc), 23.7
-(voc2nonvoc); ResNet-101 29.5, 23.8. Code: ronghanghu/seg_every_thing; options: contrastmask/options.py.
+(voc2nonvoc); ResNet-101 29.5, 23.8. Code: ronghanghu/seg_every_thing; options: contrastmask/config/options.py.
 
 Certain, read in the released code and its end-to-end configurations (configs/bbox2mask_coco/*/eval_e2e*): descriptor,
 transfer, MLP, stop-gradient, the loss, RoIAlign with 2 x 2 samples a bin, and the recipe `source`: short side 800,

@@ -1,7 +1,7 @@
 """ShapeMask: RetinaNet; a mixture of shape priors in the box is refined to a coarse, then to a fine mask.
 
 Paper: https://arxiv.org/abs/1904.03239. Printed AP on novel categories (nonvoc2voc, voc2nonvoc), ResNet-101: 33.3, 30.2
-with FPN and 1x; 35.7, 33.2 with NAS-FPN and 3x. Options: contrastmask/options.py.
+with FPN and 1x; 35.7, 33.2 with NAS-FPN and 3x. Options: contrastmask/config/options.py.
 
 Certain, read in the authors' code (tensorflow/tpu, models/official/detection): the mask branch, its losses and which
 masks they see; anchors, matching at 0.5, BatchNorm (each level its own in the dense head), focal loss 0.4 / 1.5, Huber

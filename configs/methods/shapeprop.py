@@ -1,7 +1,7 @@
 """ShapeProp: class saliency learnt from boxes, propagated over the object, as an input of the mask head.
 
 Code: https://github.com/ucbdrive/ShapeProp. Printed AP on novel categories (nonvoc2voc, voc2nonvoc), 1x: ResNet-50
-34.4, 30.4; ResNet-101 35.5, 31.9. Options: contrastmask/options.py.
+34.4, 30.4; ResNet-101 35.5, 31.9. Options: contrastmask/config/options.py.
 
 Certain, read in the released code and its configuration (ResNet-50, voc2nonvoc): layers, initialisation, losses and
 their weights, RoIs of each loss, RoIAlign with 2 x 2 samples a bin, and the recipe `source`: short side 800, batch 16,

@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 from contrastmask.data.dataset import read_dataset
-from contrastmask.data.files import DataError, raise_problems, write_coco
 from contrastmask.data.splits import SPLITS, decide, read_train
+from contrastmask.errors import DataError
+from contrastmask.runtime.files import raise_problems, write_coco
 
 
 def write_all_masks(dataset_json: Path, setting: str, out: Path, splits_dir: Path = SPLITS) -> None:

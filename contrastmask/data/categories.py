@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from functools import cache
 
-from contrastmask.yamlfiles import CONFIGS
+from contrastmask.paths import CONFIGS
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contrastmask.data.files import DataError, parse_coco, raise_problems, read_coco_bytes, read_record, write_json
 from contrastmask.data.verify import check_annotations, check_images, check_measurable, check_parts, check_shape
+from contrastmask.errors import DataError
+from contrastmask.runtime.files import parse_coco, raise_problems, read_coco_bytes, read_record, write_json
 
 PATHS = ("annotations", "images")  # of a part: relative to dataset.json where they lie beside or below it
 THREADS = 16  # for image headers: mostly waiting for the disk

@@ -22,7 +22,8 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from contrastmask.data.files import DataError, parse_coco, read_coco_bytes, write_json
+from contrastmask.errors import DataError
+from contrastmask.runtime.files import parse_coco, read_coco_bytes, write_json
 
 SIZE = 32  # pixels of a prior's side
 SEED = 0

@@ -22,7 +22,6 @@ import argparse
 import difflib
 import hashlib
 import json
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,23 +30,14 @@ from typing import Any
 
 import yaml
 
-from contrastmask.data.categories import CONFIGS, coco_categories
+from contrastmask.config.setting import SPLITS, parse_setting
+from contrastmask.config.yamlfiles import load_yaml
+from contrastmask.data.categories import coco_categories
 from contrastmask.data.counts import Count, Counts, count_masks, say_split
 from contrastmask.data.dataset import read_dataset
-from contrastmask.data.files import (
-    DataError,
-    parse_coco,
-    raise_problems,
-    read_coco_bytes,
-    read_record,
-    write_coco,
-    write_json,
-)
 from contrastmask.data.masks import box_polygon
-from contrastmask.yamlfiles import load_yaml
-
-SPLITS = CONFIGS / "splits"
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+from contrastmask.errors import DataError
+from contrastmask.runtime.files import parse_coco, raise_problems, read_coco_bytes, read_record, write_coco, write_json
 
 
 @dataclass(frozen=True)
@@ -101,27 +91,6 @@ def _wrong_entries(entries: Any) -> list[str]:
         for entry in entries
         if not isinstance(entry, (str, int)) or isinstance(entry, bool)
     ]
-
-
-def parse_setting(setting: str, splits_dir: Path = SPLITS) -> tuple[str, str]:
-    """The names of the base and the novel list: the one place at a 2 where both sides are split lists.
-
-    Raises:
-        DataError: there is no such place, or more than one.
-    """
-    names = sorted(path.stem for path in splits_dir.glob("*.yaml") if NAME.fullmatch(path.stem))
-    pairs = [
-        (setting[:place], setting[place + 1 :])
-        for place, character in enumerate(setting)
-        if character == "2" and setting[:place] in names and setting[place + 1 :] in names
-    ]
-    if len(pairs) == 1:
-        return pairs[0]
-    if pairs:
-        readings = " or ".join(f"{base} to {novel}" for base, novel in pairs)
-        raise DataError(f"setting {setting!r} can be read as {readings}; rename one of the lists in {splits_dir}")
-    known = ", ".join(names) or "no lists"
-    raise DataError(f"setting {setting!r} must be <base>2<novel>; {splits_dir} holds {known}")
 
 
 def resolve(

@@ -25,9 +25,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from contrastmask.data.files import write_coco, write_json
 from contrastmask.data.masks import bounding_box, polygons, run_lengths
 from contrastmask.data.shapes import SHAPES, Look, looks, outline, texture
+from contrastmask.runtime.files import write_coco, write_json
 
 MARKER = "generated.json"  # written last: what stands beside it is complete
 VERSION = 5  # raise it when the same parameters give other images

@@ -1,7 +1,7 @@
 """Do the paper's claims hold? Each claim of configs/claims.yaml with its effect, its interval and a verdict, computed.
 
 A claim is that some runs are better than others. Each pair is compared by a paired bootstrap over the val images, and
-over the seeds where both runs have several (report/stats.py): *supported* if the 95 % interval of the effect lies
+over the seeds where both runs have several (evaluation/bootstrap.py): *supported* if the 95 % interval of the effect lies
 above 0, *contradicted* if it lies below, *inconclusive* if it holds 0, *not run* if a run is missing, *not measured*
 if the val images hold no object to measure on.
 
@@ -21,12 +21,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from contrastmask.experiment import RunSpec
-from contrastmask.report import paper, stats
-from contrastmask.report.readings import ReadingsError, Val, read_readings, read_val
+from contrastmask.config import RunSpec
+from contrastmask.evaluation import bootstrap
+from contrastmask.evaluation.bootstrap import Floats
+from contrastmask.evaluation.readings import ReadingsError, Val, read_readings, read_val
+from contrastmask.paths import CONFIGS
+from contrastmask.report import paper
 from contrastmask.report.statements import Side, Statement, load_statements
-from contrastmask.report.stats import Floats
-from contrastmask.yamlfiles import CONFIGS
 
 log = logging.getLogger(__name__)
 
@@ -81,8 +82,8 @@ def claims(
     seeds: Sequence[int],
     preset: str = "paper",
     configs: Path = CONFIGS,
-    resamples: int = stats.RESAMPLES,
-    seed: int = stats.SEED,
+    resamples: int = bootstrap.RESAMPLES,
+    seed: int = bootstrap.SEED,
 ) -> list[Claim]:
     """Every claim of configs/claims.yaml, in order, against what was measured in a scale's folder.
 
@@ -119,7 +120,7 @@ class Measurements:
 
     @cached_property
     def _weights(self) -> Floats:
-        return stats.image_weights(len(self._val.images), self.resamples, self.seed)
+        return bootstrap.image_weights(len(self._val.images), self.resamples, self.seed)
 
     def read(self, run: str, subsets: Sequence[str]) -> None:
         """Measure what is there of a run."""
@@ -143,10 +144,10 @@ class Measurements:
         """Runs without any seed."""
         return tuple(run.id for run in runs if not self.finished([run], subset))
 
-    def difference(self, a: str, b: str, seeds: Sequence[int], subset: str, reading: int) -> stats.Interval | None:
+    def difference(self, a: str, b: str, seeds: Sequence[int], subset: str, reading: int) -> bootstrap.Interval | None:
         """a - b with its interval; `reading` 0 is AP, 1 IoU."""
         values = [self.values[a, s, subset][reading] - self.values[b, s, subset][reading] for s in seeds]
-        return stats.interval(stats.over_seeds(np.stack(values), self.seed))
+        return bootstrap.interval(bootstrap.over_seeds(np.stack(values), self.seed))
 
 
 def _claim(statement: Statement, measured: Measurements) -> Claim:
@@ -229,7 +230,7 @@ def to_csv(found: Sequence[Claim], scale: dict[str, Any]) -> str:
     return text.getvalue()
 
 
-def to_markdown(found: Sequence[Claim], scale: dict[str, Any], resamples: int = stats.RESAMPLES) -> str:
+def to_markdown(found: Sequence[Claim], scale: dict[str, Any], resamples: int = bootstrap.RESAMPLES) -> str:
     """For a person: what is claimed, by how much, and whether it holds, with the scale and how it was computed."""
     columns = ("claim", "where", "paper", "mask AP", "verdict", "mask IoU in true boxes", "verdict", "pair", "seeds")
     lines = ["| " + " | ".join(columns) + " |", "|---|---|--:|--:|---|--:|---|---|---|"]
@@ -249,7 +250,7 @@ def _range(effect: Claim | Effect) -> str:
     return f"{effect.ours:+.2f} [{effect.low:+.2f}, {effect.high:+.2f}]"
 
 
-def notes(scale: dict[str, Any], resamples: int = stats.RESAMPLES) -> list[str]:
+def notes(scale: dict[str, Any], resamples: int = bootstrap.RESAMPLES) -> list[str]:
     """What must stand beside a table of claims: the scale, whether it may be compared, how intervals were made."""
     said = [f"Scale {scale['name']}: {scale['note']}", ""]
     if not scale["comparable"]:

@@ -1,7 +1,7 @@
 """Two runs side by side: what differs in their configuration, what they measure, and where each is better.
 
 A gain is B - A. Its interval is a paired bootstrap: the same resampled val images, and the same resampled seeds where
-there are several, for both runs (report/stats.py).
+there are several, for both runs (evaluation/bootstrap.py).
 """
 
 import json
@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from contrastmask.report import stats
-from contrastmask.report.paper import METRICS
-from contrastmask.report.readings import (
+from contrastmask.evaluation import bootstrap
+from contrastmask.evaluation.bootstrap import Floats, Interval
+from contrastmask.evaluation.readings import (
     EVERY,
     SIZES,
     Readings,
@@ -26,7 +26,7 @@ from contrastmask.report.readings import (
     read_readings,
     read_val,
 )
-from contrastmask.report.stats import Floats, Interval
+from contrastmask.report.paper import METRICS
 
 SUBSETS = ("novel", "base", "all")
 SIZE_OF = {"APs": "small", "APm": "medium", "APl": "large"}
@@ -96,7 +96,7 @@ class Comparison:
         what = "images" if len(self.seeds) == 1 else f"images and of the {len(self.seeds)} seeds"
         alone = " One seed: the interval does not hold what another seed would change." * (len(self.seeds) == 1)
         return (
-            f"Gain is B - A with its {stats.LEVEL:.0%} percentile interval from {self.resamples} paired bootstrap"
+            f"Gain is B - A with its {bootstrap.LEVEL:.0%} percentile interval from {self.resamples} paired bootstrap"
             f" resamples (seed {self.seed}) of the {self.n_images} val {what}.{alone}"
         )
 
@@ -108,8 +108,8 @@ def compare(
     scale: dict[str, Any],
     seeds: Sequence[int] = (),
     subset: str = "novel",
-    resamples: int = stats.RESAMPLES,
-    seed: int = stats.SEED,
+    resamples: int = bootstrap.RESAMPLES,
+    seed: int = bootstrap.SEED,
 ) -> Comparison:
     """Compare the runs `a` and `b`.
 
@@ -132,7 +132,7 @@ def compare(
             f"{a} has finished seeds {finished_seeds(folder, a)}, {b} {finished_seeds(folder, b)}: none in common"
         )
     val = read_val(folder)
-    pair = Pair.read(folder, a, b, seeds, val, stats.image_weights(len(val.images), resamples, seed))
+    pair = Pair.read(folder, a, b, seeds, val, bootstrap.image_weights(len(val.images), resamples, seed))
     chosen = _chosen(pair, subset)
     names = {c["id"]: c["name"] for c in pair.a[0].metrics["per_category"]}
     return Comparison(
@@ -179,7 +179,7 @@ class Pair:
     def _gain(self, name: str, categories: Sequence[int], read: Callable[[Readings], Floats], size: Size) -> Gain:
         a, b = (np.stack([read(readings) for readings in side]) for side in (self.a, self.b))
         objects = int(self.a[0].iou_by_image(categories, size)[1].sum())
-        found = stats.interval(stats.over_seeds(b - a))
+        found = bootstrap.interval(bootstrap.over_seeds(b - a))
         return Gain(name, objects, _number(a[:, 0].mean()), _number(b[:, 0].mean()), found)
 
 

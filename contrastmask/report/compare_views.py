@@ -9,8 +9,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from contrastmask.evaluation.bootstrap import Interval
 from contrastmask.report.compare import Comparison, Gain
-from contrastmask.report.stats import Interval
 
 NOTHING = "–"
 SHOWN_IMAGES = 5  # at each end

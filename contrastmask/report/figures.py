@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from contrastmask.data.files import DataError
-from contrastmask.experiment import CONFIGS, RunSpec, load_table
-from contrastmask.yamlfiles import ConfigError, read_yaml
+from contrastmask.config import CONFIGS, RunSpec, load_table
+from contrastmask.config.yamlfiles import read_yaml
+from contrastmask.errors import ConfigError, DataError
 
 
 class Text(NamedTuple):

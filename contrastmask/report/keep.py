@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from contrastmask.data.files import atomic_writer, write_json
-from contrastmask.report.readings import MATCHES, Readings, ReadingsError, read_readings, read_val
-from contrastmask.yamlfiles import ROOT
+from contrastmask.evaluation.readings import MATCHES, Readings, ReadingsError, read_readings, read_val
+from contrastmask.paths import ROOT
+from contrastmask.runtime.files import atomic_writer, write_json
 
 AS_IT_IS = ("metrics.json", "train.json", "config.json", "gt_box_iou.csv", "prior.csv")
 OF_SCALE = ("claims.csv", "claims.md", "prior.csv", "prior.md")

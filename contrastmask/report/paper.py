@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from contrastmask.yamlfiles import ROOT
+from contrastmask.paths import ROOT
 
 if TYPE_CHECKING:
-    from contrastmask.experiment import Row
+    from contrastmask.config import Row
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 KEYS = ("table", "setting", "method", "variant", "backbone", "schedule", "mask_layers")

@@ -1,7 +1,7 @@
 """What the wanted tables need: the distinct runs, what of them is there, what is left and what it will cost.
 
 Costs come from finished runs of the same scale on this kind of machine, where a method and backbone have none from
-a calibration (engine/calibrate.py), else they are not known. An estimate that was saved before a run finished is
+a calibration (benchmarks/calibrate.py), else they are not known. An estimate that was saved before a run finished is
 compared with what it took.
 """
 
@@ -16,11 +16,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from contrastmask.data.files import write_json
-from contrastmask.engine.provenance import provenance
-from contrastmask.engine.train import total_iterations
-from contrastmask.experiment import RunSpec, Settings, Table, all_runs, config_hash, resolve
+from contrastmask.config import RunSpec, Settings, Table, all_runs, config_hash, resolve
 from contrastmask.report.cost import CALIBRATED, Cost, Costs, Estimate, Knowledge, System, expected_cost, total
+from contrastmask.runtime.files import write_json
+from contrastmask.runtime.provenance import provenance
+from contrastmask.training.train import total_iterations
 
 MACHINE = ("hw.cpu", "hw.cores", "hw.gpu")
 COCO_IMAGES = {"train": 118_287, "val": 5_000}  # COCO 2017

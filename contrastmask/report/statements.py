@@ -5,8 +5,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from contrastmask.experiment import Row, RunSpec, load_table, run_spec
-from contrastmask.yamlfiles import CONFIGS, ConfigError, read_yaml
+from contrastmask.config import Row, RunSpec, load_table, run_spec
+from contrastmask.config.yamlfiles import read_yaml
+from contrastmask.errors import ConfigError
+from contrastmask.paths import CONFIGS
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from contrastmask.data.files import atomic_writer
 from contrastmask.report import paper
 from contrastmask.report.as_html import to_html
 from contrastmask.report.as_markdown import to_markdown
@@ -14,9 +13,10 @@ from contrastmask.report.as_tex import to_tex
 from contrastmask.report.measured import Measured, read_run
 from contrastmask.report.paper import KEYS, METRICS
 from contrastmask.report.view import view
+from contrastmask.runtime.files import atomic_writer
 
 if TYPE_CHECKING:
-    from contrastmask.experiment import Row, Table
+    from contrastmask.config import Row, Table
 
 _NUMBERS = (
     *METRICS,

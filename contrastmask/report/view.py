@@ -15,7 +15,7 @@ from contrastmask.report import paper
 from contrastmask.report.paper import METRICS
 
 if TYPE_CHECKING:
-    from contrastmask.experiment import Table
+    from contrastmask.config import Table
 
 # "here", not "ours": the paper calls its own method so.
 Kind = Literal["here", "sd", "paper", "diff"]

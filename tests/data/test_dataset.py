@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from contrastmask.data.dataset import main, prepare, read_dataset
-from contrastmask.data.files import DataError, write_json
+from contrastmask.errors import DataError
+from contrastmask.runtime.files import write_json
 
 FOLDER = {"kind": "folder"}
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from contrastmask.data.files import DataError
 from contrastmask.data.masks import box_polygon, run_lengths
 from contrastmask.data.shape_priors import SIZE, base_shapes, cluster, main, read_priors, write_priors
+from contrastmask.errors import DataError
 
 HEIGHT, WIDTH = 120, 160
 BASE, NOVEL = 2, 1

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from contrastmask.data.categories import CONFIGS
 from contrastmask.data.dataset import prepare, read_dataset
-from contrastmask.data.files import DataError, write_json
 from contrastmask.data.splits import SPLITS, main, parse_setting, resolve, write_split
+from contrastmask.errors import DataError
+from contrastmask.runtime.files import write_json
 
 CATEGORIES = [
     {"id": i, "name": name} for i, name in ((1, "person"), (2, "bicycle"), (8, "truck"), (10, "traffic light"))

@@ -17,8 +17,8 @@ import pytest
 import yaml
 from end_to_end.chain import ROOT, fresh_project, snakemake
 
+from contrastmask.config.options import METHODS, SystemOptions
 from contrastmask.data.shape_priors import read_priors
-from contrastmask.options import METHODS, SystemOptions
 
 MAIN = "contrastmask-paper_r50_1x_nonvoc2voc"
 METRICS = ["AP", "AP50", "AP75", "APs", "APm", "APl"]
@@ -237,7 +237,7 @@ def test_a_stopped_training_goes_on_and_ends_as_if_undisturbed(
     steps = [event["step"] for event in events if event["event"] == "metrics" and "train/loss" in event["values"]]
     assert steps == sorted(set(steps)) == list(range(1, len(steps) + 1))
     assert sum(event["event"] == "run" for event in events) == 1
-    subprocess.run([sys.executable, "-m", "contrastmask.engine.tracking", "sync", "--results", str(results)],
+    subprocess.run([sys.executable, "-m", "contrastmask.tracking.tracking", "sync", "--results", str(results)],
                    cwd=project, env=environment, check=True)  # fmt: skip
     from mlflow import MlflowClient
 

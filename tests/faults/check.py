@@ -11,8 +11,8 @@ import torch
 from faults.micro import ITERATIONS, MARK, Results
 from mlflow import MlflowClient
 
-from contrastmask.engine.locks import RunLock
-from contrastmask.engine.tracking import LOCK_NAME
+from contrastmask.runtime.locks import RunLock
+from contrastmask.tracking.tracking import LOCK_NAME
 
 
 def check(results: Results, undisturbed: Results) -> None:

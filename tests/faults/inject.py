@@ -8,7 +8,7 @@ def _at_iteration(iteration: int, act: Any) -> None:
     """Call `act(losses)` on what the detector returns in that iteration of the training, counted from 1."""
     from mmengine.model import BaseModel
 
-    from contrastmask.engine.steps import StepLoop
+    from contrastmask.training.steps import StepLoop
 
     reached = {"iteration": 0}
     step, parse = StepLoop.run_iter, BaseModel.parse_losses
@@ -74,7 +74,7 @@ def clock_back(after_s: float, hours: float) -> None:
 
 def slow_iterations(seconds: float) -> None:
     """Iterations take longer, so that a moment among them can be met."""
-    from contrastmask.engine.steps import StepLoop
+    from contrastmask.training.steps import StepLoop
 
     step = StepLoop.run_iter
 
@@ -87,7 +87,7 @@ def slow_iterations(seconds: float) -> None:
 
 def loader_workers(workers: int) -> None:
     """A scale with that many processes of the data loader."""
-    from contrastmask.experiment import settings
+    from contrastmask.config import settings
 
     load = settings.load_settings
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from faults.suite import FULL
 
-from contrastmask.data.files import atomic_writer
-from contrastmask.engine.provenance import provenance
-from contrastmask.yamlfiles import ROOT
+from contrastmask.paths import ROOT
+from contrastmask.runtime.files import atomic_writer
+from contrastmask.runtime.provenance import provenance
 
 FILE = ROOT / "results" / "reference" / "faults" / "faults.csv"
 PAGE = ROOT / "docs" / "reliability.md"

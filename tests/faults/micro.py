@@ -161,7 +161,7 @@ class Results:
         return self.do("contrastmask", "tables", "faults", "--scale", "micro", "--results", str(self.folder))
 
     def sync(self) -> Command:
-        return self.do("contrastmask.engine.tracking", "sync", "--results", str(self.folder))
+        return self.do("contrastmask.tracking.tracking", "sync", "--results", str(self.folder))
 
     def prepare(self) -> None:
         """Data, split, and an empty MLflow store."""

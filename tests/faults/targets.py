@@ -28,12 +28,13 @@ from PIL import Image
 from pycocotools.coco import COCO
 from safetensors.torch import save
 
-from contrastmask.commands import main as contrastmask
+from contrastmask.cli import main as contrastmask
 from contrastmask.data import dataset, splits
-from contrastmask.engine import checkpoint, tracking
-from contrastmask.errors import Failed
-from contrastmask.use.trained import read_weights
-from contrastmask.yamlfiles import CONFIGS, ConfigError
+from contrastmask.errors import ConfigError, Failed
+from contrastmask.inference.trained import read_weights
+from contrastmask.paths import CONFIGS
+from contrastmask.tracking import tracking
+from contrastmask.training import checkpoint
 
 Target = Callable[[Random], bool]
 
@@ -280,7 +281,8 @@ def readings(results: Path) -> Target:
 
 def records(results: Path) -> Target:
     """What training, evaluation and `export` read of a run and its data."""
-    from contrastmask.engine import evaluate, train
+    from contrastmask.evaluation import evaluate
+    from contrastmask.training import train
 
     train.start, evaluate.start = (lambda job: 0), (lambda job: {"run": "", "seed": 0, "segm": {"novel": {"AP": None}},
                                                                  "bbox": {"novel": {"AP": None}}})  # fmt: skip

@@ -59,8 +59,8 @@ if __name__ == "__main__":
 
     torch.set_num_threads(1)  # and no pool of threads that a fork would lose
     for module in (  # in this order: the first puts stand-ins where mmcv has no compiled operators
-        "contrastmask.engine.build",
-        "contrastmask.engine.hooks",
+        "contrastmask.training.build",
+        "contrastmask.training.hooks",
         "contrastmask.report.tables",
         "mmdet.engine",
         "mlflow.store.tracking.sqlalchemy_store",

@@ -1,6 +1,6 @@
 """What must not change when code is moved: identities of runs, and the losses of first steps.
 
-    python -m tests.golden.golden        writes golden.json anew; say in the commit why, and the largest difference
+python -m tests.golden.golden        writes golden.json anew; say in the commit why, and the largest difference
 """
 
 import json
@@ -16,7 +16,7 @@ STEPS = 3
 
 def identities() -> dict[str, dict[str, str]]:
     """Scale: run id: hash of the resolved configuration, of every run of every table."""
-    from contrastmask.experiment import all_runs, config_hash, load_tables, resolve, settings_from_json
+    from contrastmask.config import all_runs, config_hash, load_tables, resolve, settings_from_json
 
     found = {}
     for scale, data in SCALES.items():
@@ -28,16 +28,16 @@ def identities() -> dict[str, dict[str, str]]:
 
 def smoke_systems() -> list[Any]:
     """Every network of the tables, as scale smoke trains it."""
-    from contrastmask.experiment.systems import TABLES, systems, without_data
+    from benchmarks.systems import TABLES, systems, without_data
 
     return systems(without_data("smoke"), (*TABLES, "table2", "controls"), backbone="r50")
 
 
 def smoke_data(folder: Path) -> tuple[dict[str, Any], dict[str, Any], Path]:
     """dataset.json, split.json and the training annotations of scale smoke, made in `folder`."""
+    from benchmarks.systems import without_data
     from contrastmask.data.dataset import prepare
     from contrastmask.data.splits import write_split
-    from contrastmask.experiment.systems import without_data
 
     described = folder / "dataset.json"
     dataset = prepare(without_data("smoke").scale["dataset"], folder / "images", described)
@@ -52,10 +52,10 @@ def first_losses(config: dict[str, Any], data: tuple[dict[str, Any], dict[str, A
     from mmengine.logging import MMLogger
     from mmengine.optim import build_optim_wrapper
 
-    from contrastmask.engine.build import build_dataset, build_model
-    from contrastmask.engine.steps import part_seed
-    from contrastmask.engine.stream import Stream
-    from contrastmask.engine.train import optim_wrapper
+    from contrastmask.training.build import build_dataset, build_model
+    from contrastmask.training.steps import part_seed
+    from contrastmask.training.stream import Stream
+    from contrastmask.training.train import optim_wrapper
 
     MMLogger.get_current_instance().setLevel("ERROR")  # it would list every parameter
     torch.set_num_threads(1)

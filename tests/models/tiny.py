@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from contrastmask.engine.build import build_model
-from contrastmask.experiment import load_settings, resolve, run_spec
-from contrastmask.yamlfiles import ROOT, read_yaml
+from contrastmask.config import load_settings, resolve, run_spec
+from contrastmask.config.yamlfiles import read_yaml
+from contrastmask.paths import ROOT
+from contrastmask.training.build import build_model
 
 import mmdet.structures.mask  # isort: skip
 from mmdet.structures import DetDataSample

@@ -8,8 +8,8 @@ import numpy as np
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
-from contrastmask.engine.coco_metrics import coco_metrics, mean_iou
-from contrastmask.engine.evaluate import write_readings
+from contrastmask.evaluation.coco_metrics import coco_metrics, mean_iou
+from contrastmask.evaluation.evaluate import write_readings
 
 SIZE = 160
 CATEGORIES = ({"id": 3, "name": "cup"}, {"id": 5, "name": "dog"}, {"id": 9, "name": "kite"})

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report.made_up import write_run, write_val
 
-from contrastmask.commands.claims import command
-from contrastmask.experiment import CONFIGS
+from contrastmask.cli.claims import command
+from contrastmask.config import CONFIGS
+from contrastmask.errors import ConfigError
 from contrastmask.report.claims import COLUMNS, WORST_FIRST, Claim, Effect, claims, to_csv, to_markdown, verdict, worst
 from contrastmask.report.compare import compare
 from contrastmask.report.statements import load_statements
-from contrastmask.yamlfiles import ConfigError
 
 SMOKE = {"name": "smoke", "note": "A note.", "comparable": False}
 PAPER = {"name": "paper", "note": "A note.", "comparable": True}

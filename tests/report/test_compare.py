@@ -12,11 +12,11 @@ from click.testing import CliRunner
 from report.made_up import write_run, write_val
 from rich.console import Console
 
-from contrastmask.commands.compare import command
+from contrastmask.cli.compare import command
+from contrastmask.evaluation.bootstrap import image_weights
+from contrastmask.evaluation.readings import ReadingsError, read_readings, read_val
 from contrastmask.report.compare import Comparison, Difference, compare, differences
 from contrastmask.report.compare_views import print_text, to_html
-from contrastmask.report.readings import ReadingsError, read_readings, read_val
-from contrastmask.report.stats import image_weights
 
 SCALE = {"name": "smoke", "note": "A note <b>to keep</b>.", "comparable": False}
 

@@ -10,12 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 
-from contrastmask.data.files import DataError
-from contrastmask.engine.figures import crop
-from contrastmask.experiment import CONFIGS
+from contrastmask.config import CONFIGS
+from contrastmask.errors import ConfigError, DataError
 from contrastmask.report import drawing
 from contrastmask.report.figures import best, choose_images, figure_runs, largest, load_figures
-from contrastmask.yamlfiles import ConfigError
+from contrastmask.report.make_figures import crop
 
 BASE, NOVEL = [8, 9], [1, 2]
 CONTENT: dict[str, Any] = {"count": 2, "images": {"listed": [5, 3]}}

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from report.made_up import write_run, write_val
 
+from contrastmask.evaluation.readings import MATCHES, ReadingsError, read_readings, read_val
 from contrastmask.report.claims import claims, to_csv
 from contrastmask.report.compare import compare
 from contrastmask.report.keep import keep, main
-from contrastmask.report.readings import MATCHES, ReadingsError, read_readings, read_val
 
 RUNS = {"mask-rcnn_r50_1x_nonvoc2voc": 40, "contrastmask-paper_r50_1x_nonvoc2voc_cl-off": 10}
 SMOKE = {"name": "smoke", "note": "A note.", "comparable": False}

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from contrastmask.experiment import CONFIGS, Row, load_table
+from contrastmask.config import CONFIGS, Row, load_table
+from contrastmask.config.yamlfiles import read_yaml
+from contrastmask.errors import ConfigError
 from contrastmask.report import paper
-from contrastmask.yamlfiles import ConfigError, read_yaml
 
 TABLES = [f"table{number}" for number in range(1, 8)]
 

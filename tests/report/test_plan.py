@@ -9,9 +9,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from contrastmask.commands import plan as plan_command
-from contrastmask.engine.provenance import provenance
-from contrastmask.experiment import (
+from contrastmask.cli import plan as plan_command
+from contrastmask.config import (
     CONFIGS,
     RunSpec,
     Settings,
@@ -25,6 +24,7 @@ from contrastmask.experiment import (
 from contrastmask.report.cost import CALIBRATED
 from contrastmask.report.plan import MACHINE, Plan, batch, make_plan, save, system
 from contrastmask.report.plan_view import duration, interval, summary
+from contrastmask.runtime.provenance import provenance
 
 MAIN = "contrastmask-paper_r50_1x_nonvoc2voc"
 BASELINE = "mask-rcnn_r50_1x_nonvoc2voc"

@@ -8,12 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from contrastmask.experiment import CONFIGS, load_table
+from contrastmask.config import CONFIGS, load_table
+from contrastmask.config.yamlfiles import read_yaml
+from contrastmask.evaluation.prior import read
+from contrastmask.evaluation.prior import to_csv as prior_csv
+from contrastmask.paths import ROOT
 from contrastmask.report.claims import claims, to_csv
-from contrastmask.report.prior import read
-from contrastmask.report.prior import to_csv as prior_csv
 from contrastmask.report.tables import build
-from contrastmask.yamlfiles import ROOT, read_yaml
 
 REFERENCE = ROOT / "results" / "reference"
 SCALES = sorted(path.parent.name for path in REFERENCE.glob("*/runs"))

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from contrastmask.experiment import CONFIGS, Row, RunSpec, Table, load_table
+from contrastmask.config import CONFIGS, Row, RunSpec, Table, load_table
 from contrastmask.report.paper import METRICS
 from contrastmask.report.tables import COLUMNS, build, write
 

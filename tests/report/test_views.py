@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contrastmask.experiment import CONFIGS, Row, RunSpec, Table, load_table
+from contrastmask.config import CONFIGS, Row, RunSpec, Table, load_table
 from contrastmask.report import as_markdown, as_tex
 from contrastmask.report.as_html import to_html
 from contrastmask.report.as_markdown import to_markdown

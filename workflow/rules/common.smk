@@ -12,11 +12,11 @@ from snakemake.logging import logger
 
 sys.path.insert(0, workflow.basedir)  # the package, also where it is not installed
 
-from contrastmask import experiment
+from contrastmask import config as experiment
 from contrastmask.data.dataset import find_parts
-from contrastmask.data.files import DataError
-from contrastmask.engine.locks import RunLock
-from contrastmask.experiment.settings import ALL_MASKS
+from contrastmask.errors import DataError
+from contrastmask.runtime.locks import RunLock
+from contrastmask.config.settings import ALL_MASKS
 
 
 def load():
@@ -155,7 +155,7 @@ def table_files(names):
 
 def update_mlflow():
     """Send what the runs could not, and close the runs that were killed. A failure is said and harms nothing."""
-    command = [PYTHON, "-m", "contrastmask.engine.tracking", "sync", "--results", str(SETTINGS.results)]
+    command = [PYTHON, "-m", "contrastmask.tracking.tracking", "sync", "--results", str(SETTINGS.results)]
     subprocess.run(command, cwd=workflow.basedir, stdout=subprocess.DEVNULL, check=False)
 
 

@@ -80,7 +80,7 @@ if "pretrain" in SETTINGS.scale:
         message:
             "Pretraining {wildcards.backbone} on boxes and categories"
         shell:
-            "{PYTHON} -m contrastmask.engine.pretrain --backbone {wildcards.backbone}"
+            "{PYTHON} -m contrastmask.training.pretrain --backbone {wildcards.backbone}"
             " --settings {SETTINGS_JSON:q} --out {output:q} > {log:q} 2>&1"
 
 else:
@@ -97,7 +97,7 @@ else:
         message:
             "Fetching the ImageNet weights of {wildcards.backbone} from {params.source}"
         shell:
-            "{PYTHON} -m contrastmask.data.weights --backbone {wildcards.backbone} --source {params.source:q} --out {output:q} 2>&1 | tee {log:q}"
+            "{PYTHON} -m contrastmask.training.weights --backbone {wildcards.backbone} --source {params.source:q} --out {output:q} 2>&1 | tee {log:q}"
 
 
 rule download:

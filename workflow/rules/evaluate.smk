@@ -50,5 +50,5 @@ rule grabcut:
     message:
         "Segmenting the detections of another run: {wildcards.run}, seed {wildcards.seed}"
     shell:
-        "exec {PYTHON} -m contrastmask.engine.grabcut --run {wildcards.run:q} --seed {wildcards.seed}"
+        "exec {PYTHON} -m contrastmask.evaluation.grabcut --run {wildcards.run:q} --seed {wildcards.seed}"
         " --processes {threads} --settings {SETTINGS_JSON:q} >> {log:q} 2>&1"

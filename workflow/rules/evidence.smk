@@ -36,7 +36,7 @@ rule prior:
     message:
         "Comparing the priors of the wanted tables' runs"
     shell:
-        "{PYTHON} -m contrastmask.report.prior {OUT:q} {input:q}"
+        "{PYTHON} -m contrastmask.evaluation.prior {OUT:q} {input:q}"
 
 
 rule evidence:
@@ -50,4 +50,4 @@ rule evidence:
     message:
         "Drawing novel objects and learning curves of Table 2"
     shell:
-        "{PYTHON} -m contrastmask.engine.evidence --settings {SETTINGS_JSON:q} > {log:q} 2>&1"
+        "{PYTHON} -m contrastmask.report.make_evidence --settings {SETTINGS_JSON:q} > {log:q} 2>&1"

@@ -49,4 +49,4 @@ for figure, specs in FIGURES.items():
         message:
             "Drawing {params.figure}"
         shell:
-            "{PYTHON} -m contrastmask.engine.figures {params.figure} --settings {SETTINGS_JSON:q} > {log:q} 2>&1"
+            "{PYTHON} -m contrastmask.report.make_figures {params.figure} --settings {SETTINGS_JSON:q} > {log:q} 2>&1"

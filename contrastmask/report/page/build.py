@@ -11,8 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from contrastmask.data.files import atomic_writer
-from contrastmask.experiment import RunSpec, Settings, Table, all_runs
+from contrastmask.config import RunSpec, Settings, Table, all_runs
 from contrastmask.report import paper
 from contrastmask.report.claims import Claim
 from contrastmask.report.figures import TEXTS
@@ -30,6 +29,7 @@ from contrastmask.report.page.sections import (
 from contrastmask.report.paper import METRICS
 from contrastmask.report.tables import build
 from contrastmask.report.verdict import VERDICTS
+from contrastmask.runtime.files import atomic_writer
 
 TEMPLATES = Path(__file__).parent.parent / "templates" / "page"
 FIGURE_WIDTH = 1800  # px of an embedded figure: sharp on a phone and a laptop, 100 KB or so

@@ -11,7 +11,7 @@ from contrastmask.report.verdict import Verdict, verdict
 from contrastmask.report.view import Block, Record, View, systems, view
 
 if TYPE_CHECKING:
-    from contrastmask.experiment import Table
+    from contrastmask.config import Table
 
 
 @dataclass(frozen=True)

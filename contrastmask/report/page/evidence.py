@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from contrastmask.engine.spool import Spool
-from contrastmask.experiment import Settings
-from contrastmask.yamlfiles import ConfigError, check
+from contrastmask.config import Settings
+from contrastmask.config.yamlfiles import check
+from contrastmask.errors import ConfigError
+from contrastmask.tracking.spool import Spool
 
 Curve = list[tuple[int, float]]
 """(iteration, value), by rising iteration."""

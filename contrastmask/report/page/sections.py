@@ -7,13 +7,13 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from contrastmask.experiment import Settings, Table, all_runs
+from contrastmask.config import Settings, Table, all_runs
+from contrastmask.evaluation.readings import ReadingsError
 from contrastmask.report import compare_views, plan_view
 from contrastmask.report.claims import Claim, claims
 from contrastmask.report.compare import compare
 from contrastmask.report.page.evidence import Evidence
 from contrastmask.report.plan import make_plan
-from contrastmask.report.readings import ReadingsError
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from contrastmask.experiment import Settings, all_runs, load_tables, settings_from_json
+from contrastmask.config import Settings, all_runs, load_tables, settings_from_json
 from contrastmask.report.page.build import write_report
 from contrastmask.report.paper import METRICS
 

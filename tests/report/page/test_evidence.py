@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contrastmask.experiment import Settings, settings_from_json
+from contrastmask.config import Settings, settings_from_json
 from contrastmask.report.page.evidence import hardware, mean_seconds, read_curves, read_evidence, run_page, thin
 
 

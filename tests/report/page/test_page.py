@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from PIL import Image
 from report.page.made_up import HOSTILE, MISSING, make_up, write
 
-from contrastmask.commands import main
-from contrastmask.commands.report import command
+from contrastmask.cli import main
+from contrastmask.cli.report import command
 from contrastmask.report.page.build import duration
 
 VOID = {"meta", "link", "img", "br", "input"}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from report.page.made_up import HOSTILE, make_up, write
 
-from contrastmask.experiment import load_tables
+from contrastmask.config import load_tables
 from contrastmask.report.claims import Claim, Effect
 from contrastmask.report.page.build import shown_tables
 from contrastmask.report.page.evidence import Evidence

@@ -1,0 +1,89 @@
+"""The `contrastmask` command: one verb a file, loaded when it is called, so that `--help` needs no torch.
+
+`contrastmask/cli/<verb>.py` holds a click command named `command`. Errors that a person can mend end with one
+message and a code, never with a traceback; a bug still shows its traceback.
+"""
+
+import importlib
+import importlib.util
+import signal
+from typing import Any
+
+import click
+
+from contrastmask.errors import ConfigError, DataError, Failed, GpuError, OptionError
+
+#: Verb: what stands beside it in the list of verbs.
+VERBS = {
+    "train": "Train one run, or go on with it where it stopped.",
+    "evaluate": "Measure a trained run on the validation images.",
+    "tables": "Write tables from what was measured.",
+    "report": "Write the report of all tables as one page.",
+    "plan": "Say what is left to run, and what it will cost.",
+    "claims": "Say which of the paper's claims the runs support.",
+    "compare": "Say how two runs differ, in configuration and results.",
+    "diagnose": "Say how good a trained class activation map is as a prior.",
+    "predict": "Find objects in your own images with a trained model.",
+    "export": "Write a trained model as a folder to share.",
+}
+
+
+class WrongInput(click.ClickException):
+    """Something that the caller must change."""
+
+    exit_code = 2
+
+
+class Verbs(click.Group):
+    """Finds a verb's module when it is needed. A verb without a module is not listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [verb for verb in VERBS if importlib.util.find_spec(f"{__name__}.{verb}")]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        return importlib.import_module(f"{__name__}.{cmd_name}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl([(verb, VERBS[verb]) for verb in self.list_commands(ctx)])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ConfigError, OptionError, DataError, GpuError) as error:
+            raise WrongInput(str(error)) from error
+        except BrokenPipeError:
+            raise  # the reader of our output has enough: click ends quietly
+        except (Failed, OSError) as error:
+            raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            ctx.exit(128 + signal.SIGINT)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="contrastmask")
+def main() -> None:
+    """ContrastMask (CVPR 2022), reproduced: train, measure and use detectors that segment what they know by boxes only.
+
+    Tables of many runs are made by `snakemake --cores 2` (or `make tables`), which calls these verbs; here is each by
+    itself. `contrastmask VERB --help` explains one.
+
+    \b
+    Examples:
+      contrastmask train --run mask-rcnn_r50_1x_nonvoc2voc
+      contrastmask predict photos/ --run contrastmask-paper_r50_1x_nonvoc2voc --scale paper
+      contrastmask export --run contrastmask-paper_r50_1x_nonvoc2voc --scale paper --out contrastmask-r50
+
+    \b
+    Exit codes:
+      0      done
+      1      something failed: the disk is full, an image cannot be read, …
+      2      wrong input: the message says what to change
+      128+n  stopped by signal n: 130 Ctrl-C, 143 SIGTERM
+
+    \b
+    Completion with TAB, in bash (also: zsh, fish):
+      eval "$(_CONTRASTMASK_COMPLETE=bash_source contrastmask)"
+    """

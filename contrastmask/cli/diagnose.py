@@ -1,0 +1,34 @@
+"""`contrastmask diagnose`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from contrastmask.cli import run_options as options
+
+
+@click.command(cls=options.WithConfig)
+@options.run_options()
+@options.settings_options
+def command(run: str, seed: int, scale: str | None, results: Path | None, changes: dict[str, Any]) -> None:
+    """Look at a trained ContrastMask's class activation map on the validation objects, novel and base.
+
+    Writes prior.csv beside model.pth: per object whether its class is right, whether the map's confident areas are, and
+    how well features tell the object from its surroundings. Prints the means.
+
+    \b
+    Examples:
+      contrastmask diagnose --run contrastmask-paper_r50_1x_nonvoc2voc --scale mini
+      contrastmask diagnose --run contrastmask-official_r50_1x_nonvoc2voc --seed 1 --scale mini
+    """
+    from contrastmask.evaluation.diagnose import start
+    from contrastmask.evaluation.prior import MEASURES, means
+    from contrastmask.training.job import load_job
+
+    lines = start(load_job(options.load(changes, scale, results), run, seed))
+    of_split = {split: means(lines, split) for split in ("novel", "base")}
+    click.echo(f"{'novel':>8} {'base':>8}")
+    for name, meaning in MEASURES.items():
+        values = (of_split[split][name] for split in of_split)
+        click.echo(" ".join(f"{'–':>8}" if v is None else f"{v:8.3f}" for v in values) + f"  {meaning}")

@@ -1,0 +1,97 @@
+"""`contrastmask predict`."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from contrastmask.cli import run_options as options
+from contrastmask.errors import ConfigError
+
+
+@click.command
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@options.run_options(required=False)
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    help="Instead of --run: a folder that `export` wrote, or a checkpoint with config.json and categories.json beside.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("predictions"),
+    show_default=True,
+    help="Folder of the overlays and results; files of the same names are replaced.",
+)
+@click.option(
+    "--score-threshold",
+    "threshold",
+    type=click.FloatRange(0, 1),
+    default=0.3,
+    show_default=True,
+    help="Leave out detections below this score.",
+)
+@click.option("--device", help="cpu, cuda, cuda:1, …  [default: a GPU if there is one]")
+def command(
+    images: tuple[str, ...],
+    run: str | None,
+    seed: int,
+    scale: str | None,
+    results: Path | None,
+    model: Path | None,
+    out: Path,
+    threshold: float,
+    device: str | None,
+) -> None:
+    """Find and segment objects in images, with a run of yours or a model that was exported.
+
+    IMAGE is a file, a folder (searched to any depth) or a glob in quotes; the frames of a video are files too. Writes
+    one overlay an image into OUT/overlays, and OUT/results.json in COCO's result format with OUT/images.json. Base
+    categories have solid lines, novel ones, which the model knows from boxes only, dashed ones. A file that cannot be
+    read is named and left out; the exit code is then 1.
+
+    \b
+    Examples:
+      contrastmask predict photo.jpg --run contrastmask-paper_r50_1x_nonvoc2voc --scale paper
+      contrastmask predict frames/ 'holiday/**/*.jpg' --model contrastmask-r50 --out found
+      contrastmask predict photos/ --model contrastmask-r50 --score-threshold 0.6 --device cpu
+    """
+    from contrastmask.inference.inputs import find_images
+
+    if (run is None) == (model is None):
+        raise click.UsageError("give either --run RUN or --model FOLDER")
+    files = find_images(images, out)
+
+    from contrastmask.inference.predict import OVERLAYS, RESULTS, predict
+    from contrastmask.inference.trained import load_model, load_run, run_folder
+    from contrastmask.runtime.locks import on_signals
+
+    if model is not None:
+        trained = load_model(model)
+    else:
+        asked = options.defaults() | options.given(scale=scale, results=results)
+        trained = load_run(run_folder(Path(asked["results"]), asked["scale"], str(run), seed))
+    with on_signals() as stop:
+        done = predict(trained, files, out, threshold, _device(device), stop)
+    novel = {category["id"] for category in trained.categories if category["split"] == "novel"}
+    of_novel = sum(found["category_id"] in novel for found in done.results)
+    found = f"{len(done.results) - of_novel} objects of base and {of_novel} of novel categories"
+    click.echo(f"{len(done.images)} images: {found}. {out / OVERLAYS}, {out / RESULTS}")
+    for path, problem in done.unreadable.items():
+        click.echo(f"not read: {path}: {problem}", err=True)
+    if done.unreadable:
+        sys.exit(1)
+
+
+def _device(asked: str | None) -> str:
+    """The device asked for, if it is there."""
+    import torch
+
+    if asked is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=asked)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"--device {asked}: {str(error).splitlines()[0]}") from None
+    return asked

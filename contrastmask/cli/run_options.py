@@ -1,0 +1,173 @@
+"""The options that name a run, the same for every verb, with completion from what is there."""
+
+import functools
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+from click.shell_completion import CompletionItem
+
+from contrastmask.config import Settings, load_settings
+from contrastmask.config.options import PRESETS
+from contrastmask.config.yamlfiles import load_yaml, read_yaml
+from contrastmask.paths import CONFIGS
+
+
+class JsonObject(click.ParamType):
+    """A JSON object, as a dict."""
+
+    name = "json"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
+        try:
+            decoded = json.loads(value) if isinstance(value, str) else value
+        except (json.JSONDecodeError, RecursionError) as error:
+            self.fail(f"not JSON: {error}", param, ctx)
+        if not isinstance(decoded, dict):
+            self.fail('give a JSON object such as \'{"data_root": "/data/coco"}\'', param, ctx)
+        return decoded
+
+
+class Setting(click.ParamType):
+    """KEY=VALUE, the value read as YAML, as Snakemake reads --config."""
+
+    name = "key=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+        if isinstance(value, tuple):
+            return value
+        key, given, text = value.partition("=")
+        if not given or not key:
+            self.fail(f"{value!r} is not KEY=VALUE, such as scale=paper", param, ctx)
+        try:
+            return key, load_yaml(text)
+        except yaml.YAMLError:
+            self.fail(f"the value of {key} cannot be read as YAML: {text!r}", param, ctx)
+
+
+class WithConfig(click.Command):
+    """A command whose --config takes every KEY=VALUE that follows it, as Snakemake's does; click's would take one."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, list(_one_each(args)))
+
+
+def _one_each(args: list[str]) -> Iterator[str]:
+    """`--config a=1 b=2` as `--config a=1 --config b=2`."""
+    within = False
+    for before, word in zip(["", *args], args, strict=False):
+        within = before == "--config" or (within and re.match(r"[A-Za-z_]\w*=", word) is not None)
+        if within and before != "--config":
+            yield "--config"
+        yield word
+
+
+class Numbers(click.ParamType):
+    """Whole numbers between commas, as a list."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
+        if isinstance(value, list):
+            return value
+        if not all(part.strip().isdigit() for part in value.split(",")):
+            self.fail(f"{value!r} is not whole numbers between commas, such as 0,1,2", param, ctx)
+        return [int(part) for part in value.split(",")]
+
+
+def _scales(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return _beginning(incomplete, (path.stem for path in (CONFIGS / "scales").glob("*.yaml")))
+
+
+def _runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Runs that have a folder, at the scale given so far or at any."""
+    results, scale = ctx.params.get("results") or Path("results"), ctx.params.get("scale") or "*"
+    return _beginning(incomplete, {path.name for path in results.glob(f"{scale}/runs/*")})
+
+
+def _beginning(incomplete: str, names: Iterable[str]) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)]
+
+
+scale_option = click.option(
+    "--scale", shell_complete=_scales, help="A file in configs/scales.  [default: that of configs/config.yaml]"
+)
+results_option = click.option(
+    "--results",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of results.  [default: that of configs/config.yaml]",
+)
+preset_option = click.option(
+    "--preset", type=click.Choice(PRESETS), help="Of rows that name none.  [default: that of configs/config.yaml]"
+)
+config_option = click.option(
+    "--config",
+    multiple=True,
+    type=Setting(),
+    metavar="KEY=VALUE...",
+    help="What differs from configs/config.yaml, as for snakemake: several may follow.",
+)
+
+
+def seeds_option(default: str) -> Callable[[Any], Any]:
+    """Decorator that gives a command --seeds; `default` says which they are otherwise."""
+    return click.option("--seeds", type=Numbers(), help=f"Seeds, such as 0,1,2.  [default: {default}]")
+
+
+def run_options(required: bool = True) -> Callable[[Any], Any]:
+    """Decorator that gives a command --run, --seed, --scale and --results."""
+    options = (
+        click.option(
+            "--run",
+            required=required,
+            shell_complete=_runs,
+            help="Id of the run: a folder in results/<scale>/runs; the column `run` of a table's csv.",
+        ),
+        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the run."),
+        scale_option,
+        results_option,
+    )
+
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def settings_options(command: Any) -> Any:
+    """Decorator that gives a command of class WithConfig `changes`, a dict of what differs from configs/config.yaml."""
+
+    @config_option
+    @click.option(
+        "--settings", type=JsonObject(), default="{}", help="The same as JSON: how the workflow's rules hand it on."
+    )
+    @functools.wraps(command)
+    def with_changes(*args: Any, config: tuple[tuple[str, Any], ...], settings: dict[str, Any], **kwargs: Any) -> Any:
+        return command(*args, changes=settings | dict(config), **kwargs)
+
+    return with_changes
+
+
+def load(changes: dict[str, Any], scale: str | None = None, results: Path | None = None) -> Settings:
+    """Settings of configs/config.yaml with what the command line changes.
+
+    Raises:
+        ConfigError: naming the key and the fix.
+    """
+    return load_settings(defaults() | changes | given(scale=scale, results=results and str(results)))
+
+
+def defaults() -> dict[str, Any]:
+    """configs/config.yaml."""
+    return read_yaml(CONFIGS / "config.yaml", "config")
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that the command line gave."""
+    return {key: value for key, value in options.items() if value is not None}

@@ -1,0 +1,158 @@
+"""A run's complete configuration, as plain data, and its identity."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from contrastmask.config.fragments import fragment, put
+from contrastmask.config.options import preset_options
+from contrastmask.config.rows import RunSpec, options_of
+from contrastmask.config.settings import Settings
+from contrastmask.errors import ConfigError
+from contrastmask.paths import CONFIGS
+
+
+def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[str, Any]:
+    """The complete configuration of a run: plain data, independent of seed, paths, machine and number of GPUs.
+
+    Later parts override earlier ones: base, method, backbone, schedule, what options change (for all schedules, then
+    for this one), the scale's width, the scale's `config`, the row's `config`. A run that reads a detector's results
+    has only its own options and the detector's identity.
+
+    Raises:
+        ConfigError: the images that a GPU takes at once would cut the run's query groups.
+    """
+    if spec.detector:
+        return _resolve_evaluation(spec, spec.detector, settings, configs)
+    scale, backbone = settings.scale, settings.backbone(spec.backbone)
+    config: dict[str, Any] = {}
+    for part in ("base", f"methods/{spec.method}", f"backbones/{backbone}", f"schedules/{spec.schedule}"):
+        put(config, fragment(configs / f"{part}.py"))
+    options = run_options(spec, configs)
+    for option, changes in config.pop("variants", {}).items():
+        put(config, changes[options[option]])
+    put(config, config.pop("by_schedule", {}).get(spec.schedule, {}))
+    put(config, {"model": {"roi_head": {"options": options}}})
+    narrow(config["model"], scale.get("width", 1))
+    if config.pop("fixed_width", False):
+        put(config["model"], {"neck": fragment(configs / "backbones" / f"{backbone}.py")["model"]["neck"]})
+    if scale.get("from_scratch"):
+        config["weights"] = None
+        config["model"]["backbone"] |= {"frozen_stages": -1, "norm_eval": False}
+    elif "pretrain" in scale:
+        config |= {"weights": "pretrain", "pretrain": scale["pretrain"]}
+    else:
+        config["weights"] = weights_source(backbone, settings, configs)
+    put(config, scale.get("config", {}))
+    put(config, scale.get("by_backbone", {}).get(backbone, {}))
+    put(config, json.loads(spec.config) if spec.config else {})
+    _check_sections(config, spec, scale)
+    config["optimizer"]["lr"] = scale["lr"] * config.pop("lr_factor")
+    check_groups(spec, settings, configs)
+    return config | {
+        "method": spec.method,
+        "backbone": backbone,
+        "schedule_name": spec.schedule,
+        "setting": spec.setting,
+        "preset": spec.preset,
+        "options": dict(spec.options),
+        "scale": scale["name"],
+        "batch": scale["batch"],
+        "one_x": dict(scale["one_x"]),
+    }
+
+
+def _check_sections(config: dict[str, Any], spec: RunSpec, scale: dict[str, Any]) -> None:
+    """What the free `config` of a scale or a row must leave as it is: mappings where the project's own are."""
+    model = config.get("model")
+    head = model.get("roi_head") if isinstance(model, dict) else None
+    sections = {
+        "model": model,
+        "model.backbone": model.get("backbone") if isinstance(model, dict) else None,
+        "model.roi_head": head,
+        "model.roi_head.options": head.get("options") if isinstance(head, dict) else None,
+        **{name: config.get(name) for name in ("optimizer", "image", "schedule")},
+    }
+    wrong = [name for name, section in sections.items() if not isinstance(section, dict)]
+    if wrong or type(config.get("lr_factor")) not in (int, float):
+        raise ConfigError(
+            f"the `config` of scale '{scale['name']}' or of a row of {spec.id} replaces "
+            f"{', '.join(wrong) or 'lr_factor'} by something of another kind; give the keys below it that change"
+        )
+
+
+def _resolve_evaluation(spec: RunSpec, detector: RunSpec, settings: Settings, configs: Path) -> dict[str, Any]:
+    return {
+        "method": spec.method,
+        "backbone": spec.backbone,
+        "schedule_name": spec.schedule,
+        "setting": spec.setting,
+        "preset": spec.preset,
+        "options": run_options(spec, configs),
+        "scale": settings.scale["name"],
+        "detector": {"run": detector.id, "config_hash": config_hash(resolve(detector, settings, configs))},
+    }
+
+
+def run_options(spec: RunSpec, configs: Path = CONFIGS) -> dict[str, Any]:
+    """A run's options: its preset's, and what its row changes."""
+    kind = options_of(spec.method, configs)
+    return preset_options(kind, "paper" if spec.preset == "both" else spec.preset) | dict(spec.options)
+
+
+def check_groups(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> None:
+    """A pass that sees less than the batch must not cut query groups: the recipe is the same for any number of GPUs.
+
+    Raises:
+        ConfigError: it would.
+    """
+    images, group = settings.images_per_gpu, run_options(spec, configs).get("query_group_size", 1)
+    if images < settings.scale["batch"] and images % group:
+        raise ConfigError(
+            f"images_per_gpu={images} would cut the query groups of {group} images of {spec.id} (option "
+            f"query_group_size): let a GPU take a multiple of {group} images at once, or use fewer GPUs"
+        )
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """Identity of a resolved configuration: 16 hex digits; comments and the order of keys do not count."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def narrow(model: dict[str, Any], width: float) -> None:
+    """Multiply every channel count in a model's configuration by `width`, in place: keys `*channels`, and `groups` and
+    `num_groups`, so that a group keeps its size.
+
+    Depths, strides and sizes stay: at every scale the network has the paper's structure.
+    """
+    for mapping, key in _channel_keys(model):
+        value = mapping[key]
+        mapping[key] = [_narrowed(v, width) for v in value] if isinstance(value, list) else _narrowed(value, width)
+
+
+def _narrowed(channels: int, width: float) -> int:
+    return max(int(channels * width), 1)
+
+
+def _channel_keys(node: Any) -> Iterator[tuple[dict[str, Any], str]]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key in ("groups", "num_groups") or key.endswith("channels"):
+                yield node, key
+            else:
+                yield from _channel_keys(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _channel_keys(item)
+
+
+def backbone_config(backbone: str, configs: Path = CONFIGS) -> dict[str, Any]:
+    """A backbone's part of the model's configuration, at full width."""
+    return fragment(configs / "backbones" / f"{backbone}.py")["model"]["backbone"]
+
+
+def weights_source(backbone: str, settings: Settings, configs: Path = CONFIGS) -> str:
+    """Where a backbone's ImageNet weights come from: the configuration's `weights`, or the backbone's own."""
+    return dict(settings.weights).get(backbone, fragment(configs / "backbones" / f"{backbone}.py")["weights"])

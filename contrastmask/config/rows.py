@@ -1,0 +1,248 @@
+"""Table files: rows, and the distinct runs behind them."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from contrastmask.config.fragments import fragment, merge
+from contrastmask.config.options import METHODS, OFFICIAL, check_options, preset_options
+from contrastmask.config.setting import parse_setting
+from contrastmask.config.settings import Settings
+from contrastmask.config.yamlfiles import read_yaml
+from contrastmask.errors import ConfigError, DataError, OptionError
+from contrastmask.paths import CONFIGS
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # names become file names: they cannot leave the results folder
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One training at one scale, for a seed to be chosen; or, with a `detector`, one evaluation of another run.
+
+    `preset` is "both" where the method has no options that differ between the presets. `options` holds what differs
+    from the preset, sorted; `config` a row's free configuration as canonical JSON ("" if none). `detector` is the run
+    whose detections this one segments, with the same seed and the row's `config`; None for a run that is trained.
+    """
+
+    method: str
+    backbone: str
+    schedule: str
+    setting: str
+    preset: str
+    options: tuple[tuple[str, Any], ...] = ()
+    config: str = ""
+    detector: "RunSpec | None" = None
+
+    @property
+    def family(self) -> str:
+        """What the ids of all runs that differ only in `options` and `config` begin with."""
+        method = self.method if self.preset == "both" else f"{self.method}-{self.preset}"
+        return "_".join((method, self.backbone, self.schedule, self.setting))
+
+    @property
+    def id(self) -> str:
+        """Folder name, the same for all rows that share this training."""
+        parts = [self.family, *(f"{key}-{_short(value)}" for key, value in self.options)]
+        if self.config:
+            parts.append("cfg-" + hashlib.sha256(self.config.encode()).hexdigest()[:8])
+        return "_".join(parts)
+
+    @property
+    def uses_novel_masks(self) -> bool:
+        """Whether this training measures an upper bound that breaks the protocol (option `novel_masks`)."""
+        return dict(self.options).get("novel_masks", "none") != "none"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table. `run` is None where the system is not implemented."""
+
+    table: str
+    label: str
+    method: str
+    backbone: str
+    schedule: str
+    setting: str
+    mask_layers: int | None
+    run: RunSpec | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table file: its rows in order."""
+
+    name: str
+    title: str
+    caption: str
+    rows: tuple[Row, ...]
+
+    @property
+    def runs(self) -> tuple[RunSpec, ...]:
+        """The distinct runs of the rows, in order."""
+        return tuple(dict.fromkeys(row.run for row in self.rows if row.run))
+
+
+def load_tables(settings: Settings, configs: Path = CONFIGS) -> dict[str, Table]:
+    """Every table, by name: the wanted ones first, then the others, which are made when asked for by name.
+
+    Raises:
+        ConfigError: naming the file and the row.
+    """
+    every = sorted(path.stem for path in (configs / "tables").glob("*.yaml"))
+    names = dict.fromkeys([*settings.tables, *every])
+    return {name: load_table(configs / "tables" / f"{name}.yaml", settings.preset, configs) for name in names}
+
+
+def load_table(path: Path, preset: str, configs: Path = CONFIGS) -> Table:
+    """One table file. A row's keys override the base's; `options` and `config` of both are merged.
+
+    Raises:
+        ConfigError: naming the file and the row.
+    """
+    if not NAME.fullmatch(path.stem):
+        raise ConfigError(f"{path}: a table's file name may hold letters, digits, '-' and '_' only")
+    content = read_yaml(path, "table")
+    rows = []
+    for number, entry in enumerate(content["rows"], start=1):
+        base = content.get("base", {})
+        merged = base | entry
+        merged |= {key: merge(base.get(key, {}), entry.get(key, {})) for key in ("options", "config")}
+        settings = [entry["setting"]] if "setting" in entry else content.get("settings", [merged.get("setting")])
+        for setting in settings:
+            try:
+                rows.append(_row(path.stem, merged | {"setting": setting}, preset, configs))
+            except (ConfigError, OptionError) as error:
+                raise ConfigError(f"{path}, row {number} ({entry.get('label', 'no label')}): {error}") from None
+    return Table(path.stem, content["title"], content["caption"], tuple(rows))
+
+
+def _row(table: str, entry: dict[str, Any], preset: str, configs: Path) -> Row:
+    missing = [key for key in ("method", "backbone", "schedule", "setting") if not entry.get(key)]
+    if missing:
+        raise ConfigError(f"no {', '.join(missing)}: give it in the row or in the file's base")
+    run = None
+    if (configs / "methods" / f"{entry['method']}.py").exists():
+        run = run_spec(entry, preset, configs)
+    elif entry["method"] not in read_names(configs)["methods"]:
+        raise ConfigError(f"unknown method '{entry['method']}'; there are: {_known(configs / 'methods')}")
+    return Row(
+        table=table,
+        label=entry.get("label", ""),
+        method=entry["method"],
+        backbone=entry["backbone"],
+        schedule=entry["schedule"],
+        setting=entry["setting"],
+        mask_layers=entry.get("mask_layers"),
+        run=run,
+    )
+
+
+def run_spec(entry: dict[str, Any], preset: str, configs: Path = CONFIGS) -> RunSpec:
+    """The run of a row's entry; equal trainings give equal specs.
+
+    Raises:
+        ConfigError, OptionError: naming what is unknown.
+    """
+    for kind in ("backbone", "schedule"):
+        if not (configs / f"{kind}s" / f"{entry[kind]}.py").exists():
+            raise ConfigError(f"unknown {kind} '{entry[kind]}'; there are: {_known(configs / f'{kind}s')}")
+    split_lists(entry["setting"], configs)
+    kind = options_of(entry["method"], configs)
+    detector = _detector(entry, preset, configs)
+    preset = entry.get("preset", preset)
+    given = entry.get("options", {})
+    check_options(kind, given)
+    defaults = preset_options(kind, preset)
+    differing = {key: value for key, value in given.items() if value != defaults[key]}
+    check_options(kind, defaults | given)
+    config = json.dumps(entry["config"], sort_keys=True) if entry.get("config") else ""
+    return RunSpec(
+        method=entry["method"],
+        backbone=entry["backbone"],
+        schedule=entry["schedule"],
+        setting=entry["setting"],
+        preset=preset if OFFICIAL[kind] or (detector and detector.preset != "both") else "both",
+        options=tuple(sorted(differing.items())),
+        config=config,
+        detector=detector,
+    )
+
+
+def _detector(entry: dict[str, Any], preset: str, configs: Path) -> RunSpec | None:
+    """The run whose detections the entry's method segments (`detector` in its fragment); None if it is trained."""
+
+    def read_by(method: str) -> str | None:
+        return fragment(configs / "methods" / f"{method}.py").get("detector")
+
+    method = read_by(entry["method"])
+    if method is None:
+        return None
+    where = f"configs/methods/{entry['method']}.py: detector = '{method}'"
+    if not (configs / "methods" / f"{method}.py").exists():
+        raise ConfigError(f"{where} is unknown; there are: {_known(configs / 'methods')}")
+    if read_by(method):
+        raise ConfigError(f"{where} is not trained itself; name the method whose detections it reads")
+    return run_spec(entry | {"method": method, "options": {}}, preset, configs)
+
+
+def options_of(method: str, configs: Path) -> str:
+    """The key in METHODS whose options a method has: its own, or those its fragment names with `options_of`."""
+    kind = fragment(configs / "methods" / f"{method}.py").get("options_of", method)
+    if kind not in METHODS:
+        raise ConfigError(
+            f"configs/methods/{method}.py: no options class for '{kind}' in contrastmask/config/options.py METHODS"
+        )
+    return kind
+
+
+def split_lists(setting: str, configs: Path = CONFIGS) -> list[str]:
+    """The two category lists that a setting names, base first.
+
+    Raises:
+        ConfigError: if one does not exist.
+    """
+    try:
+        names = parse_setting(setting, configs / "splits")
+    except DataError as error:
+        raise ConfigError(str(error)) from None
+    return [str(configs / "splits" / f"{name}.yaml") for name in names]
+
+
+def all_runs(tables: dict[str, Table]) -> dict[str, RunSpec]:
+    """The distinct runs of all tables and the detectors that they read, which may be no row's run, by id."""
+    runs = [run for table in tables.values() for run in table.runs]
+    return {run.id: run for each in runs for run in (each.detector, each) if run}
+
+
+def find_run(settings: Settings, run: str) -> RunSpec:
+    """The run of that id among all tables, detectors included.
+
+    Raises:
+        ConfigError: if no table needs it.
+    """
+    runs = all_runs(load_tables(settings))
+    if run not in runs:
+        raise ConfigError(f"no row of a table in configs/tables has the run '{run}'")
+    return runs[run]
+
+
+@cache
+def read_names(configs: Path = CONFIGS) -> dict[str, Any]:
+    """Display names of the paper's methods and backbones (configs/paper/names.yaml)."""
+    return yaml.safe_load((configs / "paper" / "names.yaml").read_text(encoding="utf-8"))
+
+
+def _known(folder: Path) -> str:
+    return ", ".join(sorted(path.stem for path in folder.glob("*.py")))
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,155 @@
+"""configs/config.yaml and the command line, checked: what to make, at which scale, from which data, where to."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contrastmask.config.yamlfiles import check, read_yaml
+from contrastmask.errors import ConfigError
+from contrastmask.paths import CONFIGS
+from contrastmask.runtime.gpu import visible_gpus
+
+ALL_MASKS = "instances_train_all_masks.json"  # beside a split's file without novel masks; for upper bounds only
+OF_PAPER = re.compile("table[1-7]")  # the tables that the paper prints
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The checked configuration: what to make, at which scale, from which data, where to."""
+
+    scale: dict[str, Any]
+    preset: str
+    seeds: tuple[int, ...]
+    tables: tuple[str, ...]
+    """What `snakemake` makes without a target."""
+    results: Path
+    data_root: str | None
+    gpus_per_run: int
+    images_per_gpu: int
+    weights: tuple[tuple[str, str], ...]
+
+    @property
+    def passes(self) -> int:
+        """Forward and backward passes of each GPU in an optimisation step, which is always over the scale's batch."""
+        return self.scale["batch"] // (self.gpus_per_run * self.images_per_gpu)
+
+    @property
+    def folder(self) -> Path:
+        """results/<scale>"""
+        return self.results / self.scale["name"]
+
+    @property
+    def dataset(self) -> Path:
+        """The verified dataset's description."""
+        return self.folder / "data" / "dataset.json"
+
+    def split(self, setting: str) -> Path:
+        """A setting's split; the training annotations without novel masks lie beside it."""
+        return self.folder / "data" / setting / "split.json"
+
+    def shape_priors(self, setting: str, options: dict[str, Any]) -> Path | None:
+        """The shape priors that a method's options ask for; None if it has none."""
+        if "prior_min_area" not in options:
+            return None
+        name = f"shape_priors-K{options['priors']}-a{options['prior_min_area']}.npz"
+        return self.split(setting).with_name(name)
+
+    def backbone(self, name: str) -> str:
+        """The backbone that this scale trains for a row's: the same, or what stands in for it."""
+        return self.scale.get("backbones", {}).get(name, name)
+
+    def backbone_weights(self, backbone: str) -> Path:
+        """The verified file of a backbone's ImageNet weights."""
+        return self.folder / "weights" / f"{backbone}.pth"
+
+    def run_folder(self, run: str, seed: int) -> Path:
+        """Everything of one training."""
+        return self.folder / "runs" / run / f"seed{seed}"
+
+
+def load_settings(config: dict[str, Any], configs: Path = CONFIGS) -> Settings:
+    """Check a configuration (configs/config.yaml with the command line's changes) and load its scale.
+
+    Raises:
+        ConfigError: with the file, the key and the fix.
+    """
+    config = config | {"seeds": _numbers(config.get("seeds"))}
+    check(config, "config", "the configuration (configs/config.yaml and --config)")
+    scale = read_yaml(configs / "scales" / f"{config['scale']}.yaml", "scale")
+    if scale["name"] != config["scale"]:
+        raise ConfigError(
+            f"configs/scales/{config['scale']}.yaml is named '{scale['name']}'; set its name: to its file name"
+        )
+    for backbone in (*scale.get("backbones", {}).values(), *scale.get("by_backbone", {})):
+        if not (configs / "backbones" / f"{backbone}.py").exists():
+            known = ", ".join(sorted(path.stem for path in (configs / "backbones").glob("*.py")))
+            raise ConfigError(f"configs/scales/{scale['name']}.yaml: unknown backbone '{backbone}'; there are: {known}")
+    kind, data_root = scale["dataset"]["kind"], config["data_root"]
+    if kind == "synthetic" and data_root:
+        raise ConfigError(
+            f"scale '{scale['name']}' makes its own data, so data_root={data_root} would be ignored; "
+            "use scale=coco-mini or scale=paper, or write a scale of dataset kind 'folder'"
+        )
+    if kind != "synthetic" and not (data_root or scale["dataset"].get("root")):
+        raise ConfigError(f"scale '{scale['name']}' needs data: give --config data_root=FOLDER (dataset kind '{kind}')")
+    gpus, images = _share(config["gpus_per_run"], config["images_per_gpu"], scale)
+    tables = config["tables"]
+    if isinstance(tables, str):
+        every = (path.stem for path in (configs / "tables").glob("*.yaml"))
+        tables = [name for name in every if tables == "all" or OF_PAPER.fullmatch(name)]
+    return Settings(
+        scale=scale,
+        preset=config["preset"],
+        seeds=tuple(config["seeds"]),
+        tables=tuple(sorted(tables, key=_natural)),
+        results=Path(config["results"]),
+        data_root=data_root or scale["dataset"].get("root"),
+        gpus_per_run=gpus,
+        images_per_gpu=images,
+        weights=tuple(sorted(config["weights"].items())),
+    )
+
+
+def _numbers(seeds: Any) -> Any:
+    """Seeds as Snakemake's command line gives them, seeds=3 and seeds=[0,1] with texts for numbers, as a list."""
+    listed = seeds if isinstance(seeds, list) else [seeds]
+    return [int(seed) if isinstance(seed, str) and seed.isdigit() else seed for seed in listed]
+
+
+def _share(gpus: int | str, images: int | None, scale: dict[str, Any]) -> tuple[int, int]:
+    """GPUs of a run, and images that each takes at once: together they make the scale's batch in a number of passes.
+
+    `auto`: as many GPUs as can share the batch, or as many of them as are there. Without any, 1 is the CPU.
+
+    Raises:
+        ConfigError: no number of passes makes that batch.
+    """
+    batch = scale["batch"]
+    if gpus == "auto":
+        images = images or scale["images_per_gpu"]
+        fitting = [n for n in range(1, batch // images + 1) if batch % (n * images) == 0]
+        there = len(visible_gpus()) if len(fitting) > 1 else 1
+        gpus = max((n for n in fitting if n <= there), default=1)
+    gpus = int(gpus)
+    images = images or min(scale["images_per_gpu"], max(batch // gpus, 1))
+    if batch % (gpus * images):
+        raise ConfigError(
+            f"gpus_per_run={gpus} with images_per_gpu={images} cannot make the batch of {batch} images of scale "
+            f"'{scale['name']}', which stays the same for any number of GPUs: their product must divide {batch}"
+        )
+    return gpus, images
+
+
+def settings_from_json(text: str, configs: Path = CONFIGS) -> Settings:
+    """Settings from a JSON mapping of what differs from configs/config.yaml: how rules hand them to commands."""
+    try:
+        changes = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"--settings is not JSON: {error}") from None
+    return load_settings(read_yaml(configs / "config.yaml", "config") | changes, configs)
+
+
+def _natural(name: str) -> list[Any]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]

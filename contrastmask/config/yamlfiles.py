@@ -1,0 +1,75 @@
+"""Reading the YAML files that people write, with errors that name the file, the key and the fix."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from contrastmask.errors import ConfigError
+from contrastmask.paths import SCHEMAS
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses what no file and no terminal can hold: an escape of YAML may write half of a character."""
+
+    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+        text = super().construct_scalar(node)
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise yaml.constructor.ConstructorError(None, None, f"half of a character in {text!r}", node.start_mark)
+        return text
+
+
+def load_yaml(text: str) -> Any:
+    """What YAML of a person says; yaml.YAMLError if it says nothing that can be used."""
+    return _Loader(text).get_single_data()
+
+
+def read_yaml(path: Path, schema: str) -> dict[str, Any]:
+    """The mapping in `path`, checked against `workflow/schemas/<schema>.schema.yaml`."""
+    try:
+        content = load_yaml(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
+        raise ConfigError(f"{path} does not exist; files in that folder: {known}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError) as error:
+        raise ConfigError(f"{path} cannot be read as YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold a mapping (key: value), not {type(content).__name__}")
+    check(content, schema, str(path))
+    return content
+
+
+def check(content: dict[str, Any], schema: str, where: str) -> None:
+    """Raise ConfigError with every violation of the schema, each with its place and what is expected."""
+    errors = sorted(_validator(schema).iter_errors(content), key=lambda e: [str(p) for p in e.path])
+    if errors:
+        lines = "\n".join(f"  {_place(error)}: {_say(error)}" for error in errors)
+        raise ConfigError(f"{where} is not a valid {schema} file:\n{lines}")
+
+
+def _is_whole(_: Any, value: Any) -> bool:
+    """JSON Schema takes 4.0 for a whole number; what counts with it does not."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_TYPES = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_whole)
+_Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=_TYPES)
+
+
+@cache
+def _validator(schema: str) -> jsonschema.Draft202012Validator:
+    return _Validator(yaml.safe_load((SCHEMAS / f"{schema}.schema.yaml").read_text()))
+
+
+def _place(error: jsonschema.ValidationError) -> str:
+    return ".".join(str(part) for part in error.absolute_path) or "top level"
+
+
+def _say(error: jsonschema.ValidationError) -> str:
+    if error.validator == "additionalProperties" and isinstance(error.schema, dict):
+        known = ", ".join(sorted(error.schema.get("properties", {})))
+        return f"{error.message.split(' (')[-1].rstrip(')')}; known keys: {known}"
+    described = error.schema.get("description") if isinstance(error.schema, dict) else None
+    return error.message + (f" ({described})" if described else "")

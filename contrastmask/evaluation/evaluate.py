@@ -1,0 +1,250 @@
+"""Evaluate one trained run: behind `contrastmask evaluate`.
+
+The protocol is the same for every system (docs/protocol.md): the last checkpoint, detection over all categories,
+COCOeval per subset of categories. Beside it the mask branch is read alone: masks in ground-truth boxes with
+ground-truth labels, compared by IoU. Writes metrics.json, detections.json.gz and gt_box_iou.csv.
+"""
+
+import csv
+import gzip
+import json
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from contrastmask.config import config_hash
+from contrastmask.errors import ConfigError
+from contrastmask.evaluation.coco_metrics import coco_metrics, mean_iou
+from contrastmask.evaluation.look import see, trained_model
+from contrastmask.runtime.files import atomic_writer, check_unchanged, read_record, write_json
+from contrastmask.runtime.gpu import lease
+from contrastmask.runtime.locks import Interrupted, RunLock, Stop, on_signals
+from contrastmask.runtime.progress import Progress
+from contrastmask.tracking.tracking import LOCK_NAME
+from contrastmask.training.job import Job, open_tracker
+
+SUBSETS = ("novel", "base", "all")
+
+
+def evaluate(job: Job, stop: Stop) -> dict[str, Any]:
+    """Measure a run's final weights on val; returns the content of metrics.json."""
+    from pycocotools.coco import COCO
+
+    from contrastmask.training.checkpoint import sha256
+    from contrastmask.training.failures import readable
+
+    started = time.monotonic()
+    check_unchanged(Path(job.dataset["val"]["annotations"]), job.dataset["val"]["sha256"], job.settings.dataset)
+    truth = COCO(job.dataset["val"]["annotations"])
+    with readable():
+        detections, ious = predict(job, truth, stop)
+    write_readings(job.folder, detections, ious)
+    return summary(job, truth, detections, ious, checkpoint=sha256(job.folder / "model.pth"), started=started)
+
+
+def summary(
+    job: Job,
+    truth: Any,
+    detections: list[dict[str, Any]],
+    ious: list[tuple[int, int, float]],
+    *,
+    checkpoint: str,
+    started: float,
+    masked: Collection[str] = SUBSETS,
+) -> dict[str, Any]:
+    """The content of metrics.json.
+
+    Args:
+        truth: pycocotools' COCO of val.
+        detections: entries of COCO's result format; those without `segmentation` count as boxes only.
+        ious: (annotation id, category id, IoU) of the masks in ground-truth boxes.
+        checkpoint: sha256 of the weights that detected.
+        started: of time.monotonic.
+        masked: the subsets that were segmented; mask numbers of the others are null.
+    """
+    subsets = {"novel": job.split["novel"], "base": job.split["base"]}
+    subsets["all"] = [category["id"] for category in job.dataset["categories"]]
+    segm = coco_metrics(truth, [d for d in detections if "segmentation" in d], iou_type="segm", subsets=subsets)
+    bbox = coco_metrics(truth, detections, iou_type="bbox", subsets=subsets)
+    given = mean_iou([(category, iou) for _, category, iou in ious], subsets)
+    for name in set(SUBSETS) - set(masked):
+        segm.by_subset[name] = dict.fromkeys(segm.by_subset[name])
+        given.by_subset[name] = None
+    novel = set(job.split["novel"])
+    unmasked = {c for name in ("novel", "base") if name not in masked for c in subsets[name]}
+    return {
+        "run": job.spec.id,
+        "seed": job.seed,
+        "scale": job.settings.scale["name"],
+        "preset": job.spec.preset,
+        "config_hash": config_hash(job.config),
+        "checkpoint_sha256": checkpoint,
+        "data_digest": job.dataset["digest"],
+        "n_images": len(truth.imgs),
+        "seconds": time.monotonic() - started,
+        "segm": segm.by_subset,
+        "bbox": bbox.by_subset,
+        "gt_box_miou": given.by_subset,
+        "per_category": [
+            {
+                "id": category["id"],
+                "name": category["name"],
+                "split": "novel" if category["id"] in novel else "base",
+                "segm_AP": None if category["id"] in unmasked else segm.by_category.get(category["id"]),
+                "bbox_AP": bbox.by_category.get(category["id"]),
+                "gt_box_miou": given.by_category.get(category["id"]),
+            }
+            for category in job.dataset["categories"]
+        ],
+    }
+
+
+def predict(job: Job, truth: Any, stop: Stop) -> tuple[list[dict[str, Any]], list[tuple[int, int, float]]]:
+    """COCO results of every val image, and (annotation id, category id, IoU) of the masks in ground-truth boxes."""
+    import torch
+
+    from contrastmask.training.build import build_dataset
+
+    model = trained_model(job)
+    dataset = build_dataset(job.config, job.dataset, "val")
+    loader = torch.utils.data.DataLoader(dataset, num_workers=job.settings.scale["workers"], collate_fn=list)
+    categories = [category["id"] for category in job.dataset["categories"]]
+    detections, ious = [], []
+    with Progress("image", len(dataset)) as progress:
+        for done, samples in enumerate(loader, start=1):
+            if stop.requested:
+                raise Interrupted(stop.signum)
+            found, given = predict_image(model, samples[0], truth, categories)
+            detections += found
+            ious += given
+            progress.update(done)
+    return detections, ious
+
+
+def predict_image(
+    model: Any, sample: dict[str, Any], truth: Any, categories: list[int]
+) -> tuple[list[dict[str, Any]], list[tuple[int, int, float]]]:
+    """One image through the detector, its features used twice: for detections and for the ground truth's boxes.
+
+    Args:
+        model: the detector.
+        sample: of the test pipeline.
+        truth: pycocotools' COCO of val.
+        categories: category id of each label.
+    """
+    import torch
+
+    with torch.no_grad():
+        image = see(model, sample)
+        # proposals of a two-stage detector, detections of a single-stage one, whose RoI head only segments them
+        first = model.rpn_head if hasattr(model, "rpn_head") else model.bbox_head
+        found = first.predict(image.features, image.samples, rescale=False)
+        result = model.roi_head.predict(image.features, found, image.samples, rescale=True)[0]
+        annotations = [a for a in truth.imgToAnns[image.meta["img_id"]] if usable(a)]
+        given = image.masks_in_boxes(model, annotations, categories) if annotations else []
+    return coco_results(result, image.meta["img_id"], categories), gt_box_ious(given, annotations, truth)
+
+
+def usable(annotation: dict[str, Any]) -> bool:
+    """Whether an annotation is an object with a mask to compare with."""
+    return not annotation.get("iscrowd") and bool(annotation.get("segmentation")) and min(annotation["bbox"][2:]) > 0
+
+
+def coco_results(result: Any, image_id: int, categories: list[int]) -> list[dict[str, Any]]:
+    """mmdet's detections of an image as entries of COCO's result format."""
+    boxes, scores, labels = result.bboxes.tolist(), result.scores.tolist(), result.labels.tolist()
+    return [
+        {
+            "image_id": image_id,
+            "category_id": categories[label],
+            "score": score,
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "segmentation": encode(mask),
+        }
+        for (x1, y1, x2, y2), score, label, mask in zip(boxes, scores, labels, result.masks, strict=True)
+    ]
+
+
+def encode(mask: Any) -> dict[str, Any]:
+    """Compressed RLE, as JSON takes it, of a (H, W) bool tensor."""
+    return encode_array(mask.cpu().numpy())
+
+
+def encode_array(mask: Any) -> dict[str, Any]:
+    """Compressed RLE, as JSON takes it, of a (H, W) bool array."""
+    import numpy as np
+    from pycocotools import mask as coco_mask
+
+    rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": rle["size"], "counts": rle["counts"].decode()}
+
+
+def gt_box_ious(masks: Any, annotations: list[dict[str, Any]], truth: Any) -> list[tuple[int, int, float]]:
+    """(annotation id, category id, IoU) of each mask, a tensor, with its annotation's."""
+    return rle_ious([encode(mask) for mask in masks], annotations, truth)
+
+
+def rle_ious(
+    masks: list[dict[str, Any]], annotations: list[dict[str, Any]], truth: Any
+) -> list[tuple[int, int, float]]:
+    """(annotation id, category id, IoU) of each mask, an RLE, with its annotation's."""
+    from pycocotools import mask as coco_mask
+
+    return [
+        (a["id"], a["category_id"], float(coco_mask.iou([mask], [truth.annToRLE(a)], [0])[0, 0]))
+        for mask, a in zip(masks, annotations, strict=True)
+    ]
+
+
+def write_readings(folder: Path, detections: list[dict[str, Any]], ious: list[tuple[int, int, float]]) -> None:
+    """The per-image readings behind the metrics, for whoever wants to look closer or to bootstrap."""
+    draft = folder / "detections.json.gz.tmp"
+    with gzip.open(draft, "wt") as packed:
+        json.dump(detections, packed)
+    draft.replace(folder / "detections.json.gz")
+    with atomic_writer(folder / "gt_box_iou.csv") as file:
+        writer = csv.writer(file)
+        writer.writerow(("annotation_id", "category_id", "iou"))
+        writer.writerows(ious)
+
+
+def logged(metrics: dict[str, Any]) -> dict[str, float]:
+    """The scalars of metrics.json that MLflow shows, under the same values."""
+    values = {
+        f"{kind}/{subset}/{name}": value
+        for kind in ("segm", "bbox")
+        for subset, numbers in metrics[kind].items()
+        for name, value in numbers.items()
+    }
+    values |= {f"gt_box_miou/{subset}": value for subset, value in metrics["gt_box_miou"].items()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def headline(metrics: dict[str, Any]) -> str:
+    """What an evaluation says at its end: AP x 100 of masks and of boxes on novel categories."""
+    found = {kind: metrics[kind]["novel"]["AP"] for kind in ("segm", "bbox")}
+    texts = (f"{k} AP " + ("not measured" if v is None else f"{100 * v:.2f}") for k, v in found.items())
+    return f"{metrics['run']} seed {metrics['seed']}: novel {', '.join(texts)}"
+
+
+def start(job: Job) -> dict[str, Any]:
+    """Lock the run, lease a GPU, evaluate, record; returns the content of metrics.json.
+
+    Raises:
+        ConfigError: the run is not trained.
+        DataError: its record or the val data is damaged.
+        GpuError: no GPU can be had.
+    """
+    if not (job.folder / "model.pth").exists():
+        raise ConfigError(f"{job.folder / 'model.pth'} is missing: train the run first")
+    record = read_record(job.folder / "train.json", {"iterations": int})
+    with RunLock(job.work / LOCK_NAME), lease(1), on_signals() as stop:
+        tracker = open_tracker(job)
+        with tracker.session("evaluate"):
+            val = job.dataset["val"]["annotations"]
+            tracker.dataset(job.dataset["name"], job.dataset["digest"], val, "evaluation")
+            metrics = evaluate(job, stop)
+            tracker.metrics(logged(metrics), step=record["iterations"], final=True)
+            write_json(job.folder / "metrics.json", metrics)
+    return metrics

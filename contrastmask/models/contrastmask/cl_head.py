@@ -1,0 +1,94 @@
+"""The contrastive learning head (Sec. 3.2, Fig. 3): encoder f and projector g.
+
+Shapes: R RoIs, C channels, H x W pixels, P = H x W.
+"""
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn import ConvModule
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from contrastmask.config.options import ContrastMaskOptions
+
+
+class ContrastiveHead(BaseModule):
+    """ "CnFm": n 3x3 Conv-ReLU layers and an m-layer MLP on each pixel, whose last layer has no ReLU.
+
+    Args:
+        in_channels: C of the RoI features and of every layer (256 in the paper).
+        options: `cl_convs` (n), `cl_fcs` (m), `projector_norm`, `enhance`; without `cl_loss` there is no projector.
+    """
+
+    def __init__(self, in_channels: int, options: ContrastMaskOptions) -> None:
+        super().__init__(init_cfg=dict(type="Kaiming", layer=["Conv2d", "Linear"], mode="fan_out", nonlinearity="relu"))
+        self.encoder = nn.Sequential(
+            *(ConvModule(in_channels, in_channels, 3, padding=1) for _ in range(options.cl_convs))
+        )
+        if options.cl_loss:
+            self.projector = Projector(in_channels, options.cl_fcs, options.projector_norm)
+        self.enhance = options.enhance
+
+    def encode(self, x: Tensor) -> Tensor:
+        """f(X): (R, C, H, W) to (R, C, H, W)."""
+        return self.encoder(x)
+
+    def mask_features(self, encoded: Tensor) -> Tensor:
+        """Y (R, C, H, W), which enters the mask head: the encoded features, averaged by affinity with `enhance`."""
+        return self_affinity_average(encoded) if self.enhance else encoded
+
+    def project(self, encoded: Tensor, groups: Tensor) -> Tensor:
+        """Z = g(Y): (R, C, H, W) to (R, P, C). BatchNorm, if any, sees one query group (R,) at a time."""
+        return self.projector(encoded.flatten(2).transpose(1, 2), groups)
+
+
+class Projector(BaseModule):
+    """g: linear layers on each pixel, ReLU between them, and BatchNorm with `norm`."""
+
+    def __init__(self, channels: int, layers: int, norm: bool) -> None:
+        super().__init__()
+        self.hidden = nn.ModuleList(nn.Linear(channels, channels) for _ in range(layers - 1))
+        self.norms = nn.ModuleList(nn.BatchNorm1d(channels) for _ in range(layers - 1)) if norm else None
+        self.last = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor, groups: Tensor) -> Tensor:
+        """(R, P, C) to (R, P, C)."""
+        for index, layer in enumerate(self.hidden):
+            x = layer(x)
+            if self.norms is not None:
+                x = grouped_norm(self.norms[index], x, groups)
+            x = F.relu(x)
+        return self.last(x)
+
+
+def grouped_norm(norm: nn.Module, x: Tensor, groups: Tensor) -> Tensor:
+    """BatchNorm over the pixels of each group of RoIs apart: what each GPU of 2 images does in the paper's set-up.
+
+    Args:
+        norm: an nn.BatchNorm1d; its running statistics follow every group in turn.
+        x: (R, P, C).
+        groups: (R,), rising group numbers.
+    """
+    if len(x) == 0:  # no statistics to take; the parameters stay in the graph
+        return x + sum(p.sum() for p in norm.parameters())
+    sizes = torch.unique_consecutive(groups, return_counts=True)[1].tolist()
+    return torch.cat([norm(part.flatten(0, 1)).view_as(part) for part in x.split(sizes)])
+
+
+def self_affinity_average(x: Tensor) -> Tensor:
+    """Each pixel's average of all pixels of its RoI, weighted by softmax of their cosine similarity.
+
+    The released code's "enhance", not in the paper: no temperature, no parameters, no residual. After a ReLU cosines
+    lie in [0, 1], so weights differ by at most a factor e and the result is close to the RoI's mean.
+
+    Args:
+        x: (R, C, H, W).
+
+    Returns:
+        (R, C, H, W).
+    """
+    pixels = x.flatten(2).transpose(1, 2)  # (R, P, C)
+    unit = F.normalize(pixels, dim=-1, eps=1e-6)
+    # softmax(Q K^T) V with Q = K = unit vectors and scale 1: the fused kernel never stores the P x P affinity
+    averaged = F.scaled_dot_product_attention(unit, unit, pixels, scale=1.0)
+    return averaged.transpose(1, 2).view_as(x)

@@ -1,0 +1,116 @@
+"""Foreground and background of each RoI, and the keys drawn from them (Sec. 3.3).
+
+Shapes: R RoIs of H x W pixels. All sets are boolean maps (R, H, W); nothing loops over RoIs.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from contrastmask.config.options import ContrastMaskOptions
+
+
+class Partition(NamedTuple):
+    """I+ and I-: the pixels taken for foreground and for background. Undecided pixels are in neither."""
+
+    foreground: Tensor
+    background: Tensor
+
+
+@dataclass(frozen=True)
+class KeySets:
+    """The four key sets of Eq. 4: K+_E, K+_H, K-_E, K-_H."""
+
+    fg_easy: Tensor
+    fg_hard: Tensor
+    bg_easy: Tensor
+    bg_hard: Tensor
+
+    def sets(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The four sets, in the order of the fields."""
+        return self.fg_easy, self.fg_hard, self.bg_easy, self.bg_hard
+
+    def sample(self, sigma: float) -> "KeySets":
+        """The operator § of Sec. 3.3 on each set."""
+        return KeySets(*(sample(keys, sigma) for keys in self.sets()))
+
+    def only(self, rois: Tensor) -> "KeySets":
+        """The sets of the RoIs in the boolean `rois` (R,); those of the others become empty."""
+        return KeySets(*(keys & rois[:, None, None] for keys in self.sets()))
+
+
+def boundary(masks: Tensor) -> Tensor:
+    """Pixels (R, H, W) where the mask's gradient by central differences is not zero: both sides of its edge."""
+    rows, columns = torch.gradient(masks.float(), dim=(1, 2))
+    return (rows != 0) | (columns != 0)
+
+
+def grow(sets: Tensor) -> Tensor:
+    """The pixels at a squared distance <= 2 of each set: its 3 x 3 dilation."""
+    return F.max_pool2d(sets.float()[:, None], kernel_size=3, stride=1, padding=1)[:, 0] > 0
+
+
+def partition(masks: Tensor, is_base: Tensor, cam: Tensor, options: ContrastMaskOptions) -> Partition:
+    """I+ and I- (Sec. 3.3): from the mask for base RoIs, from the CAM for novel ones.
+
+    Args:
+        masks: (R, H, W) bool, read at base RoIs only.
+        is_base: (R,) bool; more generally, the RoIs whose mask may be read.
+        cam: (R, H, W) in [0, 1], detached.
+        options: `delta`, `strict_thresholds`, `cam_fallback`.
+    """
+    confident = _confident(cam, options.delta, options.strict_thresholds)
+    base = is_base[:, None, None]
+    foreground = torch.where(base, masks, confident.foreground)
+    background = torch.where(base, ~masks, confident.background)
+    if options.cam_fallback:
+        sure = _confident(cam, 0.05, strict=True)
+        foreground = torch.where(base & _fewer(foreground, 2), sure.foreground, foreground)
+        background = torch.where(base & _fewer(background, 2), sure.background, background)
+    return Partition(foreground, background)
+
+
+def _confident(cam: Tensor, delta: float, strict: bool) -> Partition:
+    if strict:
+        return Partition(cam > 1 - delta, cam < delta)
+    return Partition(cam >= 1 - delta, cam <= delta)
+
+
+def _fewer(sets: Tensor, count: int) -> Tensor:
+    return sets.sum(dim=(1, 2), keepdim=True) < count
+
+
+def key_sets(masks: Tensor, is_base: Tensor, cam: Tensor, options: ContrastMaskOptions) -> KeySets:
+    """Easy and hard keys before sampling: by distance to the boundary for base RoIs (Eq. 3), the CAM's sets for novel.
+
+    A novel RoI's boundary is unknown, so its easy and hard sets are the same pixels, drawn independently.
+    Arguments as in `partition`.
+    """
+    novel = _confident(cam, options.delta, options.strict_thresholds)
+    edge = boundary(masks)
+    near = grow(edge)
+    if options.hard_keys == "distance":
+        base = KeySets(masks & ~near, masks & near, ~masks & ~near, ~masks & near)
+    else:  # the ring next to the edge pixels; inner edge pixels are easy, outer ones in no set
+        ring = near & ~edge
+        base = KeySets(masks & ~ring, masks & ring, ~masks & ~near, ~masks & ring)
+    choose = is_base[:, None, None]
+    return KeySets(
+        torch.where(choose, base.fg_easy, novel.foreground),
+        torch.where(choose, base.fg_hard, novel.foreground),
+        torch.where(choose, base.bg_easy, novel.background),
+        torch.where(choose, base.bg_hard, novel.background),
+    )
+
+
+def sample(sets: Tensor, sigma: float) -> Tensor:
+    """Draw ceil(sigma n) of the n pixels of each set (R, H, W), without replacement, from torch's global generator."""
+    flat = sets.flatten(1)
+    order = torch.rand(flat.shape, device=flat.device).masked_fill(~flat, 2.0).argsort(dim=1)
+    rank = torch.empty_like(order).scatter_(1, order, torch.arange(flat.shape[1], device=flat.device).expand_as(order))
+    # in double precision, less a little: 0.3 * 170 is above 51 in single precision
+    wanted = torch.ceil(flat.sum(dim=1, keepdim=True).double() * sigma - 1e-6)
+    return (rank < wanted).view_as(sets)

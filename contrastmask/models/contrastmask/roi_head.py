@@ -1,0 +1,165 @@
+"""ContrastMask's RoI head: box head -> CAM -> CL head -> mask head (Fig. 2), with the losses of Eq. 5.
+
+Shapes: R positive RoIs of the batch (training) or detections (test), C channels, S = `cl_size`.
+"""
+
+from copy import deepcopy
+
+import torch
+from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
+from mmdet.models.task_modules.samplers import SamplingResult
+from mmdet.registry import MODELS
+from mmdet.utils import InstanceList
+from torch import Tensor
+
+from contrastmask.config.options import ContrastMaskOptions
+from contrastmask.models.common.cam_roi_head import CAMRoIHead
+from contrastmask.models.contrastmask.cam import activation_prior, min_max, resize
+from contrastmask.models.contrastmask.cl_head import ContrastiveHead
+from contrastmask.models.contrastmask.contrast import contrastive_weight, group_loss
+from contrastmask.models.contrastmask.keys import KeySets, Partition, key_sets, partition
+
+
+@MODELS.register_module()
+class ContrastMaskRoIHead(CAMRoIHead):
+    """Adds the CL head (option `cl`) to the RoI head with the CAM, which option `cam` can leave out.
+
+    Base RoIs train the mask head; RoIs of all categories train the CL head.
+    """
+
+    options_class = ContrastMaskOptions
+    options: ContrastMaskOptions
+
+    def __init__(self, *, options: dict, mask_roi_extractor: dict, mask_head: dict, **kwargs) -> None:
+        parsed = ContrastMaskOptions(**options)
+        mask_head = dict(mask_head, fusion=parsed.fusion if parsed.cl else None)
+        super().__init__(options=options, mask_roi_extractor=mask_roi_extractor, mask_head=mask_head, **kwargs)
+        self.progress = 0.0  # share of the training that is done, set before each iteration
+        if self.options.cl:
+            self.cl_head = ContrastiveHead(mask_roi_extractor["out_channels"], self.options)
+            self.cl_roi_extractor = self._resized_extractor(mask_roi_extractor, self.options.cl_size)
+
+    @staticmethod
+    def _resized_extractor(config: dict, size: int) -> SingleRoIExtractor:
+        config = deepcopy(config)
+        config["roi_layer"]["output_size"] = size
+        return MODELS.build(config)
+
+    # ------------------------------------------------------------------ training
+
+    def mask_loss(
+        self,
+        x: tuple[Tensor],
+        sampling_results: list[SamplingResult],
+        bbox_feats: Tensor,
+        batch_gt_instances: InstanceList,
+    ) -> dict:
+        """L_mask and lambda L_con of Eq. 5. `bbox_feats` is the class branch's map, see `_bbox_forward`."""
+        rois, raw_cam = self._positives(sampling_results, bbox_feats)
+        chosen = self.mask_rois(sampling_results)
+        losses, encoded = {}, None
+        if self.options.cl and self.options.cl_loss:
+            every = self._encode(x, rois)
+            losses["loss_contrast"] = self._contrastive_loss(
+                every, rois, raw_cam.detach(), sampling_results, batch_gt_instances
+            )
+            encoded = every[chosen]
+        logits = self._mask_logits(x, rois[chosen], raw_cam[chosen], encoded)
+        targets = self.mask_targets(sampling_results, batch_gt_instances, chosen, self.train_cfg.mask_size)
+        return dict(loss_mask=self.gated_mask_loss(logits, targets) | losses)
+
+    def _contrastive_loss(
+        self,
+        encoded: Tensor,
+        rois: Tensor,
+        raw_cam: Tensor,
+        sampling_results: list[SamplingResult],
+        batch_gt_instances: InstanceList,
+    ) -> Tensor:
+        """lambda L_con, the mean over the query groups of the batch. Always in fp32."""
+        groups = rois[:, 0].long() // self.options.query_group_size
+        is_base = self.positives_of_base(sampling_results)
+        regions, keys = self._regions_and_keys(raw_cam, is_base, sampling_results, batch_gt_instances)
+        with torch.autocast(encoded.device.type, enabled=False):
+            projected = self.cl_head.project(encoded.float(), groups)
+            total = projected.sum() * 0
+            for group in groups.unique().tolist():
+                rows = groups == group
+                total = total + group_loss(
+                    projected[rows],
+                    Partition(*(region[rows] for region in regions)),
+                    KeySets(*(keys_[rows] for keys_ in keys.sets())),
+                    self.options,
+                )
+        number = -(-len(sampling_results) // self.options.query_group_size)
+        return total / number * contrastive_weight(self.progress, self.options)
+
+    @torch.no_grad()
+    def _regions_and_keys(
+        self,
+        raw_cam: Tensor,
+        is_base: Tensor,
+        sampling_results: list[SamplingResult],
+        batch_gt_instances: InstanceList,
+    ) -> tuple[Partition, KeySets]:
+        """I+, I- and the key sets of the RoIs that take part; those of the others are empty."""
+        options, size = self.options, self.options.cl_size
+        cam = self._contrastive_cam(raw_cam)
+        has_mask = torch.ones_like(is_base) if options.novel_masks == "keys" else is_base
+        masks = torch.zeros(cam.shape, dtype=torch.bool, device=cam.device)
+        masks[has_mask] = self.mask_targets(sampling_results, batch_gt_instances, has_mask, size) > 0.5
+        taking_part = {"all": torch.ones_like(is_base), "base": is_base, "novel": ~is_base}
+        supervised = taking_part[options.cl_supervision][:, None, None]
+        foreground, background = partition(masks, has_mask, cam, options)
+        keys = key_sets(masks, has_mask, cam, options)
+        if options.min_keys:
+            enough = [s.sum(dim=(1, 2)) >= options.min_keys for s in keys.sets()]
+            keys = keys.only(torch.stack(enough).all(0))
+        return Partition(foreground & supervised, background & supervised), keys.only(supervised[:, 0, 0])
+
+    def _contrastive_cam(self, raw_cam: Tensor) -> Tensor:
+        """A as the contrastive loss sees it, (R, S, S), of raw maps (R, h, w). Always in fp32."""
+        cam = activation_prior(raw_cam.float(), self.mask_size, self.options.cam_norm)
+        return cam if self.options.cl_size == self.mask_size else min_max(resize(cam, self.options.cl_size))
+
+    @torch.no_grad()
+    def pseudo_masks(self, x: tuple[Tensor], rois: Tensor, labels: Tensor) -> tuple[Tensor, Partition]:
+        """A (R, S, S) and I+, I- that RoIs (R, 5) of novel categories `labels` (R,) get in training (Fig. 7)."""
+        cam = self._contrastive_cam(self.bbox_head.activation(self._bbox_forward(x, rois)["bbox_feats"], labels))
+        is_base = torch.zeros(len(rois), dtype=torch.bool, device=rois.device)
+        unread = torch.zeros(cam.shape, dtype=torch.bool, device=rois.device)
+        return cam, partition(unread, is_base, cam, self.options)
+
+    @torch.no_grad()
+    def features_in_boxes(self, x: tuple[Tensor], rois: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """What the head sees of given RoIs (R, 5) with true `labels` (R,), for a close look at the prior.
+
+        Returns:
+            `predicted` (R,) the likeliest of the K classes, background apart; `cam` A (R, S, S); `X` (R, C, S, S); with
+            the CL head `Y` alike, and with its loss `Z` (R, S * S, C).
+        """
+        seen = self._bbox_forward(x, rois)
+        found = {"predicted": seen["cls_score"][:, :-1].argmax(1)}
+        found["cam"] = self._contrastive_cam(self.bbox_head.activation(seen["bbox_feats"], labels))
+        if not self.options.cl:
+            return found | {"X": self._mask_features(x, rois)}
+        found["X"] = self.cl_roi_extractor(x[: self.cl_roi_extractor.num_inputs], rois)
+        encoded = self.cl_head.encode(found["X"])
+        found["Y"] = self.cl_head.mask_features(encoded)
+        if self.options.cl_loss:
+            found["Z"] = self.cl_head.project(encoded, torch.zeros(len(rois), dtype=torch.long, device=rois.device))
+        return found
+
+    # ------------------------------------------------------------------ training and test
+
+    def _encode(self, x: tuple[Tensor], rois: Tensor) -> Tensor:
+        """f(X): (R, C, S, S)."""
+        features = self.cl_roi_extractor(x[: self.cl_roi_extractor.num_inputs], rois)
+        return self.cl_head.encode(features.detach() if self.options.detach_cl_input else features)
+
+    def _mask_logits(self, x: tuple[Tensor], rois: Tensor, raw_cam: Tensor, encoded: Tensor | None = None) -> Tensor:
+        """Logits (R, 1, 28, 28) from X, Y and A. `encoded` is f(X), where it has been made already."""
+        y = None
+        if self.options.cl:
+            y = self.cl_head.mask_features(self._encode(x, rois) if encoded is None else encoded)
+        return self.mask_head(self._mask_features(x, rois), y, self._prior(raw_cam) if self.options.cam else None)

@@ -1,0 +1,128 @@
+"""Where a result comes from: commit, versions, hardware. Flat strings, meant as MLflow tags; nothing personal.
+
+Neither torch nor mmdet is imported: versions come from the installed packages' metadata.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from contrastmask.paths import ROOT
+
+UNKNOWN = "unknown"
+DISTRIBUTIONS = {  # the name people know: the names it is published under
+    "torch": ("torch",),
+    "torchvision": ("torchvision",),
+    "mmdet": ("onedl-mmdetection", "mmdet"),
+    "mlflow": ("mlflow",),
+}
+
+
+def provenance() -> dict[str, str]:
+    """Facts about code, environment and machine; `unknown` for what cannot be found out."""
+    facts = _git(ROOT)
+    facts["version.python"] = platform.python_version()
+    facts.update({f"version.{name}": _version(names) for name, names in DISTRIBUTIONS.items()})
+    facts["env.sha256"] = _file_digest(ROOT / "requirements.lock")
+    facts["hw.cpu"] = _cpu_model()
+    facts["hw.cores"] = str(os.cpu_count() or UNKNOWN)
+    facts["hw.gpu"] = _gpu_names()
+    facts["platform"] = f"{platform.system()} {platform.machine()}"
+    return facts
+
+
+def stamp(facts: Mapping[str, str]) -> dict[str, str]:
+    """Of `provenance()` what each line of a measurement's csv says: commit, state of the tree, Python, today's date."""
+    return {
+        "commit": facts["git.commit"][:12],
+        "dirty": facts["git.dirty"],
+        "python": facts["version.python"],
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def code_digest(package: Path = ROOT / "contrastmask") -> str:
+    """16 hex digits over names and contents of all Python files of the package."""
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(package).as_posix()}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:16]
+
+
+BUT_RESULTS = ("--", ".", ":(exclude)results")  # what was kept of earlier runs changes nothing in this one
+
+
+def _git(root: Path) -> dict[str, str]:
+    """Commit and dirtiness of the repository whose top is `root`, not of one that merely contains it."""
+    top = _run_git(root, "rev-parse", "--show-toplevel")
+    commit = _run_git(root, "rev-parse", "HEAD")
+    if top is None or commit is None or Path(os.fsdecode(top).strip()).resolve() != root:
+        return {"git.commit": UNKNOWN, "git.dirty": UNKNOWN}
+    facts = {"git.commit": commit.decode().strip(), "git.dirty": "false"}
+    status = _run_git(root, "status", "--porcelain", *BUT_RESULTS)
+    if status:
+        diff = _run_git(root, "diff", "--binary", "HEAD", *BUT_RESULTS) or b""
+        facts["git.dirty"] = "true"
+        facts["git.diff_sha256"] = hashlib.sha256(status + diff).hexdigest()
+    return facts
+
+
+def _run_git(root: Path, *args: str) -> bytes | None:
+    try:
+        done = subprocess.run(["git", "-C", str(root), *args], capture_output=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def _version(names: tuple[str, ...]) -> str:
+    for name in names:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return UNKNOWN
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return UNKNOWN
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or UNKNOWN
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or UNKNOWN
+
+
+def _gpu_names() -> str:
+    """`none` without a driver; `2 x NVIDIA H100, ...` otherwise."""
+    try:
+        import pynvml
+    except ImportError:
+        return UNKNOWN
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return "none"
+    try:
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        names = [str(pynvml.nvmlDeviceGetName(handle)) for handle in handles]
+    except pynvml.NVMLError:
+        return UNKNOWN
+    finally:
+        pynvml.nvmlShutdown()
+    return ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names)) or "none"

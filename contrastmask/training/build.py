@@ -1,0 +1,97 @@
+"""From a resolved configuration and a dataset to mmdet's objects: the model and the datasets."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import contrastmask.models  # isort: skip  # noqa: F401  # first: puts torchvision's operators behind mmcv's
+from contrastmask.models.peers import cpmask, deepmarc, maskx, opmask, shapemask, shapeprop  # isort: skip  # noqa: F401
+from contrastmask.data import images  # isort: skip  # noqa: F401  # registers the reader that pipelines name
+import torch
+from mmdet.datasets import CocoDataset
+from mmdet.registry import MODELS
+from mmengine.config import ConfigDict
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from contrastmask.data.shape_priors import read_priors
+from contrastmask.training.weights import read as read_weights
+
+
+def build_model(
+    config: dict[str, Any],
+    dataset: dict[str, Any],
+    split: dict[str, Any],
+    weights: str | None,
+    priors: Path | None = None,
+) -> nn.Module:
+    """The detector for a dataset's categories, with masks of the split's base categories.
+
+    Args:
+        config: from `experiment.resolve`.
+        dataset: content of dataset.json.
+        split: content of split.json.
+        weights: file of backbone weights, or None for random ones.
+        priors: ShapeMask's file of shape priors; None if none are needed or they come with the detector's weights.
+    """
+    init_default_scope("mmdet")
+    ids = [category["id"] for category in dataset["categories"]]
+    model = copy.deepcopy(config["model"])
+    if weights:
+        read_weights(Path(weights), weights)  # tensors only: mmengine would run any other pickle
+        model["backbone"]["init_cfg"] = {"type": "Pretrained", "checkpoint": weights}
+    box_heads = (part["bbox_head"] for part in (model, model["roi_head"]) if "bbox_head" in part)
+    for head in box_heads:
+        head["num_classes"] = len(ids)
+    model["roi_head"] |= {"num_classes": len(ids), "base_labels": [ids.index(base) for base in split["base"]]}
+    detector = MODELS.build(ConfigDict(model))
+    if priors is not None:
+        detector.roi_head.mask_head.priors.copy_(torch.from_numpy(read_priors(priors)))
+    return detector
+
+
+def build_dataset(
+    config: dict[str, Any], dataset: dict[str, Any], part: str, annotations: Path | None = None
+) -> CocoDataset:
+    """mmdet's COCO dataset of `part` ("train" or "val"), labels in the order of dataset.json's categories.
+
+    Training reads `annotations` (the split's file, without novel masks) and drops images without objects; evaluation
+    keeps every image and reads boxes and masks only to compare with.
+    """
+    init_default_scope("mmdet")
+    training = part == "train"
+    return CocoDataset(
+        ann_file=str(annotations or dataset[part]["annotations"]),
+        data_prefix={"img": dataset[part]["images"]},
+        metainfo={"classes": tuple(category["name"] for category in dataset["categories"])},
+        filter_cfg={"filter_empty_gt": True, "min_size": 32} if training else None,
+        pipeline=train_pipeline(config) if training else test_pipeline(config),
+        test_mode=not training,
+    )
+
+
+def train_pipeline(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """Random resize, random flip (Sec. 4.1). Two sizes in the configuration are a range, more are a choice of them."""
+    scales = [tuple(scale) for scale in config["image"]["train"]]
+    if len(scales) == 1:
+        resize = {"type": "Resize", "scale": scales[0]}
+    elif len(scales) == 2:
+        resize = {"type": "RandomResize", "scale": scales}
+    else:
+        resize = {"type": "RandomChoiceResize", "scales": scales}
+    return [
+        {"type": "LoadVerifiedImage"},
+        {"type": "LoadAnnotations", "with_bbox": True, "with_mask": True},
+        resize | {"keep_ratio": True},
+        {"type": "RandomFlip", "prob": config["image"]["flip"]},
+        {"type": "PackDetInputs"},
+    ]
+
+
+def test_pipeline(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """One scale, no flip (evaluation protocol)."""
+    return [
+        {"type": "LoadVerifiedImage"},
+        {"type": "Resize", "scale": tuple(config["image"]["test"]), "keep_ratio": True},
+        {"type": "PackDetInputs", "meta_keys": ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")},
+    ]

@@ -1,0 +1,158 @@
+"""The group of verbs: help, completion, and how errors end."""
+
+import errno
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from contrastmask import cli as commands
+from contrastmask.cli import VERBS, Verbs, main, run_options
+from contrastmask.errors import ConfigError, DataError, Failed, GpuError, OptionError
+
+THERE = main.list_commands(click.Context(main))
+
+
+def run(*arguments: str, env: dict[str, str] | None = None) -> tuple[int, str]:
+    done = CliRunner().invoke(main, list(arguments), prog_name="contrastmask", env=env)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.output
+
+
+def test_help_lists_every_verb_that_is_there_and_the_exit_codes() -> None:
+    code, text = run("--help")
+    assert code == 0
+    for verb in THERE:
+        assert re.search(rf"^  {verb} +{re.escape(VERBS[verb][:20])}", text, re.M)
+    for word in ("Examples:", "Exit codes:", "128+n", "_CONTRASTMASK_COMPLETE"):
+        assert word in text
+
+
+def test_a_verb_without_a_module_is_not_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(commands.VERBS, "dance", "Dance.")
+    assert "dance" not in run("--help")[1]
+    assert run("dance")[0] == 2
+
+
+@pytest.mark.parametrize("verb", THERE)
+def test_each_verb_explains_itself_with_examples(verb: str) -> None:
+    code, text = run(verb, "--help")
+    assert code == 0
+    assert f"contrastmask {verb} " in text.split("Examples:")[1]
+
+
+def test_help_imports_no_torch() -> None:
+    script = (
+        "import sys; from click.testing import CliRunner; from contrastmask.cli import VERBS, main\n"
+        f"for verb in ['--help', *{[[verb, '--help'] for verb in THERE]}]:\n"
+        "    assert CliRunner().invoke(main, verb).exit_code == 0, verb\n"
+        "print(sorted({'torch', 'mmengine', 'mlflow'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_module_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "contrastmask", "nonsense"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and "Usage: contrastmask" in done.stderr
+
+
+class One(Verbs):
+    """A group whose only verb raises."""
+
+    error: BaseException
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+        def fail() -> None:
+            raise self.error
+
+        return click.Command("fail", callback=fail)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("mend this"), 2),
+        (DataError("mend this"), 2),
+        (OptionError("mend this"), 2),
+        (GpuError("mend this"), 2),
+        (Failed("mend this"), 1),
+        (OSError(errno.ENOSPC, "mend this"), 1),
+    ],
+)
+def test_errors_that_a_person_can_mend_are_one_message_and_a_code(error: Exception, code: int) -> None:
+    group = One()
+    group.error = error
+    done = CliRunner().invoke(group, ["fail"])
+    assert (done.exit_code, type(done.exception)) == (code, SystemExit)
+    assert done.stderr.startswith("Error: ") and "mend this" in done.stderr
+
+
+def test_ctrl_c_is_130_and_a_bug_shows_itself() -> None:
+    group = One()
+    group.error = KeyboardInterrupt()
+    assert CliRunner().invoke(group, ["fail"]).exit_code == 130
+    group.error = ZeroDivisionError()
+    assert isinstance(CliRunner().invoke(group, ["fail"]).exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate"])
+def test_wrong_input_is_said_before_any_work(verb: str, tmp_path: Path) -> None:
+    known = "mask-rcnn_r50_1x_nonvoc2voc"
+    for arguments, said in (
+        (["--run", "nothing"], "has the run 'nothing'"),
+        (["--run", known, "--settings", "[1"], "not JSON"),
+        (["--run", known, "--settings", "[" * 100_000], "not JSON"),
+        (["--run", known, "--settings", "[1]"], "JSON object"),
+        (["--run", known, "--scale", "smok"], "files in that folder"),
+        (["--run", known, "--scale", "paper"], "data_root"),
+        (["--config", "scale=paper", "seeds=[0,1]", "--run", known], "--config data_root=FOLDER"),
+        (["--config", "scale=paper", "data_root=/coco", "--run", known], "snakemake --cores 1 results/paper"),
+        (["--run", known, "--config", "scale"], "KEY=VALUE"),
+        (["--run", known, "--config", "seeds=[0"], "cannot be read as YAML"),
+        (["--run", known, "--config", "seeds=2020-01-01"], "is not of type 'integer'"),  # YAML has types JSON lacks
+        (["--run", known, "--results", str(tmp_path)], "snakemake --cores 1"),
+        (["--run", known, "--seed", "-1"], "--seed"),
+        ([], "--run"),
+    ):
+        code, text = run(verb, *arguments)
+        assert code == 2 and said in text, text
+
+
+def test_config_takes_what_follows_as_for_snakemake() -> None:
+    seen: dict[str, Any] = {}
+
+    @click.command(cls=run_options.WithConfig)
+    @click.argument("tables", nargs=-1)
+    @run_options.settings_options
+    @click.option("--quiet", is_flag=True)
+    def command(tables: tuple[str, ...], changes: dict[str, Any], quiet: bool) -> None:
+        seen.update(changes, tables=tables, quiet=quiet)
+
+    line = ["a", "--settings", '{"seeds": [0], "scale": "mini"}', "--config", "scale=paper", "x={a: 1=2}", "--quiet"]
+    done = CliRunner().invoke(command, [*line, "b", "c=d"])
+    assert done.exit_code == 0, done.output
+    wanted = {"seeds": [0], "scale": "paper", "x": {"a": "1=2"}}
+    assert seen == wanted | {"tables": ("a", "b", "c=d"), "quiet": True}
+
+
+def complete(words: str) -> list[str]:
+    """What TAB offers for the last word."""
+    env = {"_CONTRASTMASK_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
+    return [line.split(",")[1] for line in run(env=env)[1].splitlines()]
+
+
+def test_completion_knows_verbs_scales_and_runs(tmp_path: Path) -> None:
+    for scale, name in (("smoke", "opmask"), ("smoke", "mask-rcnn"), ("paper", "opmask-x")):
+        (tmp_path / scale / "runs" / name).mkdir(parents=True)
+    assert complete("contrastmask ex") == ["export"]
+    assert complete("contrastmask predict --scale sm") == ["smoke"]
+    assert complete(f"contrastmask export --results {tmp_path} --run op") == ["opmask", "opmask-x"]
+    assert complete(f"contrastmask export --results {tmp_path} --scale smoke --run op") == ["opmask"]

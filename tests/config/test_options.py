@@ -1,0 +1,127 @@
+"""The options' presets, checks and documentation; each option of the released code alone."""
+
+import ast
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from models.tiny import detector_losses, make_batch, tiny_config, tiny_model
+
+from contrastmask.config import options as module
+from contrastmask.config.options import METHODS, OFFICIAL, check_options, preset_options
+from contrastmask.errors import OptionError
+
+# What the released code does differently, by option: (paper, released).
+DOCUMENTED = {
+    "mask_rois": ("positive", "gt"),
+    "cl_size": (14, 28),
+    "projector_norm": (False, True),
+    "enhance": (False, True),
+    "fusion": ("concat", "add"),
+    "strict_thresholds": (False, True),
+    "hard_keys": ("distance", "ring"),
+    "min_keys": (0, 5),
+    "cam_fallback": (False, True),
+    "query_rois": ("all", "kept"),
+    "tau": (0.7, 0.3),
+    "tau_in_denominator": (True, False),
+    "similarity": ("cosine", "residual"),
+    "pool_keys": (False, True),
+    "lambda_warmup": ("linear", "epoch"),
+    "loss_scale": (1.0, 0.1),
+}
+
+
+def test_presets_differ_in_the_documented_options_only() -> None:
+    paper, official = (preset_options("contrastmask", preset) for preset in ("paper", "official"))
+    assert paper.keys() == official.keys()
+    assert {k: (paper[k], official[k]) for k in paper if paper[k] != official[k]} == DOCUMENTED
+    assert preset_options("mask-rcnn", "paper") == preset_options("mask-rcnn", "official")
+
+
+def test_the_papers_numbers_are_the_papers() -> None:
+    paper = preset_options("contrastmask", "paper")
+    stated = dict(cl_convs=8, cl_fcs=3, delta=0.1, sigma=0.3, tau=0.7, query_sharing=True, cl_supervision="all")
+    assert {k: paper[k] for k in stated} == stated
+    assert paper["fusion"] == "concat"
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "named"),
+    [
+        ("contrastmask", {"sigmma": 0.3}, "sigmma"),
+        ("mask-rcnn", {"cam": True}, "cam"),
+        ("contrastmask", {"sigma": "0.3"}, "sigma"),
+        ("contrastmask", {"sigma": 0.0}, "sigma"),
+        ("contrastmask", {"sigma": 1.1}, "sigma"),
+        ("contrastmask", {"delta": 0.6}, "delta"),
+        ("contrastmask", {"tau": 1.0}, "tau"),
+        ("contrastmask", {"tau": True}, "tau"),
+        ("contrastmask", {"cam": 1}, "cam"),
+        ("contrastmask", {"cl_convs": 8.0}, "cl_convs"),
+        ("contrastmask", {"cl_convs": 0}, "cl_convs"),
+        ("contrastmask", {"query_group_size": 0}, "query_group_size"),
+        ("contrastmask", {"similarity": "dot"}, "similarity"),
+        ("contrastmask", {"box_head": "fc"}, "box_head"),
+        ("mask-rcnn", {"mask_rois": None}, "mask_rois"),
+        ("mask-grabcut", {"iterations": 0}, "iterations"),
+        ("mask-grabcut", {"iterations": 2.5}, "iterations"),
+        ("mask-grabcut", {"margin": -0.1}, "margin"),
+        ("mask-grabcut", {"margin": float("inf")}, "margin"),
+        ("mask-grabcut", {"margin": float("nan")}, "margin"),
+        ("mask-grabcut", {"mask_rois": "gt"}, "mask_rois"),
+    ],
+)
+def test_unknown_and_ill_typed_options_are_named(method: str, given: dict[str, Any], named: str) -> None:
+    with pytest.raises(OptionError, match=rf"\b{named}\b"):
+        check_options(method, given)
+
+
+def test_an_unknown_options_error_lists_the_known_ones() -> None:
+    with pytest.raises(OptionError, match="mask_rois") as error:
+        check_options("mask-rcnn", {"nothing": 1})
+    assert "mask-rcnn" in str(error.value)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("preset", ["paper", "official"])
+def test_presets_pass_their_own_check(method: str, preset: str) -> None:
+    check_options(method, preset_options(method, preset))
+
+
+def test_an_integer_is_accepted_where_a_number_is_wanted() -> None:
+    check_options("contrastmask", {"loss_scale": 1, "sigma": 1})
+
+
+def test_every_option_is_documented_where_it_is_declared() -> None:
+    documented = set()
+    for node in ast.parse(Path(module.__file__).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef):
+            for line, after in zip(node.body, [*node.body[1:], None], strict=True):
+                said = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                if isinstance(line, ast.AnnAssign) and said and len(str(after.value.value)) > 20:
+                    documented.add(line.target.id)
+    assert documented == {field.name for kind in METHODS.values() for field in fields(kind)}
+
+
+@pytest.mark.parametrize("option", OFFICIAL["contrastmask"])
+def test_each_difference_can_be_ablated_alone(option: str) -> None:
+    value = OFFICIAL["contrastmask"][option]
+    config = tiny_config("contrastmask", "paper", {option: value})
+    resolved = config["model"]["roi_head"]["options"]
+    assert resolved == preset_options("contrastmask", "paper") | {option: value}
+    assert config["options"] == {option: value}
+    model = tiny_model("contrastmask", "paper", **{option: value})
+    losses = detector_losses(model, make_batch())
+    sum(loss for name, loss in losses.items() if "loss" in name).backward()
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    assert float(losses["loss_contrast"].detach()) != 0
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+def test_the_two_presets_agree_in_what_they_do_not_name() -> None:
+    """Setting every difference on top of `paper` gives `official`."""
+    from_paper = tiny_config("contrastmask", "paper", dict(OFFICIAL["contrastmask"]))["model"]
+    assert from_paper == tiny_config("contrastmask", "official", {})["model"]

@@ -1,0 +1,270 @@
+"""Mask GrabCut as a command: made-up detections of the baseline on a small dataset, segmented, measured, recorded."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+
+from contrastmask.config import config_hash, find_run, resolve, settings_from_json
+from contrastmask.config.options import GrabCutOptions
+from contrastmask.data.dataset import prepare, read_dataset
+from contrastmask.data.splits import write_split
+from contrastmask.errors import DataError
+from contrastmask.evaluation import evaluate, grabcut
+from contrastmask.evaluation.coco_metrics import coco_metrics
+from contrastmask.evaluation.grabcut import Task, segment_image, segment_images
+from contrastmask.models.peers.grabcut import segment
+from contrastmask.tracking.tracking import tracking_uri
+from contrastmask.training.job import parse_job
+
+RUN = "mask-grabcut_r50_1x_nonvoc2voc"
+DETECTOR = "mask-rcnn_r50_1x_nonvoc2voc"
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """results/smoke/data with 8 synthetic images to evaluate on."""
+    folder = tmp_path_factory.mktemp("data")
+    config = {"kind": "synthetic", "train_images": 4, "val_images": 8, "image_size": 96, "seed": 0, "categories": 8}
+    prepare(config, folder / "synthetic", folder / "dataset.json")
+    write_split(folder / "dataset.json", "nonvoc2voc", folder / "nonvoc2voc")
+    return folder
+
+
+@pytest.fixture
+def results(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A result folder in which the baseline has been evaluated: it found every object, with scores of its own."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    folder = tmp_path / "results"
+    (folder / "smoke").mkdir(parents=True)
+    (folder / "smoke" / "data").symlink_to(data)
+    put_baseline(folder)
+    return folder
+
+
+def put_baseline(results: Path, **changes: Any) -> Path:
+    settings = settings_from_json(json.dumps({"results": str(results)}))
+    dataset = read_dataset(settings.dataset)
+    truth = COCO(dataset["val"]["annotations"])
+    rng = np.random.default_rng(0)
+    detections = []
+    for annotation in truth.dataset["annotations"]:
+        rle = truth.annToRLE(annotation)
+        jitter = rng.normal(0, 1, 4)
+        detections.append(
+            {
+                "image_id": annotation["image_id"],
+                "category_id": annotation["category_id"],
+                "score": float(rng.random()),
+                "bbox": [float(v + d) for v, d in zip(annotation["bbox"], jitter, strict=True)],
+                "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
+            }
+        )
+    subsets = {"all": [category["id"] for category in dataset["categories"]]}
+    metrics = {
+        "run": DETECTOR,
+        "config_hash": config_hash(resolve(find_run(settings, DETECTOR), settings)),
+        "checkpoint_sha256": "c" * 64,
+        "data_digest": dataset["digest"],
+        "bbox": coco_metrics(truth, detections, iou_type="bbox", subsets=subsets).by_subset,
+    }
+    folder = settings.run_folder(DETECTOR, 0)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.json").write_text(json.dumps(metrics | changes))
+    with gzip.open(folder / "detections.json.gz", "wt") as file:
+        json.dump(detections, file)
+    return folder
+
+
+def arguments(results: Path, run: str = RUN, processes: int = 1) -> list[str]:
+    settings = json.dumps({"results": str(results)})
+    return ["--run", run, "--seed", "0", "--settings", settings, "--processes", str(processes)]
+
+
+def outcome(results: Path, run: str = RUN) -> tuple[dict[str, Any], list[dict[str, Any]], str]:
+    """metrics.json, the detections and the text of gt_box_iou.csv."""
+    folder = results / "smoke" / "runs" / run / "seed0"
+    ious = (folder / "gt_box_iou.csv").read_text()
+    return json.loads((folder / "metrics.json").read_text()), read(folder / "detections.json.gz"), ious
+
+
+def read(path: Path) -> Any:
+    with gzip.open(path, "rt") as file:
+        return json.load(file)
+
+
+# ---------------------------------------------------------------------------- the command
+
+
+def test_the_command_measures_records_and_says_where_it_comes_from(results: Path) -> None:
+    assert grabcut.main(arguments(results)) == 0
+    metrics, found, ious = outcome(results)
+    job, _ = grabcut.parse(arguments(results))
+    novel, truth = set(job.split["novel"]), COCO(job.dataset["val"]["annotations"])
+
+    # boxes, labels and scores are the baseline's, masks are GrabCut's
+    detector = results / "smoke" / "runs" / DETECTOR / "seed0"
+    source = read(detector / "detections.json.gz")
+    kept = [d for d in source if d["category_id"] in novel]
+    assert 0 < len(kept) < len(source)
+    assert [{**d, "segmentation": None} for d in found] == [{**d, "segmentation": None} for d in kept]
+    import cv2
+
+    first = found[0]
+    image = cv2.imread(str(Path(job.dataset["val"]["images"]) / truth.imgs[first["image_id"]]["file_name"]))
+    x, y, w, h = first["bbox"]
+    expected = segment(image, (x, y, x + w, y + h), GrabCutOptions())
+    assert np.array_equal(coco_mask.decode(first["segmentation"]).astype(bool), expected)
+
+    # numbers: what COCOeval says of those masks; null for what was not segmented; boxes as the baseline's
+    again = coco_metrics(truth, found, iou_type="segm", subsets={"novel": sorted(novel)})
+    assert metrics["segm"]["novel"] == pytest.approx(again.by_subset["novel"])
+    assert 0.1 < metrics["segm"]["novel"]["AP"] < metrics["bbox"]["novel"]["AP"]
+    assert metrics["gt_box_miou"]["novel"] > 0.4
+    for subset in ("base", "all"):
+        assert set(metrics["segm"][subset].values()) == {None} and metrics["gt_box_miou"][subset] is None
+    assert metrics["bbox"]["all"] == json.loads((detector / "metrics.json").read_text())["bbox"]["all"]
+    for category in metrics["per_category"]:
+        base = category["split"] == "base"
+        assert base == (category["id"] not in novel)
+        assert base <= (category["segm_AP"] is None and category["gt_box_miou"] is None)
+    expected_rows = [a["id"] for a in truth.dataset["annotations"] if a["category_id"] in novel and evaluate.usable(a)]
+    assert sorted(int(line.split(",")[0]) for line in ious.splitlines()[1:]) == sorted(expected_rows)
+
+    assert metrics["detector"] == DETECTOR and metrics["checkpoint_sha256"] == "c" * 64
+    assert metrics["config_hash"] == config_hash(job.config)
+    assert json.loads((job.folder / "config.json").read_text()) == job.config
+
+    # MLflow
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri(results))
+    experiment = client.get_experiment_by_name("contrastmask/smoke")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    stated = {"run": RUN, "detector": DETECTOR, "option.iterations": "5", "option.margin": "0.5", "seed": "0"}
+    assert stated.items() <= run.data.params.items()
+    assert run.data.metrics["segm/novel/AP"] == metrics["segm"]["novel"]["AP"]
+    assert "segm/base/AP" not in run.data.metrics
+    assert run.data.tags["data.digest"] == metrics["data_digest"]
+    assert "table1: mask-grabcut" in run.data.tags["table_rows"]
+    assert [d.dataset.digest for d in run.inputs.dataset_inputs] == [metrics["data_digest"]]
+
+
+@pytest.fixture
+def no_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spools are written, nothing is sent."""
+    monkeypatch.setattr("contrastmask.tracking.tracker.ship", lambda *_: None)
+
+
+@pytest.mark.usefixtures("no_mlflow")
+def test_processes_change_nothing_and_options_do(results: Path) -> None:
+    runs = []
+    for processes in (1, 3):
+        assert grabcut.main(arguments(results, processes=processes)) == 0
+        metrics, *files = outcome(results)
+        runs.append((metrics | {"seconds": 0}, *files))
+    assert runs[0] == runs[1]
+    assert grabcut.main(arguments(results, run=f"{RUN}_margin-1")) == 0
+    assert outcome(results, f"{RUN}_margin-1")[1] != runs[0][1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"config_hash": "f" * 16}, ["config_hash", "f" * 16, DETECTOR]),
+        ({"data_digest": "0"}, ["data_digest", "metrics.json"]),
+    ],
+)
+def test_detections_of_another_baseline_are_refused(
+    results: Path, changes: dict[str, str], words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    put_baseline(results, **changes)
+    assert grabcut.main(arguments(results)) == 2
+    error = capsys.readouterr().err
+    assert all(word in error for word in words), error
+    assert not (results / "smoke" / "runs" / RUN).exists()
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"\x1f\x8b cut short", gzip.compress(b"[{")])
+def test_missing_and_damaged_detections_are_named(
+    results: Path, damage: bytes | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = results / "smoke" / "runs" / DETECTOR / "seed0" / "detections.json.gz"
+    path.unlink() if damage is None else path.write_bytes(damage)
+    assert grabcut.main(arguments(results)) == 2
+    error = capsys.readouterr().err
+    assert "detections.json.gz" in error and ("missing" if damage is None else "damaged") in error
+
+
+def test_each_command_names_the_other_for_a_run_that_is_not_its_own(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for call, words in (
+        (lambda: parse_job(None, arguments(results)[:-2]), [RUN, DETECTOR, "engine.grabcut"]),
+        (lambda: grabcut.parse(arguments(results, run=DETECTOR)), [DETECTOR, "contrastmask train"]),
+        (lambda: grabcut.parse(arguments(results, processes=0)), ["--processes", "at least 1"]),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            call()
+        error = capsys.readouterr().err
+        assert caught.value.code == 2 and all(word in error for word in words), error
+
+
+# ---------------------------------------------------------------------------- images and processes
+
+
+def tasks(results: Path) -> list[Task]:
+    dataset = read_dataset(results / "smoke" / "data" / "dataset.json")
+    images = Path(dataset["val"]["images"])
+    return [Task(str(path), (96, 96), ([10.0, 10.0, 50.0, 40.0],)) for path in sorted(images.iterdir())]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_unusable_image_is_named(results: Path, tmp_path: Path, processes: int) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"not an image")
+    box = ([0.0, 0.0, 9.0, 9.0],)
+    with pytest.raises(DataError, match=r"bad\.jpg"):
+        list(segment_images([*tasks(results), Task(str(bad), (96, 96), box)], GrabCutOptions(), processes))
+    with pytest.raises(DataError, match=r"96, 96.*100, 96"):
+        segment_image(Task(tasks(results)[0].path, (100, 96), box), GrabCutOptions())
+
+
+def test_an_image_without_boxes_is_not_read() -> None:
+    assert segment_image(Task("nowhere.jpg", (9, 9), ()), GrabCutOptions()) == []
+
+
+@pytest.mark.usefixtures("no_mlflow")
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_evaluation_leaves_no_process_and_can_be_repeated(results: Path, how: signal.Signals) -> None:
+    import psutil
+
+    folder = results / "smoke" / "runs" / RUN / "seed0"
+    command = [sys.executable, "-m", "contrastmask.evaluation.grabcut", *arguments(results, processes=2)]
+    environment = os.environ | {"MLFLOW_TRACKING_URI": "sqlite:////nowhere/mlflow.db", "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL) as process:  # fmt: skip
+        family: list[psutil.Process] = []
+        while len(family) < 2:
+            assert process.poll() is None, "ended before it could be stopped"
+            family = psutil.Process(process.pid).children(recursive=True)
+            time.sleep(0.01)
+        process.send_signal(how)
+    assert process.returncode == (-9 if how == signal.SIGKILL else 128 + how)
+    assert psutil.wait_procs(family, timeout=60)[1] == []
+    assert not (folder / "metrics.json").exists()
+    assert grabcut.main(arguments(results)) == 0
+    assert (folder / "metrics.json").exists()

@@ -1,0 +1,83 @@
+"""Readings of the prior against loops that mirror their definitions."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models.tiny import tiny_model
+
+from contrastmask.config.options import ContrastMaskOptions
+from contrastmask.evaluation.prior_quality import iou, prototype_masks, right_pixels, separation
+from contrastmask.models.contrastmask.keys import Partition
+
+
+def maps(seed: int, rois: int = 3, size: int = 5, share: float = 0.5) -> torch.Tensor:
+    return torch.rand((rois, size, size), generator=torch.Generator().manual_seed(seed)) < share
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from((0.0, 0.3, 1.0)))
+def test_counts_and_iou_equal_loops(seed: int, share: float) -> None:
+    masks, fg, bg = maps(seed), maps(seed + 1, share=share), maps(seed + 2, share=share)
+    found = right_pixels(Partition(fg, bg), masks)
+    for r in range(len(masks)):
+        pixels = [(y, x) for y in range(5) for x in range(5)]
+        wanted = (
+            sum(bool(fg[r, y, x]) for y, x in pixels),
+            sum(bool(fg[r, y, x] and masks[r, y, x]) for y, x in pixels),
+            sum(bool(bg[r, y, x]) for y, x in pixels),
+            sum(bool(bg[r, y, x] and not masks[r, y, x]) for y, x in pixels),
+        )
+        assert tuple(int(f[r]) for f in found) == wanted
+        both = sum(bool(fg[r, y, x] and masks[r, y, x]) for y, x in pixels)
+        either = sum(bool(fg[r, y, x] or masks[r, y, x]) for y, x in pixels)
+        assert iou(fg, masks)[r].item() == pytest.approx(both / either if either else 1.0)
+
+
+def test_separation_is_the_cosine_of_means_on_and_off_the_object() -> None:
+    features, masks = torch.randn(2, 4, 5, 5), maps(0, rois=2)
+    for r, value in enumerate(separation(features, masks).tolist()):
+        on = torch.stack([features[r, :, y, x] for y, x in masks[r].nonzero().tolist()]).mean(0)
+        off = torch.stack([features[r, :, y, x] for y, x in (~masks[r]).nonzero().tolist()]).mean(0)
+        assert value == pytest.approx(float(on @ off / on.norm() / off.norm()), abs=1e-5)
+
+
+def test_separation_of_features_coarser_than_the_mask() -> None:
+    """`official` without the contrastive head: features of 14 pixels, a map of 28."""
+    features, masks = torch.randn(2, 4, 5, 5), maps(0, rois=2)
+    twice = masks.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
+    assert torch.allclose(separation(features, twice), separation(features, masks))
+
+
+def test_separation_of_an_object_that_fills_its_box_is_not_a_number() -> None:
+    assert math.isnan(separation(torch.randn(1, 4, 5, 5), torch.ones(1, 5, 5, dtype=torch.bool)).item())
+
+
+def test_prototypes_find_what_two_directions_tell_apart() -> None:
+    masks = maps(3)
+    on, off = torch.tensor([1.0, 0.2]), torch.tensor([-0.3, 1.0])
+    projected = torch.where(masks.flatten(1)[..., None], on, off)
+    sure = masks & maps(4, share=0.7), ~masks & maps(5, share=0.7)
+    found = prototype_masks(projected, Partition(*sure), ContrastMaskOptions())
+    assert found is not None and torch.equal(found, masks)
+
+
+def test_no_prototypes_without_both_regions() -> None:
+    nothing = torch.zeros(2, 5, 5, dtype=torch.bool)
+    assert prototype_masks(torch.randn(2, 25, 4), Partition(maps(0, rois=2), nothing), ContrastMaskOptions()) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [({"cl": False}, "X"), ({"cl_loss": False}, "XY"), ({}, "XYZ")],
+)
+def test_a_head_shows_the_features_that_it_has(options: dict, names: str) -> None:
+    model = tiny_model(**options).eval()
+    features = model.extract_feat(torch.zeros(1, 3, 96, 96))
+    rois = torch.tensor([[0.0, 8, 8, 60, 70], [0, 20, 30, 21, 31]])
+    found = model.roi_head.features_in_boxes(features, rois, torch.tensor([0, 1]))
+    assert {name for name in found if name in "XYZ"} == set(names)
+    assert found["predicted"].shape == (2,) and found["predicted"].max() < 4
+    assert found["cam"].shape == (2, 14, 14) and found["cam"].min() >= 0 and found["cam"].max() <= 1

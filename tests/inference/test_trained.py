@@ -1,0 +1,208 @@
+"""Reading a trained model: what fits is taken, what could run code or does not fit is refused."""
+
+import json
+import os
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from contrastmask.errors import ConfigError
+from contrastmask.inference.export import export
+from contrastmask.inference.trained import load_model, load_run, read_weights, run_folder
+from contrastmask.training.checkpoint import CheckpointError
+
+
+@pytest.fixture
+def exported(run: Path, tmp_path: Path) -> Path:
+    export(run, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+# ---------------------------------------------------------------------------- runs
+
+
+def test_a_run_has_its_categories_in_the_order_of_the_labels(run: Path) -> None:
+    trained = load_run(run)
+    assert [(c["id"], c["split"]) for c in trained.categories] == [
+        (1, "novel"), (2, "base"), (5, "novel"), (9, "base")
+    ]  # fmt: skip
+
+
+def test_a_model_that_saw_novel_masks_says_so(run: Path) -> None:
+    trained = load_run(run)
+    assert trained.trained_with["novel"] == "boxes only"
+    trained.config["model"]["roi_head"]["options"]["novel_masks"] = "all"
+    assert "upper bound" in trained.trained_with["novel"]
+
+
+def test_an_unknown_run_is_answered_with_the_closest(results: Path, run: Path) -> None:
+    name = run.parent.name
+    assert run_folder(results, "smoke", name, 0) == run
+    for arguments, said in (
+        ((results / "none", "smoke", name, 0), "--results"),
+        ((results, "paper", name, 0), "--scale"),
+        ((results, "smoke", name.replace("paper", "papier"), 0), f"such as: {name}"),
+        ((results, "smoke", name, 3), "there are: 0"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            run_folder(*arguments)
+
+
+def test_a_run_that_is_not_trained_says_how(results: Path, tmp_path: Path) -> None:
+    (tmp_path / "smoke" / "runs" / "new" / "seed0").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="snakemake --cores 1"):
+        run_folder(tmp_path, "smoke", "new", 0)
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "said"),
+    [
+        ("data/dataset.json", {"digest": "other"}, "has changed since"),
+        ("data/nonvoc2voc/split.json", {"digest": "other"}, "has changed since"),
+        ("runs/{run}/seed0/config.json", {"seed": 1}, "train the run again"),
+        ("runs/{run}/seed0/train.json", None, "lacks run, seed"),
+        ("runs/{run}/seed0/train.json", {"provenance": 1}, "damaged at provenance"),
+        ("runs/{run}/seed0/train.json", {"run": "\ud800"}, "half of a character"),
+        ("data/dataset.json", None, "lacks digest, categories"),
+    ],
+)
+def test_a_run_of_other_data_or_configuration_is_refused(
+    results: Path, run: Path, tmp_path: Path, file: str, changes: dict[str, Any] | None, said: str
+) -> None:
+    shutil.copytree(results, tmp_path / "results")
+    path = tmp_path / "results" / "smoke" / file.format(run=run.parent.name)
+    if changes is None:
+        path.write_text("{}")
+    else:
+        edit(path, **changes)
+    with pytest.raises(ConfigError, match=said):
+        load_run(tmp_path / "results" / run.relative_to(results))
+
+
+def test_a_damaged_checkpoint_of_a_run_is_refused(results: Path, run: Path, tmp_path: Path) -> None:
+    shutil.copytree(results, tmp_path / "results")
+    folder = tmp_path / "results" / run.relative_to(results)
+    (folder / "model.pth").write_bytes((folder / "model.pth").read_bytes()[:-1000])
+    with pytest.raises(CheckpointError, match="cut short"):
+        load_run(folder)
+
+
+# ---------------------------------------------------------------------------- from elsewhere
+
+
+def test_an_export_is_the_run(run: Path, exported: Path) -> None:
+    ours, theirs = load_run(run), load_model(exported)
+    assert (theirs.config, theirs.categories) == (ours.config, ours.categories)
+    assert theirs.weights.keys() == ours.weights.keys()
+    assert all(theirs.weights[name].equal(value) for name, value in ours.weights.items())
+    assert load_model(run).name == ours.name, "the folder of a run is a model, too"
+
+
+def test_a_checkpoint_beside_configuration_and_categories_is_a_model(exported: Path) -> None:
+    weights = load_model(exported).weights
+    torch.save({"state_dict": weights}, exported / "other.pth")
+    torch.save(weights, exported / "plain.pth")
+    for name in ("other.pth", "plain.pth", "model.safetensors"):
+        assert load_model(exported / name).weights.keys() == weights.keys()
+
+
+class Evil:
+    """Opening its pickle makes a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.mark.parametrize("how", ["torch", "legacy", "pickle", "renamed"])
+def test_a_checkpoint_with_code_is_refused_and_not_run(exported: Path, tmp_path: Path, how: str) -> None:
+    mark, path = tmp_path / "ran", exported / "evil.pth"
+    content = {"state_dict": {}, "meta": Evil(mark)}
+    if how == "pickle":
+        path.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=how != "legacy")
+    if how == "renamed":
+        path = path.rename(exported / "model.safetensors")
+    with pytest.raises(ConfigError, match=r"could run code|not a whole safetensors file"):
+        load_model(path)
+    assert not mark.exists()
+    if how == "pickle":
+        pickle.loads(path.read_bytes())
+    else:
+        torch.load(path, weights_only=False)
+    assert mark.exists(), "the attack is a real one"
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 100, b"hello", b"PK\x03\x04 and no more"])
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_broken_weights_are_refused(tmp_path: Path, suffix: str, content: bytes) -> None:
+    path = tmp_path / f"model.{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"fetch it again|broken"):
+        read_weights(path)
+
+
+def test_what_is_no_state_dict_is_refused(tmp_path: Path) -> None:
+    for content in ({"state_dict": {"a": 1}}, [torch.zeros(1)], {"a": "b"}):
+        torch.save(content, tmp_path / "x.pth")
+        with pytest.raises(ConfigError, match="no state_dict"):
+            read_weights(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("config.json", "{", "not readable as JSON"),
+        ("config.json", "[" * 100_000, "not readable as JSON"),
+        ("config.json", None, "is missing"),
+        ("config.json", '{"model": {"type": "os.system"}}', "unknown method"),
+        ("categories.json", None, "is missing"),
+        ("categories.json", '["person"]', "split"),
+        ("categories.json", '{"categories": [{"id": 1, "name": "a"}]}', "split"),
+        ("categories.json", '{"categories": []}', "split"),
+        ("model.safetensors", None, "is missing"),
+    ],
+)
+def test_files_that_are_missing_or_wrong_are_named(exported: Path, file: str, content: str | None, said: str) -> None:
+    if content is None:
+        (exported / file).unlink()
+    else:
+        (exported / file).write_text(content)
+    with pytest.raises(ConfigError, match=said) as error:
+        load_model(exported)
+    assert file in str(error.value)
+
+
+def test_a_model_that_is_not_there_says_what_is_wanted(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="contrastmask export"):
+        load_model(tmp_path / "none")
+
+
+def test_categories_that_do_not_fit_the_weights_are_refused(exported: Path) -> None:
+    categories = json.loads((exported / "categories.json").read_text())["categories"]
+    swapped = [c | {"split": "base" if c["split"] == "novel" else "novel"} for c in categories]
+    for wrong, said in ((categories[:-1], "do not make a detector"), (swapped, "other base categories")):
+        edit(exported / "categories.json", categories=wrong)
+        with pytest.raises(ConfigError, match=said):
+            load_model(exported).detector("cpu")
+    edit(exported / "categories.json", categories=[c | {"id": 1} for c in categories])
+    with pytest.raises(ConfigError, match="same id"):
+        load_model(exported)
+
+
+def test_weights_that_do_not_fit_the_configuration_are_refused(exported: Path) -> None:
+    save_file({"a": torch.zeros(1)}, exported / "model.safetensors")
+    with pytest.raises(ConfigError, match="do not make a detector"):
+        load_model(exported).detector("cpu")

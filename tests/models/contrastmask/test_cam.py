@@ -1,0 +1,106 @@
+"""The class activation map, and the box head it comes from."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from contrastmask.models.contrastmask.box_head import CAMBoxHead
+from contrastmask.models.contrastmask.cam import activation_prior, class_activation_map, min_max, resize
+
+ROIS, CHANNELS, CLASSES = 3, 6, 4
+
+
+@pytest.fixture(scope="module")
+def head() -> CAMBoxHead:
+    torch.manual_seed(0)
+    return CAMBoxHead(
+        in_channels=CHANNELS,
+        roi_feat_size=7,
+        num_classes=CLASSES,
+        num_shared_convs=2,
+        num_cls_convs=1,
+        num_reg_convs=2,
+        conv_out_channels=CHANNELS,
+        with_avg_pool=True,
+    )
+
+
+def test_map_is_a_1x1_convolution_with_the_classifiers_weights() -> None:
+    features, weights = torch.randn(ROIS, CHANNELS, 7, 7), torch.randn(CLASSES + 1, CHANNELS)
+    labels = torch.tensor([2, 0, 3])
+    every = F.conv2d(features, weights[:, :, None, None])
+    expected = torch.stack([every[n, label] for n, label in enumerate(labels)])
+    torch.testing.assert_close(class_activation_map(features, weights, labels), expected)
+
+
+def test_mean_of_the_map_plus_bias_is_the_class_score(head: CAMBoxHead) -> None:
+    head.fc_cls.bias.data.uniform_(-1, 1)
+    with torch.no_grad():
+        scores, _, class_map = head.forward_with_map(torch.randn(ROIS, CHANNELS, 7, 7))
+        for label in range(CLASSES):
+            labels = torch.full((ROIS,), label)
+            total = head.activation(class_map, labels).mean((1, 2)) + head.fc_cls.bias[label]
+            torch.testing.assert_close(total, scores[:, label])
+
+
+def test_forward_equals_mmdets_convolutional_head(head: CAMBoxHead) -> None:
+    x = torch.randn(ROIS, CHANNELS, 7, 7)
+    with torch.no_grad():
+        for mine, theirs in zip(head(x), super(CAMBoxHead, head).forward(x), strict=True):
+            torch.testing.assert_close(mine, theirs)
+
+
+def test_gradient_reaches_the_features_and_not_the_classifier(head: CAMBoxHead) -> None:
+    head.zero_grad()
+    class_map = head.forward_with_map(torch.randn(ROIS, CHANNELS, 7, 7))[2]
+    head.activation(class_map, torch.tensor([0, 1, 2])).square().sum().backward()
+    reached = {name for name, p in head.named_parameters() if p.grad is not None}
+    assert {name.split(".")[0] for name in reached} == {"shared_convs", "cls_convs"}
+    assert all(head.get_parameter(name).grad.abs().sum() > 0 for name in reached if "weight" in name)
+
+
+def test_min_max_spans_zero_to_one_in_each_map_and_constants_become_zero() -> None:
+    maps = torch.randn(4, 7, 7) * torch.tensor([0.1, 1, 10, 0])[:, None, None] + 5
+    scaled = min_max(maps)
+    assert scaled.min() >= 0
+    assert scaled.max() <= 1
+    assert scaled[:3].amin((1, 2)).tolist() == [0, 0, 0]
+    assert scaled[:3].amax((1, 2)).tolist() == pytest.approx([1, 1, 1], abs=1e-4)
+    assert scaled[3].abs().max() == 0
+    constant = torch.full((1, 7, 7), 2.0, requires_grad=True)
+    assert torch.isfinite(torch.autograd.grad(min_max(constant).sum(), constant)[0]).all()
+
+
+def naive_bilinear(source: np.ndarray, size: int) -> np.ndarray:
+    """Bilinear with pixel centres at half integers (align_corners=False)."""
+    n = len(source)
+    out = np.zeros((size, size))
+    place = np.clip((np.arange(size) + 0.5) * n / size - 0.5, 0, n - 1)
+    for i, y in enumerate(place):
+        for j, x in enumerate(place):
+            a, b = int(y), int(x)
+            c, d = min(a + 1, n - 1), min(b + 1, n - 1)
+            v, u = y - a, x - b
+            top, bottom = source[a, b] * (1 - u) + source[a, d] * u, source[c, b] * (1 - u) + source[c, d] * u
+            out[i, j] = top * (1 - v) + bottom * v
+    return out
+
+
+def test_resize_is_bilinear_with_half_pixel_centres() -> None:
+    maps = torch.randn(2, 7, 7)
+    for n in range(2):
+        np.testing.assert_allclose(resize(maps, 14)[n], naive_bilinear(maps[n].numpy(), 14), atol=1e-5)
+
+
+def test_prior_follows_the_named_order() -> None:
+    maps = torch.randn(3, 7, 7)
+    first = activation_prior(maps, 14, "resize_first")
+    last = activation_prior(maps, 14, "normalise_first")
+    torch.testing.assert_close(first, min_max(resize(maps, 14)))
+    torch.testing.assert_close(last, resize(min_max(maps), 14))
+    assert first.shape == last.shape == (3, 14, 14)
+    assert first.amin((1, 2)).abs().max() == 0
+    assert first.amax((1, 2)).min() > 0.999
+    assert (first - last).abs().max() > 0.01
+    assert last.amax((1, 2)).max() < 1, "interpolation lowers an inner peak"

@@ -1,0 +1,295 @@
+"""The loss of Eq. 1, 2 and 4 against loops over RoIs and keys that mirror the equations."""
+
+import math
+from dataclasses import replace
+from itertools import chain, product
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from torch import Tensor
+
+from contrastmask.config.options import OFFICIAL, ContrastMaskOptions
+from contrastmask.models.contrastmask.contrast import (
+    contrastive_weight,
+    group_loss,
+    info_nce,
+    queries,
+    region_means,
+    similarities,
+)
+from contrastmask.models.contrastmask.keys import KeySets, Partition
+
+PAPER = ContrastMaskOptions(sigma=1.0)  # all keys are drawn, so that nothing is random
+RELEASED = ContrastMaskOptions(**OFFICIAL["contrastmask"] | {"sigma": 1.0})
+SIDE, CHANNELS = 4, 5
+few = settings(max_examples=40, deadline=None)
+three_ways = pytest.mark.parametrize(
+    "options",
+    [PAPER, RELEASED, replace(PAPER, query_sharing=False)],
+    ids=["paper", "released", "own queries"],
+)
+
+
+def phi(query: np.ndarray, key: np.ndarray, kind: str) -> float:
+    """cos(q, k), or cos(q, k - q)."""
+    key = key - query if kind == "residual" else key
+    return float(query @ key / max(np.linalg.norm(query) * np.linalg.norm(key), 1e-12))
+
+
+def equation_1(positives: list[float], negatives: list[float], tau: float, tau_below: bool) -> float | None:
+    """The loss from the similarities of K+ and K-; None if one of them is empty."""
+    if not positives or not negatives:
+        return None
+    total = 0.0
+    for s in positives:
+        below = math.exp(s / tau if tau_below else s) + sum(math.exp(n / tau) for n in negatives)
+        total += s / tau - math.log(below)
+    return -total / len(positives)
+
+
+def naive_loss(z: np.ndarray, fg: np.ndarray, bg: np.ndarray, keys: list[np.ndarray], o: ContrastMaskOptions) -> float:
+    """Eq. 4 with sigma = 1, by loops. z (R, P, C); fg, bg and the four key sets (R, P)."""
+    rois = [n for n in range(len(z)) if fg[n].any() and bg[n].any()]
+    if o.query_rois == "kept":
+        rois = [n for n in rois if all(k[n].any() for k in keys)]
+    if not rois:
+        return 0.0
+    means = {n: (z[n][fg[n]].mean(0), z[n][bg[n]].mean(0)) for n in rois}
+    shared = tuple(sum(means[n][side] for n in rois) / len(rois) for side in (0, 1))  # Eq. 2
+    fg_easy, fg_hard, bg_easy, bg_hard = keys
+    total = 0.0
+    for side, positive, negative, tau in (
+        (0, fg_easy, bg_easy, o.tau),
+        (0, fg_hard, bg_hard, 1 - o.tau),
+        (1, bg_easy, fg_easy, o.tau),
+        (1, bg_hard, fg_hard, 1 - o.tau),
+    ):
+        found = []
+        for n in rois:
+            query = (shared if o.query_sharing else means[n])[side]
+            found.append(
+                tuple([phi(query, z[n][i], o.similarity) for i in np.flatnonzero(k[n])] for k in (positive, negative))
+            )
+        if o.pool_keys and o.query_sharing:
+            found = [tuple(list(chain.from_iterable(f[which] for f in found)) for which in (0, 1))]
+        terms = [t for p, m in found if (t := equation_1(p, m, tau, o.tau_in_denominator)) is not None]
+        total += sum(terms) / len(terms) if terms else 0.0
+    return total
+
+
+def random_case(seed: int, rois: int = 4, density: float = 0.4) -> tuple[Tensor, Partition, KeySets]:
+    """Features, partition and key sets inside it, with some sets empty."""
+    rng = np.random.default_rng(seed)
+    z = torch.from_numpy(rng.normal(size=(rois, SIDE * SIDE, CHANNELS)))
+    fg = rng.random((rois, SIDE, SIDE)) < 0.5
+    bg = ~fg & (rng.random(fg.shape) < 0.8)
+    keys = [side & (rng.random(fg.shape) < density) for side in (fg, fg, bg, bg)]
+    if rois > 2:
+        fg[0] = False  # no partition
+        keys[0] = keys[0] & fg
+        keys[1] = keys[1] & fg
+        keys[3][1] = False  # one empty key set
+    to = torch.from_numpy
+    return z, Partition(to(fg), to(bg)), KeySets(*(to(k) for k in keys))
+
+
+def naive_of(case: tuple[Tensor, Partition, KeySets], options: ContrastMaskOptions) -> float:
+    z, regions, keys = case
+    flat = [s.flatten(1).numpy() for s in (*regions, *keys.sets())]
+    return naive_loss(z.numpy(), flat[0], flat[1], flat[2:], options)
+
+
+COMBINATIONS = [
+    dict(similarity=s, tau_in_denominator=t, pool_keys=p, query_sharing=q, query_rois=k)
+    for s, t, p, q, k in product(("cosine", "residual"), (True, False), (False, True), (True, False), ("all", "kept"))
+]
+
+
+@pytest.mark.parametrize("options", COMBINATIONS, ids=lambda o: "-".join(str(v) for v in o.values()))
+def test_group_loss_equals_the_equations(options: dict) -> None:
+    for seed in range(4):
+        case = random_case(seed)
+        chosen = replace(PAPER, **options)
+        assert float(group_loss(*case, chosen)) == pytest.approx(naive_of(case, chosen), abs=1e-8)
+
+
+@pytest.mark.parametrize("options", [PAPER, RELEASED], ids=["paper", "released"])
+def test_presets_give_different_losses_that_equal_the_equations(options: ContrastMaskOptions) -> None:
+    case = random_case(11, rois=6, density=0.7)
+    mine = float(group_loss(*case, options))
+    assert mine == pytest.approx(naive_of(case, options), abs=1e-8)
+    other = RELEASED if options is PAPER else PAPER
+    assert abs(mine - float(group_loss(*case, other))) > 0.1
+
+
+def test_easy_keys_have_tau_and_hard_keys_one_minus_tau() -> None:
+    z, regions, keys = random_case(3, rois=2, density=1.0)
+    none = torch.zeros_like(keys.fg_easy)
+    easy = KeySets(keys.fg_easy, none, keys.bg_easy, none)
+    hard = KeySets(none, keys.fg_easy, none, keys.bg_easy)  # the same pixels as hard keys
+    options = replace(PAPER, tau=0.7)
+    assert float(group_loss(z, regions, easy, options)) == pytest.approx(
+        float(group_loss(z, regions, hard, replace(PAPER, tau=1 - 0.7)))
+    )
+    assert float(group_loss(z, regions, easy, options)) != pytest.approx(float(group_loss(z, regions, hard, options)))
+
+
+def test_queries_are_the_mean_of_means_and_not_of_pixels() -> None:
+    z = torch.tensor([[[1.0], [3.0], [9.0]], [[10.0], [0.0], [0.0]]])
+    region = torch.tensor([[True, True, False], [True, False, False]])
+    both = torch.tensor([True, True])
+    assert region_means(z, region).flatten().tolist() == [2.0, 10.0]
+    assert queries(z, region, both, shared=True).flatten().tolist() == [6.0, 6.0]  # pixels would give 14/3
+    assert queries(z, region, both, shared=False).flatten().tolist() == [2.0, 10.0]
+    assert queries(z, region, torch.tensor([False, True]), shared=True).flatten().tolist() == [10.0, 10.0]
+
+
+@few
+@given(st.integers(0, 10**6), st.sampled_from([0.3, 0.7]), st.booleans())
+def test_info_nce_averages_eq_1_over_rows_that_have_both_kinds(seed: int, tau: float, tau_below: bool) -> None:
+    rng = np.random.default_rng(seed)
+    s = rng.uniform(-1, 1, (4, 6))
+    positive, negative = rng.random((4, 6)) < 0.4, rng.random((4, 6)) < 0.4
+    rows = [equation_1(list(v[p]), list(v[n]), tau, tau_below) for v, p, n in zip(s, positive, negative, strict=True)]
+    valid = [row for row in rows if row is not None]
+    expected = sum(valid) / len(valid) if valid else 0.0
+    to = torch.from_numpy
+    assert float(info_nce(to(s), to(positive), to(negative), tau, tau_below)) == pytest.approx(expected, abs=1e-9)
+
+
+def test_released_loss_can_be_negative_and_eq_1_cannot() -> None:
+    s = torch.tensor([[1.0] + [-1.0] * 10], dtype=torch.float64)
+    positive = torch.tensor([[True] + [False] * 10])
+    released = info_nce(s, positive, ~positive, 0.3, tau_below=False)
+    assert float(released) == pytest.approx(-2.2, abs=0.02)
+    assert float(info_nce(s, positive, ~positive, 0.3, tau_below=True)) > 0
+
+
+def test_residual_similarity_subtracts_the_query_from_the_key() -> None:
+    query, key = torch.tensor([[1.0, 0.0]]), torch.tensor([[[2.0, 0.0], [1.0, 1.0], [0.5, 0.0]]])
+    assert similarities(query, key, "residual")[0].tolist() == pytest.approx([1.0, 0.0, -1.0], abs=1e-6)
+    assert similarities(query, key, "cosine")[0].tolist() == pytest.approx([1.0, 0.5**0.5, 1.0], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options", [PAPER, RELEASED, replace(PAPER, query_sharing=False)], ids=["paper", "released", "own queries"]
+)
+def test_gradient_equals_finite_differences(options: ContrastMaskOptions) -> None:
+    z, regions, keys = random_case(5, rois=3)
+    z.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: group_loss(x, regions, keys, options), (z,), atol=1e-6)
+    loss = group_loss(z, regions, keys, options)
+    assert torch.autograd.grad(loss, z)[0].abs().max() > 0
+
+
+@few
+@given(
+    hnp.arrays(bool, (6, 3, SIDE, SIDE)),
+    st.lists(st.booleans(), min_size=6, max_size=6),
+    st.sampled_from([PAPER, RELEASED, replace(PAPER, query_sharing=False), replace(RELEASED, query_sharing=False)]),
+    st.sampled_from(["random", "zero", "equal"]),
+)
+def test_loss_and_gradient_are_never_nan(
+    maps: np.ndarray, present: list[bool], options: ContrastMaskOptions, features: str
+) -> None:
+    sets = [torch.from_numpy(m & p) for m, p in zip(maps, present, strict=True)]
+    z = {
+        "random": torch.randn(3, SIDE * SIDE, CHANNELS),
+        "zero": torch.zeros(3, SIDE * SIDE, CHANNELS),
+        "equal": torch.ones(3, SIDE * SIDE, CHANNELS),
+    }[features].requires_grad_()
+    loss = group_loss(z, Partition(*sets[:2]), KeySets(*sets[2:]), options)
+    (gradient,) = torch.autograd.grad(loss, z)
+    assert torch.isfinite(loss)
+    assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("empty", ["no rois", "no partition", "no keys"])
+def test_nothing_to_contrast_is_zero_with_a_gradient(empty: str) -> None:
+    z, regions, keys = random_case(0)
+    nowhere = torch.zeros_like(regions.foreground)
+    if empty == "no rois":
+        z, regions, keys = z[:0], Partition(*(r[:0] for r in regions)), KeySets(*(k[:0] for k in keys.sets()))
+    elif empty == "no partition":
+        regions = Partition(nowhere, regions.background)
+    else:
+        keys = KeySets(nowhere, nowhere, nowhere, nowhere)
+    z.requires_grad_()
+    loss = group_loss(z, regions, keys, PAPER)
+    assert float(loss.detach()) == 0
+    assert torch.autograd.grad(loss, z)[0].abs().sum() == 0
+
+
+@few
+@given(st.integers(0, 10**6), st.sampled_from([PAPER, RELEASED]))
+def test_loss_falls_as_features_move_to_their_query(seed: int, options: ContrastMaskOptions) -> None:
+    z, regions, keys = random_case(seed, rois=3, density=0.7)
+    sides = [regions.foreground] * 2 + [regions.background] * 2
+    keys = KeySets(*(k | side for k, side in zip(keys.sets(), sides, strict=True)))
+    foreground = torch.zeros(CHANNELS, dtype=z.dtype)
+    foreground[0] = 5.0  # far enough that the query itself stays between the two clusters' means
+    target = torch.where(regions.foreground.flatten(1)[..., None], foreground, -foreground)
+    values = [float(group_loss((1 - t) * z + t * target, regions, keys, options)) for t in (0.0, 0.5, 0.9)]
+    assert values[0] > values[1] > values[2] or values[0] == values[2] == 0
+
+
+@pytest.mark.parametrize(
+    "options", [PAPER, RELEASED, replace(PAPER, query_sharing=False)], ids=["paper", "released", "own queries"]
+)
+def test_order_of_rois_does_not_matter(options: ContrastMaskOptions) -> None:
+    z, regions, keys = random_case(8, rois=5, density=0.7)
+    order = torch.tensor([3, 0, 4, 1, 2])
+    moved = z[order], Partition(*(r[order] for r in regions)), KeySets(*(k[order] for k in keys.sets()))
+    assert float(group_loss(*moved, options)) == pytest.approx(float(group_loss(z, regions, keys, options)), abs=1e-10)
+
+
+def test_own_queries_and_own_keys_make_rois_independent() -> None:
+    z, regions, keys = random_case(21, rois=2, density=1.0)
+    options = replace(RELEASED, query_sharing=False)
+    alone = [
+        float(
+            group_loss(
+                z[n : n + 1],
+                Partition(*(r[n : n + 1] for r in regions)),
+                KeySets(*(k[n : n + 1] for k in keys.sets())),
+                options,
+            )
+        )
+        for n in (0, 1)
+    ]
+    assert float(group_loss(z, regions, keys, options)) == pytest.approx(sum(alone) / 2)
+
+
+@pytest.mark.parametrize(
+    ("warmup", "progress", "expected"),
+    [
+        ("linear", 0, 0.25),
+        ("linear", 1 / 12, 0.4375),
+        ("linear", 2 / 12, 0.625),
+        ("linear", 1 / 3, 1.0),
+        ("linear", 1, 1.0),
+        ("epoch", 0, 0.25),
+        ("epoch", 1 / 12, 0.25),
+        ("epoch", 2 / 12 - 1e-9, 0.25),
+        ("epoch", 2 / 12, 0.5),
+        ("epoch", 3 / 12, 0.75),
+        ("epoch", 1 / 3, 1.0),
+        ("epoch", 1, 1.0),
+    ],
+)
+def test_lambda_warms_up_as_documented(warmup: str, progress: float, expected: float) -> None:
+    assert contrastive_weight(progress, replace(PAPER, lambda_warmup=warmup)) == pytest.approx(expected)
+    scaled = replace(PAPER, lambda_warmup=warmup, loss_scale=0.1)
+    assert contrastive_weight(progress, scaled) == pytest.approx(expected * 0.1)
+
+
+@few
+@given(st.integers(1, 10**5), st.integers(0, 12))
+def test_stepwise_lambda_changes_at_the_first_iteration_of_an_epoch(per_epoch: int, epoch: int) -> None:
+    options = replace(PAPER, lambda_warmup="epoch")
+    expected = min(max(0.25, epoch / 4), 1)
+    assert contrastive_weight(epoch * per_epoch / (12 * per_epoch), options) == expected

@@ -1,0 +1,422 @@
+"""CPMask: targets on hand-made masks, affinities against a loop, which RoIs train what, and where gradients go."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from mmengine.structures import InstanceData
+from models.tiny import (
+    BASE,
+    NOVEL,
+    SIZE,
+    A,
+    B,
+    Batch,
+    C,
+    D,
+    Object,
+    detector_losses,
+    grads,
+    make_batch,
+    tiny_config,
+    tiny_model,
+)
+from scipy import ndimage
+from torch import Tensor, nn
+from training.test_paper_scale import model as paper_model
+
+from contrastmask.config import load_settings, resolve, run_spec
+from contrastmask.config.yamlfiles import read_yaml
+from contrastmask.models.common.single_stage import MaskRoIs
+from contrastmask.models.peers.cpmask import AffinityParsing, affinity_loss, contours, with_detections
+from contrastmask.paths import ROOT
+
+LOSSES = ("loss_boundary", "loss_affinity", "loss_mask")
+HARD = {
+    "no base object": make_batch(((B,), (D,))),
+    "no objects": make_batch(((), ())),
+    "one image without objects": make_batch(((A, B), ())),
+    "no novel object": make_batch(((A,), (C,))),
+    "crowds only": make_batch(((), ()), ignored=(A, B)),
+    "one-pixel boxes": make_batch(((Object((7, 9, 8, 10), 1), Object((95, 0, 96, 1), 3)), (Object((3, 3, 4, 60), 1),))),
+}
+
+
+def model() -> nn.Module:
+    return tiny_model("cpmask", "both")
+
+
+def trained() -> nn.Module:
+    """No longer at the initial zeros (residual blocks, W), which stop gradients."""
+    net = copy.deepcopy(model())
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.02)
+    return net
+
+
+class Spy:
+    """Calls a function and keeps what it was given and what it gave, the last time."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.arguments, self.result = arguments, self.function(*arguments)
+        return self.result
+
+
+def paper_config(schedule: str = "1x", method: str = "cpmask", **options: str) -> dict:
+    """Resolved for the paper's batch."""
+    changes = {"scale": "paper", "data_root": "/d", "gpus_per_run": 8}
+    settings = load_settings(read_yaml(ROOT / "configs" / "config.yaml", "config") | changes)
+    entry = {"method": method, "backbone": "r50", "schedule": schedule, "setting": "nonvoc2voc", "options": options}
+    return resolve(run_spec(entry, "paper"), settings)
+
+
+# ---------------------------------------------------------------- contours
+
+
+def as_tensor(*rows: str) -> Tensor:
+    return torch.tensor([[float(c == "#") for c in row] for row in rows])
+
+
+HAND_MADE = {
+    "a square": (
+        as_tensor(".......", ".......", "..###..", "..###..", "..###..", ".......", "......."),
+        as_tensor(".......", "..###..", ".#####.", ".##.##.", ".#####.", "..###..", "......."),
+    ),
+    "one pixel": (as_tensor(".....", "..#..", "....."), as_tensor("..#..", ".###.", "..#..")),
+    "cut off by the RoI on the left": (as_tensor("###..", "###..", "###.."), as_tensor("..##.", "..##.", "..##.")),
+    "a corner": (as_tensor("##..", "##..", "....", "...."), as_tensor(".##.", "###.", "##..", "....")),
+    "all object": (torch.ones(4, 5), torch.zeros(4, 5)),
+    "no object": (torch.zeros(4, 5), torch.zeros(4, 5)),
+}
+
+
+@pytest.mark.parametrize(("mask", "expected"), HAND_MADE.values(), ids=HAND_MADE)
+def test_contours_of_hand_made_masks(mask: Tensor, expected: Tensor) -> None:
+    assert contours(mask[None])[0].equal(expected)
+
+
+@given(st.integers(0, 10**6), st.sampled_from([0.1, 0.5, 0.9]))
+def test_contours_are_dilation_xor_erosion(seed: int, share: float) -> None:
+    masks = np.random.default_rng(seed).random((3, 28, 28)) < share
+    cross = ndimage.generate_binary_structure(2, 1)
+    expected = [ndimage.binary_dilation(m, cross) ^ ndimage.binary_erosion(m, cross, border_value=1) for m in masks]
+    np.testing.assert_array_equal(contours(torch.from_numpy(masks).float()).numpy(), np.array(expected, dtype=float))
+
+
+def test_contours_of_no_masks() -> None:
+    assert contours(torch.zeros(0, 28, 28)).shape == (0, 28, 28)
+
+
+# ---------------------------------------------------------------- affinities
+
+
+def naive_affinity_loss(logits: Tensor, masks: Tensor) -> float:
+    """Pair by pair."""
+    found: dict[bool, list[float]] = {True: [], False: []}
+    for scores, mask in zip(logits.double().tolist(), masks.flatten(1).tolist(), strict=True):
+        for i, row in enumerate(scores):
+            for j, score in enumerate(row):
+                same = mask[i] == mask[j]
+                found[same].append(float(np.logaddexp(0, -score if same else score)))
+    return sum(float(np.mean(values)) for values in found.values() if values) / 2
+
+
+@pytest.mark.parametrize(
+    "masks",
+    [
+        as_tensor("##.", "#..")[None],
+        torch.stack([as_tensor("##.", "#.."), torch.ones(2, 3), torch.zeros(2, 3)]),
+        torch.ones(2, 2, 3),
+        torch.zeros(1, 2, 3),
+    ],
+    ids=["one", "beside uniform ones", "all object", "no object"],
+)
+def test_affinity_loss_is_the_mean_of_the_means_over_equal_and_unequal_pairs(masks: Tensor) -> None:
+    torch.manual_seed(0)
+    logits = 3 * torch.randn(len(masks), 6, 6)
+    assert float(affinity_loss(logits, masks)) == pytest.approx(naive_affinity_loss(logits, masks), abs=1e-6)
+
+
+def test_affinity_loss_is_small_for_the_right_affinities_and_0_without_rois() -> None:
+    masks = as_tensor("##.", "#..")[None]
+    flat = masks.flatten(1)[0]
+    right = 20.0 * (flat[:, None] == flat[None]).float() - 10
+    assert float(affinity_loss(right[None], masks)) < 1e-4
+    assert float(affinity_loss(-right[None], masks)) > 9
+    none = torch.zeros(0, 196, 196, requires_grad=True)
+    loss = affinity_loss(none, torch.zeros(0, 14, 14))
+    loss.backward()
+    assert float(loss.detach()) == 0 and none.grad.shape == none.shape
+
+
+def parsing(channels: int = 6) -> AffinityParsing:
+    torch.manual_seed(0)
+    block = AffinityParsing(channels)
+    block.init_weights()
+    return block
+
+
+def test_affinity_parsing_starts_as_the_identity() -> None:
+    block, x = parsing(), torch.randn(2, 6, 3, 4)
+    features, logits = block(x)
+    assert features.equal(x) and logits.shape == (2, 12, 12)
+    assert not block.output.weight.any() and not block.output.bias.any()
+    assert all(layer.weight.std() > 1e-3 and not layer.bias.any() for layer in (block.theta, block.phi, block.g))
+
+
+def test_affinity_parsing_is_the_average_weighted_by_affinity() -> None:
+    block, x = parsing().double(), torch.randn(2, 6, 2, 3, dtype=torch.float64)
+    for parameter in block.parameters():
+        nn.init.normal_(parameter)
+    block.float()
+    features, logits = block(x.float())
+    theta, phi, g = (layer(x.float()).flatten(2).double() for layer in (block.theta, block.phi, block.g))
+    average = torch.zeros(2, 3, 6, dtype=torch.float64)
+    for r in range(2):
+        for i in range(6):
+            scores = [float(theta[r, :, i] @ phi[r, :, j]) / 3**0.5 for j in range(6)]
+            assert logits[r, i].tolist() == pytest.approx(scores, abs=1e-4)
+            weights = [1 / (1 + np.exp(-score)) for score in scores]
+            average[r, :, i] = sum(w * g[r, :, j] for j, w in enumerate(weights)) / sum(weights)
+    expected = x.float() + block.output(average.float().view(2, 3, 2, 3))
+    torch.testing.assert_close(features, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_affinities_near_0_still_average() -> None:
+    """All affinities of a pixel below what single precision holds: the average is that of their ratios."""
+    block, x = parsing(2), torch.ones(1, 2, 1, 2)
+    with torch.no_grad():
+        for layer, value in ((block.theta, 400.0), (block.phi, -400.0), (block.g, 1.0), (block.output, 1.0)):
+            layer.weight.fill_(value)
+    features, logits = block(x)
+    assert float(logits.max().detach()) < -1e5
+    torch.testing.assert_close(features, torch.full((1, 2, 1, 2), 3.0))
+
+
+# ---------------------------------------------------------------- RoIs
+
+GIVEN = torch.tensor([[0.0, 0, 40, 40], [50, 50, 90, 90]])
+OWN = MaskRoIs(GIVEN, torch.tensor([0, 1]), torch.tensor([3, 2]))
+
+
+def test_detections_are_kept_from_an_iou_of_a_half_for_the_object_they_overlap_most() -> None:
+    found = torch.tensor([[50.0, 50, 90, 70], [50, 50, 90, 69.9], [2, 2, 40, 40], [200, 200, 240, 240], [0, 0, 0, 0]])
+    rois = with_detections(OWN, found, 0.5)
+    assert rois.pos_priors.equal(torch.cat([GIVEN, found[[0, 2]]]))
+    assert rois.pos_assigned_gt_inds.tolist() == [0, 1, 1, 0]
+    assert rois.pos_gt_labels.tolist() == [3, 2, 2, 3]
+
+
+def test_of_overlapping_objects_the_nearer_one_counts() -> None:
+    own = MaskRoIs(torch.tensor([[0.0, 0, 40, 40], [0, 0, 40, 50]]), torch.tensor([0, 1]), torch.tensor([3, 2]))
+    rois = with_detections(own, torch.tensor([[0.0, 0, 40, 48], [0, 0, 40, 42]]), 0.5)
+    assert rois.pos_assigned_gt_inds.tolist() == [0, 1, 1, 0]
+
+
+def test_an_image_without_objects_has_no_roi_and_one_without_detections_its_objects() -> None:
+    nothing = MaskRoIs(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long))
+    assert len(with_detections(nothing, GIVEN, 0.5).pos_priors) == 0
+    assert with_detections(OWN, torch.zeros(0, 4), 0.5).pos_priors.equal(GIVEN)
+
+
+def test_training_takes_the_100_best_detections_whatever_their_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, batch = trained(), make_batch().fresh()
+    given = Spy(net.roi_head.training_rois)
+    monkeypatch.setattr(net.roi_head, "training_rois", given)
+    net.loss(batch.inputs, batch.samples)
+    assert [len(found) for found in given.arguments[1]] == [100, 100]
+    truth = InstanceData(bboxes=GIVEN, labels=torch.tensor([3, 2]))
+    (rois,) = net.roi_head.training_rois([truth], [InstanceData(bboxes=GIVEN + 1, labels=torch.tensor([0, 0]))])
+    assert rois.pos_gt_labels.tolist() == [3, 2, 3, 2]
+
+
+def test_detections_in_training_are_those_at_test() -> None:
+    """mmdet's head gives distances in strides in training."""
+    head = copy.deepcopy(model().bbox_head)
+    nn.init.normal_(head.conv_reg.weight, std=0.3)
+    features = [torch.randn(1, 32, side, side) for side in (12, 6, 3, 2, 1)]
+    found = {}
+    for mode in (True, False):
+        head.train(mode)
+        with torch.no_grad():
+            outputs = head(features)
+            metas = [dict(img_shape=(SIZE, SIZE), scale_factor=(1.0, 1.0))]
+            found[mode] = head.predict_by_feat(*outputs, batch_img_metas=metas, rescale=False)[0]
+    assert found[True].bboxes.equal(found[False].bboxes) and found[True].scores.equal(found[False].scores)
+    assert (found[True].bboxes[:, 2:] - found[True].bboxes[:, :2]).max() > 8, "not all less than a stride"
+
+
+def test_levels_follow_fpns_rule() -> None:
+    extractor = paper_model("cpmask").roi_head.mask_roi_extractor
+    sides = torch.tensor([1.0, 111, 113, 223, 225, 447, 449, 1300])
+    rois = torch.stack([0 * sides, 0 * sides, 0 * sides, sides, sides], 1)
+    expected = (4 + (sides / 224).log2().floor()).clamp(3, 5) - 3  # Feature Pyramid Networks, Eq. 1, for P3 to P5
+    assert extractor.featmap_strides == [8, 16, 32]
+    assert extractor.map_roi_levels(rois, 3).tolist() == expected.tolist()
+
+
+# ---------------------------------------------------------------- losses
+
+
+def test_losses_are_those_of_base_rois_with_their_own_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, batch = copy.deepcopy(model()), make_batch()
+    parse, rois_of = Spy(net.roi_head._parse), Spy(net.roi_head.training_rois)
+    monkeypatch.setattr(net.roi_head, "_parse", parse)
+    monkeypatch.setattr(net.roi_head, "training_rois", rois_of)
+    losses = detector_losses(net, batch)
+    rois, truth = rois_of.result, [sample.gt_instances for sample in batch.samples]
+    chosen = net.roi_head.positives_of_base(rois)
+    labels = torch.cat([image.pos_gt_labels for image in rois])
+    assert set(labels[chosen].tolist()) == set(BASE) and set(labels[~chosen].tolist()) == set(NOVEL)
+    boundary, affinity, logits = parse.result
+    assert boundary.shape == logits.shape == (int(chosen.sum()), 1, 28, 28)
+    assert affinity.shape == (int(chosen.sum()), 196, 196)
+    fine, coarse = (net.roi_head.mask_targets(rois, truth, chosen, size) for size in (28, 14))
+    expected = {
+        "loss_mask": F.binary_cross_entropy_with_logits(logits[:, 0], fine),
+        "loss_boundary": F.binary_cross_entropy_with_logits(boundary[:, 0], contours(fine)),
+        "loss_affinity": affinity_loss(affinity, coarse),
+    }
+    for name, value in expected.items():
+        torch.testing.assert_close(losses[name].squeeze(), value)
+
+
+def test_novel_masks_change_no_loss_by_a_bit_and_base_masks_do() -> None:
+    losses, novel, base = (detector_losses(model(), make_batch(scrambled=s)) for s in ((), NOVEL, BASE))
+    assert losses.keys() == novel.keys() == {"loss_cls", "loss_bbox", "loss_centerness", *LOSSES}
+    assert all(losses[name].equal(novel[name]) for name in losses)
+    assert all(losses[name].equal(base[name]) == (name not in LOSSES) for name in losses)
+
+
+def test_gradients_reach_every_trainable_parameter() -> None:
+    net = trained()
+    sum(detector_losses(net, make_batch()).values()).backward()
+    still = {name for name, size in grads(net).items() if size == 0}
+    assert still <= {f"bbox_head.scales.{level}.scale" for level in range(1, 5)}, "objects of P3's size only"
+    assert not [name for name, p in net.named_parameters() if p.requires_grad and p.grad is None]
+
+
+@pytest.mark.parametrize("batch", HARD.values(), ids=HARD)
+def test_losses_are_finite_and_every_parameter_has_a_gradient(batch: Batch) -> None:
+    net = model()
+    losses = detector_losses(net, batch)
+    sum(losses.values()).backward()
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    assert not [name for name, p in net.named_parameters() if p.requires_grad and p.grad is None]
+    assert all(torch.isfinite(p.grad).all() for p in net.parameters() if p.grad is not None)
+    if not any(sample.gt_instances.labels.eq(label).any() for sample in batch.samples for label in BASE):
+        assert all(float(losses[name].detach()) == 0 for name in LOSSES)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_what_each_loss_trains(loss: str) -> None:
+    net = trained()
+    detector_losses(net, make_batch())[loss].backward()
+    reached = {name for name, size in grads(net).items() if size > 0}
+    parts = {".".join(name.split(".")[1:3]) for name in reached if name.startswith("roi_head")}
+    convs, contour = {"boundary.convs"}, {"boundary.upsample", "boundary.conv_logits"}
+    affinity = {"affinity.theta", "affinity.phi"}
+    expected = {
+        "loss_boundary": convs | contour,
+        "loss_affinity": convs | affinity,
+        "loss_mask": convs
+        | affinity
+        | {"affinity.g", "affinity.output"}
+        | {f"mask_head.{part}" for part in ("convs", "upsample", "conv_logits")},
+    }
+    assert parts == expected[loss]
+    assert any(name.startswith("backbone") for name in reached)
+    assert not any(name.startswith("bbox_head") for name in reached), "a mask loss moves no box"
+
+
+def test_a_few_steps_reduce_every_loss() -> None:
+    net, batch = copy.deepcopy(model()), make_batch()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.002)
+    curves: dict[str, list[float]] = {}
+    for _ in range(20):
+        losses = detector_losses(net, batch)
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 10)
+        optimizer.step()
+        for name, loss in losses.items():
+            curves.setdefault(name, []).append(float(loss.detach()))
+    for name in ("loss_cls", "loss_bbox", *LOSSES):
+        assert curves[name][-1] < 0.85 * curves[name][0], (name, curves[name])
+
+
+def test_losses_under_autocast_are_close_to_those_in_fp32() -> None:
+    net, batch = model(), make_batch()
+    exact = detector_losses(net, batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = detector_losses(net, batch)
+    for name in exact:
+        assert mixed[name].dtype == torch.float32
+        assert float(mixed[name].detach()) == pytest.approx(float(exact[name].detach()), rel=0.1, abs=0.02)
+
+
+# ---------------------------------------------------------------- test
+
+
+def test_detections_have_masks() -> None:
+    net, batch = model().eval(), make_batch().fresh()
+    with torch.no_grad():
+        found = net.predict(batch.inputs, batch.samples)
+    for sample in found:
+        instances = sample.pred_instances
+        assert 0 < len(instances) <= 50
+        assert instances.masks.shape == (len(instances), SIZE, SIZE)
+        assert instances.masks.dtype == torch.bool
+
+
+def test_masks_in_boxes_have_the_original_size_and_may_be_none() -> None:
+    net = model().eval()
+    metas = [dict(img_shape=(SIZE, SIZE), ori_shape=(2 * SIZE, 2 * SIZE), scale_factor=(0.5, 0.5))] * 2
+    boxes = [torch.tensor([[10.0, 12, 40, 30], [50, 50, 90, 80]]), torch.zeros(0, 4)]
+    labels = [torch.tensor([1, 0]), torch.zeros(0, dtype=torch.long)]
+    with torch.no_grad():
+        features = net.extract_feat(make_batch().inputs)
+        found = net.roi_head.predict_masks_in_boxes(features, metas, boxes, labels)
+    assert [r.masks.shape for r in found] == [(2, 2 * SIZE, 2 * SIZE), (0, 2 * SIZE, 2 * SIZE)]
+
+
+# ---------------------------------------------------------------- configuration
+
+
+def test_parameters_at_paper_scale() -> None:
+    """Two mask heads of 4 convolutions, deconvolution and predictor, and four 1x1 convolutions."""
+    head = paper_model("cpmask").roi_head
+    mask_head = 4 * (9 * 256 * 256 + 256) + 4 * 256 * 256 + 256 + 257
+    assert sum(p.numel() for p in head.parameters()) == 2 * mask_head + 3 * 257 * 128 + 129 * 256
+
+
+def test_recipes_and_schedules() -> None:
+    one, three = paper_config("1x"), paper_config("3x")
+    common = paper_config("3x", recipe="common")
+    baseline = paper_config("3x", "mask-rcnn")
+    assert (one["optimizer"]["lr"], common["optimizer"]["lr"]) == (0.01, 0.02)
+    assert (one["image"]["train"], three["image"]["train"]) == ([[1333, 800]], [[1333, 640], [1333, 800]])
+    assert one["schedule"] == {"length": 1, "drops": [8 / 12, 11 / 12]}
+    assert three["schedule"] == {"length": 3, "drops": [28 / 36, 34 / 36]}
+    assert common["schedule"] == {"length": 3, "drops": [9 / 12, 11 / 12]}
+    for key in ("schedule", "image", "optimizer", "warmup_iterations", "warmup_factor", "clip_grad"):
+        assert common[key] == baseline[key]
+    assert one["model"]["test_cfg"]["rcnn"] == baseline["model"]["test_cfg"]["rcnn"]
+    assert "by_schedule" not in one and "by_schedule" not in common
+
+
+def test_groups_of_the_box_heads_norms_keep_their_size() -> None:
+    for config in (paper_config(), tiny_config("cpmask", "both", {})):
+        head = config["model"]["bbox_head"]
+        assert head["feat_channels"] / head["norm_cfg"]["num_groups"] == 8

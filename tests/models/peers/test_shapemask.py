@@ -1,0 +1,438 @@
+"""ShapeMask: priors, pasting, embedding and losses against naive references; gating; outer boxes at test."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from models.tiny import (
+    BASE,
+    DATASET,
+    NOVEL,
+    SIZE,
+    SPLIT,
+    A,
+    B,
+    Batch,
+    C,
+    D,
+    Object,
+    detector_losses,
+    grads,
+    make_batch,
+    tiny_config,
+    tiny_model,
+)
+from torch import Tensor, nn
+
+from contrastmask.config import CONFIGS, load_settings, resolve, run_spec
+from contrastmask.config.options import check_options
+from contrastmask.config.yamlfiles import read_yaml
+from contrastmask.errors import OptionError
+from contrastmask.models.peers.shapemask import (
+    JITTER,
+    OBJECTS,
+    clip,
+    instance_embedding,
+    jitter,
+    outer_boxes,
+    paste,
+    per_target_pixel,
+)
+from contrastmask.training.build import build_model
+
+MASK_LOSSES = ("loss_prior", "loss_coarse", "loss_mask")
+HARD = {
+    "no base object": ((B,), (D,)),
+    "no objects": ((), ()),
+    "one image without objects": ((A, B), ()),
+    "one-pixel boxes": ((Object((95, 95, 96, 96), 1), Object((0, 0, 1, 1), 0)), (Object((40, 0, 41, 96), 3),)),
+}
+
+
+def model(**options: object) -> nn.Module:
+    """With random priors: as built, they are 0."""
+    net = tiny_model("shapemask", **options)
+    generator = torch.Generator().manual_seed(1)
+    net.roi_head.mask_head.priors.copy_(torch.rand(net.roi_head.mask_head.priors.shape, generator=generator))
+    return net
+
+
+def padded(batch: Batch) -> Batch:
+    """Images as NAS-FPN needs them: sides that 128 divides."""
+    batch.inputs = F.pad(batch.inputs, (0, 128 - SIZE, 0, 128 - SIZE))
+    return batch
+
+
+def paper_config(**changes: object) -> dict:
+    config = read_yaml(CONFIGS / "config.yaml", "config") | {"scale": "paper", "data_root": "/d"}
+    entry = {"method": "shapemask", "backbone": "r101", "schedule": "1x", "setting": "nonvoc2voc"}
+    return resolve(run_spec(entry | {"options": changes}, "paper"), load_settings(config))
+
+
+# ---------------------------------------------------------------------------- boxes
+
+
+def test_jittered_boxes_move_and_stretch_by_the_noise() -> None:
+    torch.manual_seed(0)
+    box = torch.tensor([[10.0, 20, 50, 100]])
+    found = jitter(box.repeat(20_000, 1))
+    centres, sides = (found[:, :2] + found[:, 2:]) / 2, found[:, 2:] - found[:, :2]
+    assert torch.allclose(centres.mean(0), torch.tensor([30.0, 60]), atol=0.1)
+    assert torch.allclose(centres.std(0) / torch.tensor([40.0, 80]), torch.tensor(JITTER), rtol=0.05)
+    assert torch.allclose((sides / torch.tensor([40.0, 80])).log().std(0), torch.tensor(JITTER), rtol=0.05)
+
+
+def test_outer_boxes_are_a_quarter_larger_and_end_at_the_border() -> None:
+    boxes = torch.tensor([[40.0, 40, 80, 60], [0, 90, 40, 96], [10, 10, 10, 10]])
+    expected = torch.tensor([[35.0, 37.5, 85, 62.5], [0, 89.25, 45, 96], [10, 10, 10, 10]])
+    assert outer_boxes(boxes, (96, 128)).equal(expected)
+    assert clip(torch.tensor([[-5.0, 3, 200, 99]]), (96, 128)).tolist() == [[0, 3, 128, 96]]
+
+
+# ---------------------------------------------------------------------------- prior
+
+
+def naive_paste(mask: np.ndarray, box: list[float], frame: list[float]) -> np.ndarray:
+    """Pixel by pixel: the mask at the frame's pixel centre, bilinear between the mask's pixel centres, 0 beyond."""
+    height, width = mask.shape
+    found = np.zeros_like(mask)
+    for row in range(height):
+        for column in range(width):
+            x = frame[0] + (column + 0.5) / width * (frame[2] - frame[0])
+            y = frame[1] + (row + 0.5) / height * (frame[3] - frame[1])
+            u = (x - box[0]) / (box[2] - box[0]) * width - 0.5
+            v = (y - box[1]) / (box[3] - box[1]) * height - 0.5
+            for i in (math.floor(v), math.floor(v) + 1):
+                for j in (math.floor(u), math.floor(u) + 1):
+                    if 0 <= i < height and 0 <= j < width:
+                        found[row, column] += mask[i, j] * (1 - abs(v - i)) * (1 - abs(u - j))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("box", "frame"),
+    [
+        ([10.0, 20, 50, 60], [5.0, 15, 55, 65]),
+        ([0.0, 3, 17, 90], [0.0, 0, 19.125, 96]),  # clipped to the left and below
+        ([7.0, 7, 8, 8], [6.875, 6.875, 8.125, 8.125]),
+    ],
+)
+def test_a_mask_is_pasted_where_its_box_lies_in_the_frame(box: list[float], frame: list[float]) -> None:
+    mask = torch.rand(12, 12, generator=torch.Generator().manual_seed(0))
+    found = paste(mask[None], torch.tensor([box]), torch.tensor([frame]))[0]
+    assert np.allclose(found, naive_paste(mask.numpy(), box, frame), atol=1e-5)
+
+
+def test_pasting_into_the_same_box_changes_nothing_and_outside_there_is_nothing() -> None:
+    masks, boxes = torch.rand(2, 8, 8), torch.tensor([[1.0, 2, 9, 6], [0, 0, 4, 4]])
+    assert torch.allclose(paste(masks, boxes, boxes), masks, atol=1e-5)
+    assert not paste(masks, boxes, boxes + 50).any()
+
+
+@given(st.integers(0, 10_000))
+def test_the_prior_is_a_convex_mixture_of_the_priors(seed: int) -> None:
+    head, generator = model().roi_head.mask_head, torch.Generator().manual_seed(seed)
+    features = 50 * torch.randn(3, head.in_channels, 32, 32, generator=generator)
+    box = torch.tensor([[10.0, 20, 50, 60]]).repeat(3, 1)  # fills its frame: nothing is cut off
+    with torch.no_grad():
+        found = head.estimate_prior(features, box, box)
+        weights = head.shape_logits(features.mean((2, 3))).softmax(1)
+    assert (weights >= 0).all() and torch.allclose(weights.sum(1), torch.ones(3))
+    expected = sum(weights[:, k, None, None] * head.priors[k] for k in range(len(head.priors)))
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert (found >= head.priors.amin(0) - 1e-5).all() and (found <= head.priors.amax(0) + 1e-5).all()
+
+
+def test_only_features_inside_the_box_choose_the_prior() -> None:
+    head = model().roi_head.mask_head
+    inner, outer = torch.tensor([[5.0, 5, 37, 37]]), torch.tensor([[1.0, 1, 41, 41]])
+    features = torch.randn(1, head.in_channels, 32, 32)
+    changed = features.clone()
+    changed[..., :2] += 100  # the inner box begins in column 3.2
+    with torch.no_grad():
+        assert head.estimate_prior(features, inner, outer).equal(head.estimate_prior(changed, inner, outer))
+        changed[..., 10] += 100
+        assert not head.estimate_prior(features, inner, outer).equal(head.estimate_prior(changed, inner, outer))
+
+
+# ---------------------------------------------------------------------------- masks
+
+
+def test_the_embedding_is_the_mean_of_the_features_in_the_coarse_mask() -> None:
+    features, logits = torch.randn(3, 4, 5, 5), torch.randn(3, 1, 5, 5)
+    logits[1] = -1.0  # nothing is foreground
+    logits[2] = 0.0  # a probability of exactly 0.5 is not
+    found = instance_embedding(features, logits)
+    chosen = [(i, j) for i in range(5) for j in range(5) if torch.sigmoid(logits[0, 0, i, j]) > 0.5]
+    expected = sum(features[0, :, i, j] for i, j in chosen) / len(chosen)
+    assert torch.allclose(found[0, :, 0, 0], expected, atol=1e-6)
+    assert found.shape == (3, 4, 1, 1) and not found[1:].any()
+
+
+def test_shapes_of_the_three_masks() -> None:
+    head = model().roi_head.mask_head
+    box = torch.tensor([[0.0, 0, 8, 8]]).repeat(2, 1)
+    prior, coarse, fine = head(torch.randn(2, head.reduce.in_channels, 32, 32), box, box)
+    assert (prior.shape, coarse.shape, fine.shape) == ((2, 32, 32), (2, 32, 32), (2, 128, 128))
+
+
+def test_layers_start_as_in_the_released_code() -> None:
+    head = tiny_model("shapemask").roi_head.mask_head
+    for layer in (head.coarse_logits, head.conv_logits):
+        assert float(layer.bias) == pytest.approx(-math.log(99))
+    for layer in (head.convs[0].conv, head.coarse_convs[3].conv, head.shape_logits):
+        assert float(layer.weight.detach().std()) == pytest.approx(0.01, rel=0.1)
+    assert len(head.convs) == len(head.coarse_convs) == 4
+
+
+# ---------------------------------------------------------------------------- losses
+
+
+class Recorded:
+    """What the mask branch was given and gave in one loss."""
+
+    def __init__(self, net: nn.Module, batch: Batch) -> None:
+        self.seen: list = []
+        handle = net.roi_head.mask_head.register_forward_hook(lambda module, args, out: self.seen.append((args, out)))
+        rois = net.roi_head.training_rois
+        net.roi_head.training_rois = lambda *args: self.rois(rois(*args))
+        self.losses = detector_losses(net, batch)
+        del net.roi_head.training_rois
+        handle.remove()
+        (_, self.inner, self.outer), (self.prior, self.coarse, self.fine) = self.seen[0]
+
+    def rois(self, found: list) -> list:
+        self.labels = torch.cat([res.pos_gt_labels for res in found])
+        self.objects = [(n, int(row)) for n, res in enumerate(found) for row in res.pos_assigned_gt_inds]
+        return found
+
+
+def test_losses_are_sums_over_base_masks_over_their_own_pixels() -> None:
+    net, batch = model(), make_batch()
+    seen = Recorded(net, batch)
+    assert set(seen.labels.tolist()) == {*BASE, *NOVEL}
+    sums, pixels = dict.fromkeys(MASK_LOSSES, 0.0), {32: 0.0, 128: 0.0}
+    for r, (image, row) in enumerate(seen.objects):
+        if int(seen.labels[r]) in NOVEL:
+            continue
+        mask = batch.samples[image].gt_instances.masks[row]
+        outer = seen.outer[r : r + 1].detach()
+        for name, logits in (("loss_prior", seen.prior), ("loss_coarse", seen.coarse), ("loss_mask", seen.fine)):
+            side = logits.shape[-1]
+            target = mask.crop_and_resize(outer, (side, side), torch.tensor([0])).masks[0]
+            for value, truth in zip(logits[r].flatten().tolist(), target.flatten().tolist(), strict=True):
+                if name == "loss_prior":
+                    sums[name] += 0.1 * (value - truth) ** 2 / 2
+                else:
+                    sums[name] += math.log1p(math.exp(-value)) + (0 if truth else value)
+            if name != "loss_prior":
+                pixels[side] += target.sum()
+    for name in MASK_LOSSES:
+        expected = sums[name] / pixels[128 if name == "loss_mask" else 32]
+        assert float(seen.losses[name].detach()) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_mask_without_a_pixel_does_not_divide_by_zero() -> None:
+    assert float(per_target_pixel(torch.ones(1, 2, 2), torch.zeros(1, 2, 2))) == 4
+
+
+@pytest.mark.parametrize("setting", ["objects", *HARD])
+@pytest.mark.parametrize("neck", ["fpn", "nas-fpn"])
+def test_losses_are_finite_and_every_parameter_has_a_gradient(setting: str, neck: str) -> None:
+    net = model(neck=neck)
+    losses = detector_losses(net, padded(make_batch(HARD[setting]) if setting in HARD else make_batch()))
+    sum(loss for name, loss in losses.items() if "loss" in name).backward()
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    assert not [name for name, p in net.named_parameters() if p.requires_grad and p.grad is None]
+    assert all(torch.isfinite(p.grad).all() for p in net.parameters() if p.grad is not None)
+
+
+def test_losses_are_finite_under_autocast() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = detector_losses(model(), make_batch())
+    expected = detector_losses(model(), make_batch())
+    for name in MASK_LOSSES:
+        assert float(losses[name].detach()) == pytest.approx(float(expected[name].detach()), rel=0.02)
+
+
+def test_every_part_of_the_mask_branch_learns_from_the_masks() -> None:
+    net = model()
+    losses = detector_losses(net, make_batch())
+    sum(losses[name] for name in MASK_LOSSES).backward()
+    reached = grads(net.roi_head.mask_head)
+    assert all(reached[name] > 0 for name, _ in net.roi_head.mask_head.named_parameters()), reached
+    assert max(grads(net.backbone).values()) > 0
+    assert not grads(net.bbox_head)
+
+
+@pytest.mark.parametrize("name", ["no base object", "no objects"])
+def test_mask_losses_are_exactly_zero_without_base_objects(name: str) -> None:
+    losses = detector_losses(model(), make_batch(HARD[name]))
+    assert [float(losses[loss].detach()) for loss in MASK_LOSSES] == [0, 0, 0]
+
+
+def test_novel_masks_change_no_loss_by_a_bit_and_base_masks_do() -> None:
+    losses, novel, base = (detector_losses(model(), make_batch(scrambled=s)) for s in ((), NOVEL, BASE))
+    assert all(losses[name].equal(novel[name]) for name in losses)
+    assert all(not losses[name].equal(base[name]) for name in MASK_LOSSES)
+    assert losses["loss_cls"].equal(base["loss_cls"])
+
+
+def test_at_most_eight_random_objects_of_an_image_are_segmented() -> None:
+    many = tuple(Object((4 * n, 4 * n, 4 * n + 20, 4 * n + 30), n % 4) for n in range(12))
+    net, batch = model(), make_batch((many, (A, B)))
+    gts = [sample.gt_instances for sample in batch.samples]
+    chosen = []
+    for seed in (0, 1, 0):
+        torch.manual_seed(seed)
+        first, second = net.roi_head.training_rois(gts, None)
+        assert len(first.pos_priors) == len(set(first.pos_assigned_gt_inds.tolist())) == OBJECTS
+        assert sorted(second.pos_assigned_gt_inds.tolist()) == [0, 1]
+        assert first.pos_gt_labels.equal(gts[0].labels[first.pos_assigned_gt_inds])
+        chosen.append((first.pos_assigned_gt_inds.tolist(), first.pos_priors))
+    assert chosen[0][0] == chosen[2][0] != chosen[1][0]
+    assert chosen[0][1].equal(chosen[2][1])
+
+
+def test_box_loss_is_hubers_with_delta_015_and_weight_50_a_quarter_of_it_per_anchor() -> None:
+    loss, delta = model().bbox_head.loss_bbox, 0.15
+    found, target = torch.tensor([[0.05, -0.1, 0.4, 0.0]], requires_grad=True), torch.zeros(1, 4)
+    huber = F.huber_loss(found, target, delta=delta, reduction="sum")
+    ours = loss(found, target, avg_factor=3)
+    assert float(ours) == pytest.approx(float(50 * huber / (4 * 3)), rel=1e-5)
+    gradient = torch.autograd.grad(ours, found)[0]
+    assert torch.allclose(gradient, 50 / 12 * found.detach().clamp(-delta, delta))
+
+
+def test_a_few_steps_reduce_the_losses_of_the_masks() -> None:
+    net = build_model(tiny_config("shapemask", "paper", {"priors": 4}), DATASET, SPLIT, weights=None)
+    torch.manual_seed(0)
+    net.init_weights()
+    y, x = torch.meshgrid(*[torch.linspace(-1, 1, 32)] * 2, indexing="ij")
+    net.roi_head.mask_head.priors[2] = (x**2 + y**2 <= 1).float()  # the objects' shape; the other priors are empty
+    net.train()
+    batch, optimizer, history = make_batch(((A,), (C,))), torch.optim.AdamW(net.roi_head.parameters(), lr=2e-2), []
+    for _ in range(15):
+        optimizer.zero_grad()
+        losses = detector_losses(net, batch)
+        sum(losses[name] for name in MASK_LOSSES).backward()
+        optimizer.step()
+        history.append([float(losses[name].detach()) for name in MASK_LOSSES])
+    assert history[-1][1] < 0.7 * history[0][1] and history[-1][2] < 0.7 * history[0][2]
+    assert history[-1][0] < 0.8 * history[0][0]
+
+
+# ---------------------------------------------------------------------------- test
+
+
+def metas(images: int) -> list[dict]:
+    return [dict(img_shape=(SIZE, SIZE), ori_shape=(2 * SIZE, 2 * SIZE), scale_factor=(0.5, 0.5))] * images
+
+
+def predict(net: nn.Module, boxes: list[Tensor]) -> list:
+    labels = [torch.zeros(len(b), dtype=torch.long) for b in boxes]
+    with torch.no_grad():
+        features = net.extract_feat(make_batch().inputs)
+        return net.roi_head.predict_masks_in_boxes(features, metas(len(boxes)), boxes, labels)
+
+
+def test_masks_fill_the_outer_box_at_the_original_size_and_boxes_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = model().eval()
+    monkeypatch.setattr(net.roi_head.mask_head.conv_logits.bias, "data", torch.full((1,), 1e4))
+    boxes = [torch.tensor([[20.0, 12, 60, 52], [64, 64, 96, 96]]), torch.zeros(0, 4)]
+    found, nothing = predict(net, boxes)
+    assert nothing.masks.shape == (0, 2 * SIZE, 2 * SIZE)
+    assert torch.allclose(found.bboxes, 2 * boxes[0])
+    expected = [(30, 14, 130, 114), (120, 120, 192, 192)]  # twice the outer boxes
+    for mask, (x1, y1, x2, y2) in zip(found.masks, expected, strict=True):
+        inside = torch.zeros_like(mask)
+        inside[y1:y2, x1:x2] = True
+        assert (mask ^ inside).sum() <= 2 * (x2 - x1 + y2 - y1)  # its outermost pixels
+
+
+def test_masks_may_be_none() -> None:
+    assert [r.masks.shape for r in predict(model().eval(), [torch.zeros(0, 4)] * 2)] == [(0, 2 * SIZE, 2 * SIZE)] * 2
+
+
+def test_detections_keep_boxes_scores_and_labels() -> None:
+    net, batch = model().eval(), make_batch().fresh()
+    with torch.no_grad():
+        features = net.extract_feat(batch.inputs)
+        boxes = net.bbox_head.predict(features, batch.samples, rescale=True)
+        found = net.predict(batch.inputs, batch.samples, rescale=True)
+    for sample, expected in zip(found, boxes, strict=True):
+        instances = sample.pred_instances
+        assert len(instances) > 0 and instances.masks.shape == (len(instances), SIZE, SIZE)
+        for key in ("bboxes", "scores", "labels"):
+            assert instances[key].equal(expected[key])
+
+
+def test_features_of_a_large_outer_box_come_from_a_coarser_level() -> None:
+    extractor = model().roi_head.mask_roi_extractor
+    sides = torch.tensor([20.0, 223, 225, 447, 449, 5000])
+    rois = torch.stack([sides * 0, sides * 0, sides * 0, sides, sides], 1)
+    assert extractor.map_roi_levels(rois, 5).tolist() == [0, 0, 1, 1, 2, 4]
+
+
+# ---------------------------------------------------------------------------- configuration
+
+
+def test_priors_come_from_the_file_and_go_with_the_weights(tmp_path: Path) -> None:
+    priors = np.random.default_rng(0).random((3, 32, 32), dtype=np.float32)
+    np.savez(tmp_path / "priors.npz", priors=priors)
+    config = tiny_config("shapemask", "paper", {"priors": 3})
+    net = build_model(config, DATASET, SPLIT, weights=None, priors=tmp_path / "priors.npz")
+    net.init_weights()
+    assert np.array_equal(net.roi_head.mask_head.priors.numpy(), priors)
+    again = build_model(config, DATASET, SPLIT, weights=None)
+    again.load_state_dict(net.state_dict())
+    assert np.array_equal(again.roi_head.mask_head.priors.numpy(), priors)
+
+
+def test_settings_name_the_priors_file_of_each_run() -> None:
+    settings = load_settings(read_yaml(CONFIGS / "config.yaml", "config"))
+    options = paper_config(priors=20)["model"]["roi_head"]["options"]
+    path = settings.shape_priors("nonvoc2voc", options)
+    assert path is not None and path.parts[-2:] == ("nonvoc2voc", "shape_priors-K20-a1024.npz")
+    assert settings.shape_priors("nonvoc2voc", {"mask_rois": "gt"}) is None
+
+
+@pytest.mark.parametrize("given", [{"priors": 0}, {"prior_min_area": -1}, {"neck": "pan"}, {"priors": 1.5}])
+def test_options_out_of_range_are_refused(given: dict) -> None:
+    with pytest.raises(OptionError, match=next(iter(given))):
+        check_options("shapemask", given)
+
+
+def test_necks() -> None:
+    fpn, nas = paper_config()["model"], paper_config(neck="nas-fpn")["model"]
+    assert (fpn["neck"]["type"], fpn["data_preprocessor"]["pad_size_divisor"]) == ("FPN", 32)
+    assert (nas["neck"]["type"], nas["data_preprocessor"]["pad_size_divisor"]) == ("NASFPN", 128)
+    assert (nas["neck"]["stack_times"], nas["neck"]["out_channels"]) == (5, 256)
+
+
+def test_recipes() -> None:
+    source, common = paper_config(), paper_config(recipe="common")
+    assert source["image"]["train"] == [[1066, 640], [1600, 960]]
+    assert source["schedule"]["drops"] == [30 / 45, 40 / 45]
+    assert (source["warmup_iterations"], source["warmup_factor"]) == (500, pytest.approx(0.08375))
+    assert source["optimizer"]["lr"] == common["optimizer"]["lr"]
+    assert common["image"]["train"] == [[1333, 640], [1333, 800]]
+    assert common["schedule"]["drops"] == [8 / 12, 11 / 12]
+    assert common["warmup_factor"] == 0.001
+
+
+def test_size_at_paper_scale() -> None:
+    """The mask branch, counted by hand."""
+    coco = {"categories": [{"id": n, "name": str(n)} for n in range(80)]}
+    with torch.device("meta"):
+        net = build_model(paper_config(), coco, {"base": list(range(60)), "novel": list(range(60, 80))}, weights=None)
+    conv, norm = 9 * 128 * 128, 2 * 128
+    linear = (256 + 1) * 128 + (128 + 1) * 100 + 2 * 2 * 128
+    decoders = 2 * 4 * (conv + norm) + 2 * (128 + 1) + 16 * 128 * 128 + 128
+    assert sum(p.numel() for p in net.roi_head.parameters()) == linear + decoders
+    assert net.roi_head.mask_head.priors.shape == (100, 32, 32)

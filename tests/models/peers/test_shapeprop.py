@@ -1,0 +1,378 @@
+"""ShapeProp: message passing against a naive reference, which RoIs train what, and where gradients go."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from models.tiny import (
+    BASE,
+    NOVEL,
+    SIZE,
+    A,
+    B,
+    Batch,
+    C,
+    D,
+    detector_losses,
+    grads,
+    make_batch,
+    roi_losses,
+    sampling,
+    tiny_config,
+    tiny_model,
+)
+from training.test_paper_scale import millions
+from training.test_paper_scale import model as paper_model
+
+from contrastmask.config.options import check_options
+from contrastmask.errors import OptionError
+from contrastmask.models.peers.shapeprop import (
+    EPS,
+    ShapePropMaskHead,
+    max_normalised,
+    neighbour_weights,
+    propagate,
+    saliency_loss,
+)
+
+LOSSES = ("loss_saliency", "loss_propagation", "loss_mask")
+
+
+def shapeprop(**options: Any) -> torch.nn.Module:
+    return tiny_model("shapeprop", "both" if not options else "paper", **options)
+
+
+# ---------------------------------------------------------------- message passing
+
+
+def naive_step(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """One step, pixel by pixel."""
+    found = torch.zeros_like(x)
+    rois, channels, h, w = x.shape
+    for r in range(rois):
+        for c in range(channels):
+            for i in range(h):
+                for j in range(w):
+                    for place in range(9):
+                        y, z = i + place // 3 - 1, j + place % 3 - 1
+                        if 0 <= y < h and 0 <= z < w:
+                            found[r, c, i, j] += weights[r, c, place, i, j] * x[r, c, y, z]
+    return found
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_propagation_is_the_weighted_sum_of_the_neighbours(steps: int) -> None:
+    x, weights = torch.randn(2, 3, 5, 4), torch.rand(2, 3, 9, 5, 4)
+    expected = x
+    for _ in range(steps):
+        expected = naive_step(expected, weights)
+    torch.testing.assert_close(propagate(x, weights, steps), expected)
+
+
+def test_propagation_has_the_gradient_of_its_definition() -> None:
+    x = torch.randn(1, 2, 4, 3, dtype=torch.float64, requires_grad=True)
+    weights = torch.rand(1, 2, 9, 4, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, w: propagate(x, w, 3), (x, weights))
+
+
+@pytest.mark.parametrize("border", ["zero", "inside"])
+def test_weights_of_each_pixel_sum_to_one(border: str) -> None:
+    scores = torch.randn(2, 3, 9, 14, 14)
+    weights = neighbour_weights(scores, border)
+    assert (weights >= 0).all()
+    torch.testing.assert_close(weights.sum(2), torch.ones(2, 3, 14, 14), atol=1e-4, rtol=0)
+    if border == "zero":
+        torch.testing.assert_close(weights, scores.sigmoid() / (scores.sigmoid().sum(2, keepdim=True) + EPS))
+    else:  # the upper left pixel's row above and column to the left are outside
+        assert not weights[:, :, [0, 1, 2, 3, 6], 0, 0].any()
+        torch.testing.assert_close(weights[..., 1:-1, 1:-1], neighbour_weights(scores, "zero")[..., 1:-1, 1:-1])
+
+
+def test_a_constant_map_stays_constant() -> None:
+    scores, constant = torch.randn(2, 3, 9, 14, 14), torch.full((2, 3, 14, 14), 5.0)
+    inside = propagate(constant, neighbour_weights(scores, "inside"), 14)
+    torch.testing.assert_close(inside, constant, atol=1e-3, rtol=0)
+    # as released, zeros come in from the border by one pixel a step
+    for steps in range(1, 7):
+        zero = propagate(constant, neighbour_weights(scores, "zero"), steps)
+        inner = (..., slice(steps, -steps), slice(steps, -steps))
+        torch.testing.assert_close(zero[inner], constant[inner], atol=1e-3, rtol=0)
+        assert (zero[..., 0, :] < 5).all()
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (13, 0), (6, 13)])
+def test_an_impulse_reaches_the_whole_box_in_as_many_steps_as_it_is_wide(corner: tuple[int, int]) -> None:
+    weights = neighbour_weights(torch.randn(1, 1, 9, 14, 14), "zero")
+    impulse = torch.zeros(1, 1, 14, 14)
+    impulse[0, 0, corner[0], corner[1]] = 1
+    assert (propagate(impulse, weights, 13) > 0).all()
+    five = (propagate(impulse, weights, 5) > 0)[0, 0]
+    y, x = torch.meshgrid(torch.arange(14), torch.arange(14), indexing="ij")
+    assert five.equal(torch.maximum((y - corner[0]).abs(), (x - corner[1]).abs()) <= 5)
+
+
+def test_steps_and_latent_are_the_options() -> None:
+    head = shapeprop(steps=2, latent=5, border="inside").roi_head.propagation
+    assert (head.steps, head.latent, head.border) == (2, 5, "inside")
+    assert head.weights.predictor.out_channels == 45
+    assert shapeprop().roi_head.propagation.latent == 24, "not narrowed with the scale's width"
+    features, saliency = torch.randn(3, 32, 14, 14), torch.randn(3, 1, 14, 14)
+    weights = neighbour_weights(head.weights(features).view(3, 5, 9, 14, 14), "inside")
+    expected = head.encoder(saliency)
+    for _ in range(2):
+        expected = naive_step(expected, weights)
+    torch.testing.assert_close(head(features, saliency), head.decoder(expected), atol=1e-4, rtol=1e-4)
+    for options in ({"steps": -1}, {"latent": 0}):
+        with pytest.raises(OptionError, match="latent"):
+            check_options("shapeprop", options)
+
+
+# ---------------------------------------------------------------- saliency
+
+
+def test_saliency_loss_is_the_cross_entropy_of_the_mean_over_every_sampled_roi() -> None:
+    head = shapeprop().roi_head
+    batch = make_batch(jitter=2, background=9)
+    results, _ = sampling(shapeprop(), batch)
+    labels = head.sampled_labels(results)
+    assert len(labels) == sum(len(r.priors) for r in results)
+    assert int((labels == 4).sum()) == sum(len(r.neg_priors) for r in results) > 10  # 4 categories
+    assert set(labels.tolist()) == {0, 1, 2, 3, 4}, "base, novel and background"
+    start = 0
+    for r in results:
+        assert labels[start : start + len(r.pos_priors)].equal(r.pos_gt_labels)
+        start += len(r.priors)
+    maps = torch.randn(len(labels), 5, 14, 14)
+    scores = maps.double().flatten(2).mean(2)
+    each = [-(row[label] - row.exp().sum().log()) for row, label in zip(scores, labels, strict=True)]
+    assert float(saliency_loss(maps, labels)) == pytest.approx(float(sum(each) / len(each)), abs=1e-5)
+
+
+def test_saliency_sees_every_sampled_roi_and_propagation_only_base_positives() -> None:
+    model, batch = shapeprop(), make_batch(jitter=2)
+    results, _ = sampling(model, batch)
+    seen = {}
+    parts = {"saliency": model.roi_head.saliency, "propagation": model.roi_head.propagation}
+    handles = [
+        part.register_forward_pre_hook(lambda module, args, name=name: seen.update({name: args}))
+        for name, part in parts.items()
+    ]
+    maps = []
+    handles.append(parts["saliency"].register_forward_hook(lambda module, args, output: maps.append(output)))
+    losses = roi_losses(model, batch)
+    for handle in handles:
+        handle.remove()
+    labels = model.roi_head.sampled_labels(results)
+    rows = torch.isin(labels, torch.tensor(BASE)).nonzero()[:, 0]
+    assert len(seen["saliency"][0]) == len(labels)
+    features, saliency = seen["propagation"]
+    assert len(rows) > 2
+    assert features.equal(seen["saliency"][0][rows])
+    assert saliency.equal(torch.stack([maps[0][row, labels[row]] for row in rows])[:, None])
+    assert losses["loss_saliency"].equal(saliency_loss(maps[0], labels))
+
+
+# ---------------------------------------------------------------- losses
+
+
+def test_propagation_loss_is_the_cross_entropy_with_the_masks_at_14_pixels() -> None:
+    model, batch = shapeprop(), make_batch()
+    results, truth = sampling(model, batch)
+    shapes = []
+    handle = model.roi_head.propagation.register_forward_hook(lambda module, args, output: shapes.append(output))
+    losses = roi_losses(model, batch)
+    handle.remove()
+    chosen = model.roi_head.positives_of_base(results)
+    masks = model.roi_head.mask_targets(results, truth, chosen, 14)
+    expected = F.binary_cross_entropy_with_logits(shapes[0], masks[:, None])
+    torch.testing.assert_close(losses["loss_propagation"].squeeze(), expected)
+
+
+def test_novel_masks_change_no_loss_by_a_bit_and_base_masks_do() -> None:
+    model = shapeprop()
+    losses, novel, base = (detector_losses(model, make_batch(scrambled=s)) for s in ((), NOVEL, BASE))
+    assert losses.keys() == novel.keys() >= set(LOSSES)
+    assert all(losses[name].equal(novel[name]) for name in losses)
+    assert not losses["loss_mask"].equal(base["loss_mask"])
+    assert not losses["loss_propagation"].equal(base["loss_propagation"])
+    assert losses["loss_saliency"].equal(base["loss_saliency"])
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        make_batch(((B,), (D,))),
+        make_batch(((), ())),
+        make_batch(((A, B), ())),
+        make_batch(((), ()), background=0),
+        make_batch(((A,), (C,))),
+    ],
+    ids=["no base object", "no objects", "one image without objects", "no RoI at all", "no novel object"],
+)
+def test_losses_are_finite_and_every_parameter_has_a_gradient(batch: Batch) -> None:
+    model = shapeprop()
+    losses = roi_losses(model, batch)
+    sum(losses[name].sum() for name in losses if "loss" in name).backward()
+    assert all(torch.isfinite(losses[name]).all() for name in LOSSES)
+    # mmdet's box head gives its classifier no gradient without RoIs
+    missing = [n for n, p in model.roi_head.named_parameters() if p.grad is None and not n.startswith("bbox_head")]
+    assert not missing
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    if not any(sample.gt_instances.labels.eq(label).any() for sample in batch.samples for label in BASE):
+        assert float(losses["loss_mask"].detach()) == float(losses["loss_propagation"].detach()) == 0
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_what_each_loss_trains(loss: str) -> None:
+    model = shapeprop()
+    roi_losses(model, make_batch())[loss].backward()
+    reached = {".".join(name.split(".")[:3]) for name, size in grads(model).items() if size > 0}
+    part = {
+        "saliency": {f"roi_head.saliency.{n}" for n in ("convs", "predictor")},
+        "propagation": {f"roi_head.propagation.{n}" for n in ("weights", "encoder", "decoder")},
+        "mask": {f"roi_head.mask_head.{n}" for n in ("encoder", "convs", "upsample", "conv_logits")},
+    }
+    expected = {
+        "loss_saliency": part["saliency"],
+        "loss_propagation": part["saliency"] | part["propagation"],
+        "loss_mask": part["saliency"] | part["propagation"] | part["mask"],
+    }
+    assert {name for name in reached if name.startswith("roi_head")} == expected[loss]
+    assert any(name.startswith("backbone") for name in reached)
+
+
+def test_a_few_steps_reduce_every_loss() -> None:
+    model, batch = copy.deepcopy(shapeprop()), make_batch()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.002)
+    curves: dict[str, list[float]] = {name: [] for name in LOSSES}
+    for _ in range(15):
+        losses = roi_losses(model, batch)
+        optimizer.zero_grad()
+        sum(losses[name].sum() for name in losses if "loss" in name).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 10)
+        optimizer.step()
+        for name, curve in curves.items():
+            curve.append(float(losses[name].detach()))
+    for name, curve in curves.items():
+        assert curve[-1] < 0.8 * curve[0], (name, curve)
+
+
+# ---------------------------------------------------------------- mask head and test
+
+
+def test_shapes_are_normalised_by_their_largest_value() -> None:
+    shapes = torch.stack([torch.tensor([[-1.0, 2], [4, 0]]), -torch.rand(2, 2), torch.zeros(2, 2)])[:, None]
+    shapes.requires_grad_()
+    found = max_normalised(shapes)
+    torch.testing.assert_close(found[0, 0], torch.tensor([[0, 0.5], [1, 0]]), atol=1e-4, rtol=0)
+    assert not found[1:].any(), "nothing positive: 0, not 0/0"
+    found.sum().backward()
+    assert torch.isfinite(shapes.grad).all()
+
+
+def test_mask_head_concatenates_the_features_and_the_encoded_shape() -> None:
+    settings = dict(tiny_config("shapeprop", "paper", {})["model"]["roi_head"]["mask_head"])
+    assert settings.pop("type") == "ShapePropMaskHead"
+    head = ShapePropMaskHead(**settings)
+    assert [len(head.convs), head.convs[0].in_channels, head.convs[0].out_channels] == [4, 64, 32]
+    assert [(m.in_channels, m.out_channels, m.with_activation) for m in head.encoder] == [
+        (1, 32, True),
+        (32, 32, True),
+        (32, 32, True),
+        (32, 32, False),
+    ]
+    assert head(torch.randn(3, 32, 14, 14), torch.randn(3, 1, 14, 14)).shape == (3, 1, 28, 28)
+
+
+def test_initialisation_is_the_released_one() -> None:
+    """3x3: Kaiming normal, fan out, gain of ReLU; 1x1: uniform within sqrt(3 / fan in); biases 0."""
+    head = paper_model("shapeprop").roi_head
+    head.init_weights()
+    for conv in (head.saliency.convs[2].conv, head.propagation.encoder[1].conv, head.mask_head.encoder[1].conv):
+        assert float(conv.weight.std()) == pytest.approx((2 / (9 * conv.out_channels)) ** 0.5, rel=0.05)
+        assert not conv.bias.any()
+    for predictor in (head.saliency.predictor, head.propagation.weights.predictor):
+        bound = (3 / 256) ** 0.5
+        assert 0.98 * bound < float(predictor.weight.abs().max()) <= bound
+        assert not predictor.bias.any()
+
+
+def masks_and_labels_used(labels: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mask of one box, and the saliency map that went into propagation, for each of some labels."""
+    model = shapeprop().eval()
+    head = model.roi_head
+    seen, maps = [], []
+    handles = [
+        head.propagation.register_forward_pre_hook(lambda module, args: seen.append(args[1])),
+        head.saliency.register_forward_hook(lambda module, args, output: maps.append(output)),
+    ]
+    metas = [dict(img_shape=(SIZE, SIZE), ori_shape=(2 * SIZE, 2 * SIZE), scale_factor=(0.5, 0.5))] * 2
+    boxes = [torch.tensor([[10.0, 12, 60, 70]] * len(labels)), torch.zeros(0, 4)]
+    with torch.no_grad():
+        features = model.extract_feat(make_batch().inputs)
+        given = [torch.tensor(labels), torch.zeros(0, dtype=torch.long)]
+        found = head.predict_masks_in_boxes(features, metas, boxes, given)
+        nothing = head.predict_masks_in_boxes(features, metas, boxes[1:] * 2, given[1:] * 2)
+    for handle in handles:
+        handle.remove()
+    assert [r.masks.shape for r in found] == [(len(labels), 2 * SIZE, 2 * SIZE), (0, 2 * SIZE, 2 * SIZE)]
+    assert [r.masks.shape for r in nothing] == [(0, 2 * SIZE, 2 * SIZE)] * 2
+    return seen[0], maps[0]
+
+
+def test_masks_in_boxes_use_the_saliency_of_their_label() -> None:
+    seen, maps = masks_and_labels_used([2, 0, 3])
+    assert seen.equal(torch.stack([maps[0, 2], maps[1, 0], maps[2, 3]])[:, None])
+    assert not seen[0].equal(seen[1])
+
+
+def test_detections_have_masks() -> None:
+    model, batch = shapeprop().eval(), make_batch().fresh()
+    with torch.no_grad():
+        found = model.predict(batch.inputs, batch.samples)
+    for sample in found:
+        instances = sample.pred_instances
+        assert 0 < len(instances) <= 50
+        assert instances.masks.shape == (len(instances), SIZE, SIZE)
+        assert instances.masks.dtype == torch.bool
+
+
+@pytest.mark.parametrize("mask_rois", ["positive", "gt"])
+def test_losses_under_autocast_are_close_to_those_in_fp32(mask_rois: str) -> None:
+    model, batch = shapeprop(mask_rois=mask_rois), make_batch()
+    exact = roi_losses(model, batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = roi_losses(model, batch)
+    for name in LOSSES:
+        assert mixed[name].dtype == torch.float32
+        assert float(mixed[name].detach()) == pytest.approx(float(exact[name].detach()), rel=0.1, abs=0.02)
+
+
+# ---------------------------------------------------------------- configuration
+
+
+def test_parameters_at_paper_scale() -> None:
+    """Beside Mask R-CNN's, by hand: two branches of 4 convolutions, encoders, decoder, and a wider first mask layer."""
+    conv = 9 * 256 * 256 + 256
+    saliency = 4 * conv + 257 * 81
+    weights = 4 * conv + 257 * 24 * 9
+    latent = 9 * 24 * 24 + 24
+    encoder, decoder = 9 * 24 + 24 + 2 * latent, 2 * latent + 9 * 24 + 1
+    mask = 9 * 256 + 256 + 3 * conv + 9 * 256 * 256
+    added = millions(paper_model("shapeprop")) - millions(paper_model("mask-rcnn"))
+    assert added * 1e6 == pytest.approx(saliency + weights + encoder + decoder + mask, abs=0.5)
+
+
+def test_recipes() -> None:
+    source, common = (tiny_config("shapeprop", "paper", {"recipe": recipe}) for recipe in ("source", "common"))
+    baseline = tiny_config("mask-rcnn", "paper", {})
+    assert source["schedule"]["drops"] == [60 / 90, 80 / 90]
+    assert (source["warmup_factor"], common["warmup_factor"]) == (0.03, 0.001)
+    for key in ("schedule", "image", "optimizer", "warmup_iterations", "clip_grad"):
+        assert common[key] == baseline[key]
+    assert common["model"]["test_cfg"] == baseline["model"]["test_cfg"]
+    for config in (source, common):
+        for extractor in ("bbox_roi_extractor", "mask_roi_extractor"):
+            assert config["model"]["roi_head"][extractor]["roi_layer"]["sampling_ratio"] == 2

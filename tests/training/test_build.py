@@ -1,0 +1,131 @@
+"""From a configuration and annotations to the model and the datasets."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from models.tiny import DATASET, SPLIT, tiny_config
+
+from contrastmask.training.build import build_dataset, build_model
+
+CATEGORIES = [{"id": 9, "name": "boat"}, {"id": 2, "name": "bicycle"}]  # not in the order of ids or names
+SQUARE = [[10, 10, 50, 10, 50, 50, 10, 50]]
+
+
+def annotation(number: int, image: int, category: int, **more: Any) -> dict[str, Any]:
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": category,
+        "bbox": [10, 10, 40, 40],
+        "area": 1600,
+        "iscrowd": 0,
+        "segmentation": SQUARE,
+    } | more
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> dict[str, Any]:
+    """Four images: two objects; a crowd beside an object; nothing; too small."""
+    sizes = [(64, 96), (64, 96), (64, 96), (20, 90)]
+    for number, size in enumerate(sizes):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((*size, 3), 128, dtype=np.uint8))
+    coco = {
+        "images": [{"id": n, "file_name": f"{n}.png", "height": h, "width": w} for n, (h, w) in enumerate(sizes)],
+        "annotations": [
+            annotation(1, 0, 2),
+            annotation(2, 0, 9),
+            annotation(3, 1, 9),
+            annotation(4, 1, 2, iscrowd=1, segmentation={"counts": [0, 6144], "size": [64, 96]}),
+            annotation(5, 3, 9),
+        ],
+        "categories": CATEGORIES,
+    }
+    (tmp_path / "instances.json").write_text(json.dumps(coco))
+    part = {"annotations": str(tmp_path / "instances.json"), "images": str(tmp_path)}
+    return {"categories": CATEGORIES, "train": part, "val": part}
+
+
+def test_labels_follow_the_order_of_the_datasets_categories(dataset: dict[str, Any]) -> None:
+    training = build_dataset(tiny_config("mask-rcnn", "paper", {}), dataset, "train")
+    labels = training[0]["data_samples"].gt_instances.labels.tolist()
+    assert [dataset["categories"][label]["id"] for label in labels] == [2, 9]
+
+
+def test_training_drops_images_without_objects_and_small_ones_and_evaluation_keeps_all(
+    dataset: dict[str, Any],
+) -> None:
+    config = tiny_config("mask-rcnn", "paper", {})
+    training, validation = (build_dataset(config, dataset, part) for part in ("train", "val"))
+    assert [training.get_data_info(n)["img_id"] for n in range(len(training))] == [0, 1]
+    assert [validation.get_data_info(n)["img_id"] for n in range(len(validation))] == [0, 1, 2, 3]
+
+
+def test_crowds_are_ignored_instances(dataset: dict[str, Any]) -> None:
+    sample = build_dataset(tiny_config("mask-rcnn", "paper", {}), dataset, "train")[1]["data_samples"]
+    assert (len(sample.gt_instances), len(sample.ignored_instances)) == (1, 1)
+
+
+def test_training_scales_lie_between_the_two_given_and_evaluation_has_one(dataset: dict[str, Any]) -> None:
+    config = tiny_config("mask-rcnn", "paper", {})
+    config["image"] = {"train": [[500, 64], [500, 128]], "test": [500, 100], "flip": 0.5}
+    training, validation = (build_dataset(config, dataset, part) for part in ("train", "val"))
+    np.random.seed(0)
+    samples = [training[0]["data_samples"] for _ in range(30)]
+    short = {min(sample.img_shape) for sample in samples}
+    assert len(short) > 5
+    assert 64 <= min(short) < 80
+    assert 112 < max(short) <= 128
+    assert {sample.flip for sample in samples} == {True, False}
+    assert {min(validation[0]["data_samples"].img_shape) for _ in range(3)} == {100}
+
+
+def test_more_than_two_training_scales_are_a_choice(dataset: dict[str, Any]) -> None:
+    config = tiny_config("mask-rcnn", "paper", {})
+    config["image"]["train"] = [[500, 64], [500, 96], [500, 128]]
+    training = build_dataset(config, dataset, "train")
+    np.random.seed(0)
+    assert {min(training[0]["data_samples"].img_shape) for _ in range(30)} == {64, 96, 128}
+
+
+def test_boxes_and_masks_are_flipped_together(dataset: dict[str, Any]) -> None:
+    config = tiny_config("mask-rcnn", "paper", {})
+    config["image"] = {"train": [[96, 64]], "test": [96, 64], "flip": 1.0}
+    truth = build_dataset(config, dataset, "train")[0]["data_samples"].gt_instances
+    np.testing.assert_allclose(truth.bboxes.tensor[0], [46, 10, 86, 50])
+    y, x = np.nonzero(truth.masks.to_ndarray()[0])
+    np.testing.assert_allclose([x.min(), y.min(), x.max() + 1, y.max() + 1], [46, 10, 86, 50], atol=1)
+
+
+def test_base_labels_are_the_positions_of_the_base_categories() -> None:
+    model = build_model(tiny_config("contrastmask", "paper", {}), DATASET, SPLIT, weights=None)
+    assert model.roi_head.is_base.tolist() == [False, True, False, True]
+    assert model.roi_head.bbox_head.num_classes == 4
+    assert model.roi_head.mask_head.num_classes == 1
+
+
+def test_backbone_weights_come_from_the_file(tmp_path: Path) -> None:
+    config = tiny_config("mask-rcnn", "paper", {})
+    first = build_model(config, DATASET, SPLIT, weights=None)
+    torch.save(first.backbone.state_dict(), tmp_path / "backbone.pth")
+    second = build_model(config, DATASET, SPLIT, weights=str(tmp_path / "backbone.pth"))
+    assert not second.backbone.layer1[0].conv1.weight.equal(first.backbone.layer1[0].conv1.weight)
+    second.init_weights()
+    for name, value in first.backbone.state_dict().items():
+        assert second.backbone.state_dict()[name].equal(value), name
+    assert "init_cfg" not in config["model"]["backbone"], "the configuration is left alone"
+
+
+def test_the_paper_scales_channels_are_the_papers() -> None:
+    """At smoke scale widths shrink; depths and sizes stay."""
+    head = tiny_config("contrastmask", "paper", {})["model"]["roi_head"]
+    assert head["mask_roi_extractor"]["out_channels"] == 256 // 8
+    assert head["mask_roi_extractor"]["roi_layer"]["output_size"] == 14
+    assert head["bbox_roi_extractor"]["roi_layer"]["output_size"] == 7
+    assert (head["bbox_head"]["num_shared_convs"], head["bbox_head"]["num_cls_convs"]) == (4, 1)
+    assert head["bbox_head"]["num_reg_convs"] == 2
+    assert head["mask_head"]["num_convs"] == 4

@@ -1,0 +1,112 @@
+"""The length of a training, its learning rate, and where it goes on from."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from contrastmask.training import checkpoint, train
+from contrastmask.training.hooks import NotFinite, Record, _check_finite
+from contrastmask.training.train import optim_wrapper, schedulers, total_iterations
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    return {
+        "batch": 16,
+        "schedule": {"length": 1, "drops": [8 / 12, 11 / 12]},
+        "one_x": {"epochs": 12},
+        "warmup_iterations": 500,
+        "warmup_factor": 0.001,
+        "optimizer": {"type": "SGD", "lr": 0.02},
+        "clip_grad": None,
+        "amp": False,
+    } | changes
+
+
+def test_1x_on_coco_is_12_epochs() -> None:
+    assert total_iterations(config(), 117_266) == math.ceil(12 * 117_266 / 16) == 87_950
+
+
+def test_3x_is_three_times_as_long() -> None:
+    length = {"length": 3, "drops": [0.75, 11 / 12]}
+    assert total_iterations(config(schedule=length), 16_000) == 36_000
+    assert total_iterations(config(schedule=length, one_x={"iterations": 7}), 5) == 21
+
+
+def test_a_smaller_batch_takes_more_iterations() -> None:
+    assert total_iterations(config(batch=2), 16_000) == 8 * total_iterations(config(), 16_000)
+
+
+def test_learning_rate_warms_up_and_drops_where_the_paper_says() -> None:
+    """12 epochs of 1000 iterations: 0.02, /10 after 8 epochs, /100 after 11."""
+    from mmengine.optim.scheduler import LinearLR, MultiStepLR
+
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.02)
+    kinds = {"LinearLR": LinearLR, "MultiStepLR": MultiStepLR}
+    built = [kinds[s.pop("type")](optimizer, **s) for s in schedulers(config(), 12_000)]
+    rates = []
+    for _ in range(12_000):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        for scheduler in built:
+            scheduler.step()
+    assert rates[0] == pytest.approx(0.02 / 1000)
+    assert rates[250] == pytest.approx(0.01, rel=0.02)
+    assert rates[500] == rates[7_999] == pytest.approx(0.02)
+    assert rates[8_000] == rates[10_999] == pytest.approx(0.002)
+    assert rates[11_000] == pytest.approx(0.0002)
+
+
+def test_amp_is_bf16_autocast() -> None:
+    assert optim_wrapper(config(amp=True))["type"] == "AmpOptimWrapper"
+    assert optim_wrapper(config(amp=True))["dtype"] == "bfloat16"
+    assert optim_wrapper(config())["type"] == "OptimWrapper"
+
+
+class FakeJob:
+    """The attributes that `where_to_go_on` reads."""
+
+    def __init__(self, work: Path) -> None:
+        self.work, self.identity, self.code = work, "me", "now"
+
+
+def save(work: Path, iteration: int, code: str) -> None:
+    work.mkdir(exist_ok=True)
+    checkpoint.save(work, {"identity": "me", "iteration": iteration, "code": code}, iteration)
+
+
+def test_without_a_checkpoint_a_training_starts_at_0(tmp_path: Path) -> None:
+    assert train.where_to_go_on(FakeJob(tmp_path), 10) == (0, None)  # type: ignore[arg-type]
+
+
+def test_a_half_done_training_goes_on_even_with_other_code(tmp_path: Path) -> None:
+    save(tmp_path, 4, code="old")
+    assert train.where_to_go_on(FakeJob(tmp_path), 10)[0] == 4  # type: ignore[arg-type]
+
+
+def test_a_finished_training_is_taken_if_the_code_is_the_same(tmp_path: Path) -> None:
+    save(tmp_path, 10, code="now")
+    assert train.where_to_go_on(FakeJob(tmp_path), 10)[0] == 10  # type: ignore[arg-type]
+
+
+def test_a_finished_training_of_other_code_starts_anew(tmp_path: Path) -> None:
+    save(tmp_path, 10, code="old")
+    assert train.where_to_go_on(FakeJob(tmp_path), 10) == (0, None)  # type: ignore[arg-type]
+    assert not list(tmp_path.glob("iter_*.pth"))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), torch.tensor(float("nan"))])
+def test_a_loss_that_is_not_finite_is_named(bad: Any) -> None:
+    with pytest.raises(NotFinite, match=r"loss_mask.*iteration 7"):
+        _check_finite({"loss": 1.0, "loss_mask": bad}, 7)
+
+
+def test_a_point_begun_before_a_stop_is_finished_after_it() -> None:
+    record = Record(None, total=4000, images=2)
+    assert record.every == 4
+    record.sums, record.count = {"loss": torch.tensor(3.0)}, 2
+    again = Record(None, total=4000, images=2)
+    again.load_state_dict(record.state_dict())
+    assert (float(again.sums["loss"]), again.count) == (3.0, 2)
