@@ -6,7 +6,12 @@
 #       --gpus all --shm-size 16g contrastmask snakemake --cores all --config scale=paper data_root=/data/coco
 #
 # The mounted checkout takes the place of the image's: results, checkpoints and Snakemake's notes outlive the container.
-FROM python:3.11-slim-bookworm
+#
+# The same bytes each time: give the base by its digest, which `docker buildx imagetools inspect` of it prints,
+#   docker build --build-arg BASE=python:3.11-slim-bookworm@sha256:... -t contrastmask .
+ARG BASE=python:3.11-slim-bookworm
+# hadolint ignore=DL3006
+FROM ${BASE}
 
 # git: every number carries the commit that it was made by. Debian's security fixes are wanted, so no versions are pinned
 # hadolint ignore=DL3008
@@ -16,15 +21,17 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /contrastmask
-# HOME: a user that only the host knows has none, and torch and Snakemake keep caches there
-ENV HOME=/tmp MLFLOW_DISABLE_TELEMETRY=true PYTHONUNBUFFERED=1
+# HOME, LOGNAME: a user that only the host knows has neither, and torch and Snakemake keep caches under them
+ENV HOME=/tmp LOGNAME=contrastmask MLFLOW_DISABLE_TELEMETRY=true PYTHONUNBUFFERED=1 PATH=/opt/contrastmask/bin:$PATH
 
-# The lock by itself: this layer, which is nearly all of the image, stays when only the project changes. --no-deps: the
-# lock is complete, and leaves out opencv-python, which needs libGL and overwrites the headless build.
-COPY requirements.lock ./
-RUN python -m pip install --no-cache-dir --no-deps --require-hashes -r requirements.lock
+# The lock by itself: this layer, which is nearly all of the image, stays when only the project changes
+COPY environment.py requirements.lock ./
+RUN UV_CACHE_DIR=/opt/cache python environment.py /opt/contrastmask --without-project \
+    && rm -rf /opt/cache
 
 COPY . ./
-RUN python -m pip install --no-cache-dir --no-deps --no-build-isolation --editable .
+RUN uv pip install --no-cache --python /opt/contrastmask --no-deps --no-build-isolation --editable .
 
+# Nobody in particular; --user above takes the place of it. Results go to the mounted checkout, which its owner can write to
+USER 1000:1000
 CMD ["snakemake", "--cores", "all"]

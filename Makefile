@@ -1,10 +1,15 @@
-# The commands a person types. `make tables` and `make test` need Python 3.11 and nothing else.
+# The commands a person types. `make tables` and `make test` need Python 3.11, 3.12 or 3.13 and nothing else.
 PYTHON ?= python3
 CORES ?= $(shell nproc)
 SCALE ?= smoke
 BIN := .venv/bin
+HOST_PATH := $(PATH)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
+
+# The lock is complete without opencv-python, which mmcv asks for: it overwrites the headless build and needs libGL
+RESOLVE := $(BIN)/uv pip compile --generate-hashes --python-platform x86_64-manylinux_2_28 --no-header --no-annotate \
+    --extra dev --no-emit-package contrastmask --no-emit-package opencv-python pyproject.toml
 
 .PHONY: tables report test test-slurm test-tracking-server faults ui sync tracking-server tracking-user model-table
 .PHONY: bench bench-rows bench-gpu lint lock clean help
@@ -59,18 +64,23 @@ bench-gpu: $(BIN)/.ready  ## ContrastMask's throughput beside mmdet's Mask R-CNN
 lint: $(BIN)/.ready  ## ruff, mypy, snakefmt
 	ruff check . && ruff format --check . && mypy && snakefmt --check Snakefile workflow
 
-lock:  ## resolve requirements.in anew (needs uv)
-	uv pip compile --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header \
-	    --no-annotate --no-emit-package opencv-python -o requirements.lock requirements.in
-	sed -i '/^# The following packages/,$$d' requirements.lock
+lock: $(BIN)/.ready  ## resolve pyproject.toml anew, to the same pins for Python 3.11, 3.12 and 3.13
+	$(RESOLVE) --python-version 3.11 --output-file requirements.lock >/dev/null
+	for python in 3.12 3.13; do \
+	    $(RESOLVE) --python-version $$python --constraints requirements.lock | diff - requirements.lock || \
+	        { echo "Python $$python needs other pins: narrow pyproject.toml"; exit 1; }; done
 
 clean:  ## delete the smoke results
 	rm -rf results/smoke .snakemake
 
-# --no-deps: the lock is complete, and leaves out opencv-python, which needs libGL and overwrites the headless build
+# `snakemake`, `ruff` and so on are looked for in the environment, which is made by a Python from outside of it
+$(BIN)/.ready: export PATH := $(HOST_PATH)
 $(BIN)/.ready: requirements.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else "Python 3.11 is needed: make PYTHON=python3.11")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	touch $@
+	@command -v "$(PYTHON)" >/dev/null || \
+	    { echo "there is no $(PYTHON); Python 3.11, 3.12 or 3.13 is needed: make PYTHON=<its name>"; exit 1; }
+	@"$(PYTHON)" environment.py .venv
+
+# scripts in a venv name its folder: after a move it is made anew
+ifneq "$(shell cat $(BIN)/.ready 2>/dev/null)" "$(CURDIR)"
+.PHONY: $(BIN)/.ready
+endif

@@ -23,22 +23,31 @@ def instructions(text: str) -> list[tuple[str, str]]:
     ]
 
 
-def test_the_image_installs_the_lock_and_nothing_else_as_make_does() -> None:
+def test_the_image_is_made_by_the_set_up_of_make_and_nothing_else() -> None:
     steps = instructions((ROOT / "Dockerfile").read_text())
-    base = next(rest for word, rest in steps if word == "FROM")
-    assert base.startswith("python:3.11")
-    pips = [rest for word, rest in steps if word == "RUN" and "pip install" in rest]
-    flags = [set(rest.split()) for rest in pips]
-    assert len(pips) == 2 and all("--no-deps" in given for given in flags)
-    assert {"--require-hashes", "-r", "requirements.lock"} <= flags[0]
-    assert {"--no-build-isolation", "--editable", "."} <= flags[1]
-    make = (ROOT / "Makefile").read_text()
-    assert "--no-deps --require-hashes -r requirements.lock" in make and "--no-build-isolation --editable ." in make
+    runs = [rest for word, rest in steps if word == "RUN" and "apt-get" not in rest]
+    assert "python environment.py /opt/contrastmask --without-project" in runs[0]
+    assert runs[1:] == [
+        "uv pip install --no-cache --python /opt/contrastmask --no-deps --no-build-isolation --editable ."
+    ]
+    assert "/opt/contrastmask/bin:$PATH" in next(rest for word, rest in steps if word == "ENV")
+    assert "environment.py .venv" in (ROOT / "Makefile").read_text()
+
+
+def test_the_image_is_nobody_in_particular_on_a_base_that_can_be_pinned() -> None:
+    steps = instructions((ROOT / "Dockerfile").read_text())
+    assert [rest for word, rest in steps if word in ("ARG", "FROM")] == ["BASE=python:3.11-slim-bookworm", "${BASE}"]
+    user = next(rest for word, rest in steps if word == "USER")
+    assert user == "1000:1000" and steps[-1][0] == "CMD"
+    names = next(rest for word, rest in steps if word == "ENV")
+    assert {"HOME=/tmp", "LOGNAME=contrastmask"} <= set(names.split())  # for a uid that has no name and no home
+    pod = manifests()[-1]["spec"]["template"]["spec"]
+    assert {f"{pod['securityContext'][key]}" for key in ("runAsUser", "runAsGroup", "fsGroup")} == {"1000"}
 
 
 def test_the_image_copies_only_what_is_there() -> None:
     copies = [rest.split()[:-1] for word, rest in instructions((ROOT / "Dockerfile").read_text()) if word == "COPY"]
-    assert copies == [["requirements.lock"], ["."]]
+    assert copies == [["environment.py", "requirements.lock"], ["."]]
     assert all((ROOT / source).exists() for sources in copies for source in sources)
     ignored = (ROOT / ".dockerignore").read_text().split("\n")
     assert {".venv", "results/*", ".snakemake"} <= set(ignored)
