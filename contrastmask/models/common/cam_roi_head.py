@@ -11,7 +11,7 @@ from torch import Tensor
 
 from contrastmask.config.options import CAMOptions, SystemOptions
 from contrastmask.models.common.partial_roi_head import PartialRoIHead
-from contrastmask.models.contrastmask.cam import activation_prior
+from contrastmask.models.common.cam import activation_prior
 
 
 class CAMRoIHead(PartialRoIHead):

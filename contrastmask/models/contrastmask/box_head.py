@@ -7,7 +7,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from contrastmask.models.contrastmask.cam import class_activation_map
+from contrastmask.models.common.cam import class_activation_map
 
 
 @MODELS.register_module()

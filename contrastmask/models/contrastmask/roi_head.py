@@ -14,7 +14,7 @@ from torch import Tensor
 
 from contrastmask.config.options import ContrastMaskOptions
 from contrastmask.models.common.cam_roi_head import CAMRoIHead
-from contrastmask.models.contrastmask.cam import activation_prior, min_max, resize
+from contrastmask.models.common.cam import activation_prior, min_max, resize
 from contrastmask.models.contrastmask.cl_head import ContrastiveHead
 from contrastmask.models.contrastmask.contrast import contrastive_weight, group_loss
 from contrastmask.models.contrastmask.keys import KeySets, Partition, key_sets, partition

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from torch import Tensor
 
 from contrastmask.config.options import OFFICIAL, ContrastMaskOptions
-from contrastmask.models.contrastmask.cam import min_max
+from contrastmask.models.common.cam import min_max
 from contrastmask.models.contrastmask.keys import KeySets, boundary, grow, key_sets, partition, sample
 
 PAPER = ContrastMaskOptions()

@@ -9,7 +9,7 @@ from models.tiny import BASE, IMAGES, NOVEL, A, B, Batch, Build, C, D, grads, ma
 
 import contrastmask.models.contrastmask.roi_head as module
 from contrastmask.models.common.cam_roi_head import positive_rows
-from contrastmask.models.contrastmask.cam import min_max, resize
+from contrastmask.models.common.cam import min_max, resize
 
 from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead  # isort: skip  # after contrastmask.models
 from mmdet.structures.bbox import bbox2roi

@@ -31,7 +31,7 @@ from contrastmask.config.options import check_options, preset_options
 from contrastmask.config.yamlfiles import read_yaml
 from contrastmask.errors import OptionError
 from contrastmask.models.common.norm import RoIBatchNorm, synchronise
-from contrastmask.models.contrastmask.cam import EPS
+from contrastmask.models.common.cam import EPS
 from contrastmask.training.build import build_model, train_pipeline
 from contrastmask.training.train import optim_wrapper, total_iterations
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from contrastmask.models.contrastmask.box_head import CAMBoxHead
-from contrastmask.models.contrastmask.cam import activation_prior, class_activation_map, min_max, resize
+from contrastmask.models.common.cam import activation_prior, class_activation_map, min_max, resize
 
 ROIS, CHANNELS, CLASSES = 3, 6, 4
 
