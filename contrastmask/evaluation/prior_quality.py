@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from contrastmask.config.options import ContrastMaskOptions
-from contrastmask.models.contrastmask.contrast import queries, similarities
+from contrastmask.models.contrastmask.contrast import mean_over, region_means, similarities
 from contrastmask.models.contrastmask.keys import Partition
 
 
@@ -57,11 +57,10 @@ def prototype_masks(projected: Tensor, regions: Partition, options: ContrastMask
         regions: I+ and I-, (R, H, W) each, as in training.
         options: `similarity`.
     """
-    flat = [region.flatten(1) for region in regions]
-    rois = flat[0].any(1) & flat[1].any(1)
+    sides = torch.stack([region.flatten(1) for region in regions], dim=1)
+    rois = sides.any(-1).all(1)
     if not rois.any():
         return None
-    on, off = (
-        similarities(queries(projected, region, rois, shared=True), projected, options.similarity) for region in flat
-    )
+    queries = mean_over(region_means(projected, sides), rois.expand(len(rois), -1))
+    on, off = similarities(queries, projected, options.similarity).unbind(1)
     return (on > off).view_as(regions.foreground)

@@ -11,13 +11,12 @@ from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
-from mmdet.structures.mask import mask_target
 from mmdet.utils import InstanceList
-from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 from contrastmask.config.options import MaskRCNNOptions, SystemOptions
+from contrastmask.models.common.crop_masks import crop_masks
 
 
 @MODELS.register_module()
@@ -85,17 +84,21 @@ class PartialRoIHead(StandardRoIHead):
             chosen = chosen & torch.cat([res.pos_is_gt for res in sampling_results]).bool()
         return chosen
 
-    @staticmethod
+    @classmethod
     def mask_targets(
-        sampling_results: list[SamplingResult], batch_gt_instances: InstanceList, chosen: Tensor, size: int
+        cls, sampling_results: list[SamplingResult], batch_gt_instances: InstanceList, chosen: Tensor, size: int
     ) -> Tensor:
         """Masks (M, size, size) in {0, 1} of the objects assigned to the M chosen RoIs, cropped to the RoIs."""
-        per_image = chosen.split([len(res.pos_priors) for res in sampling_results])
-        return mask_target(
-            [res.pos_priors[keep] for res, keep in zip(sampling_results, per_image, strict=True)],
-            [res.pos_assigned_gt_inds[keep] for res, keep in zip(sampling_results, per_image, strict=True)],
-            [instances.masks for instances in batch_gt_instances],
-            ConfigDict(mask_size=(size, size)),
+        return cls.positive_masks(sampling_results, batch_gt_instances, size)[chosen].float()
+
+    @staticmethod
+    def positive_masks(sampling_results: list[SamplingResult], batch_gt_instances: InstanceList, size: int) -> Tensor:
+        """Masks (R, size, size) bool of the objects assigned to the positive RoIs, cropped to the RoIs."""
+        return torch.cat(
+            [
+                crop_masks(instances.masks, res.pos_priors, res.pos_assigned_gt_inds, size)
+                for res, instances in zip(sampling_results, batch_gt_instances, strict=True)
+            ]
         )
 
     def predict_mask(

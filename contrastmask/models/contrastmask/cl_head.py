@@ -37,9 +37,9 @@ class ContrastiveHead(BaseModule):
         """Y (R, C, H, W), which enters the mask head: the encoded features, averaged by affinity with `enhance`."""
         return self_affinity_average(encoded) if self.enhance else encoded
 
-    def project(self, encoded: Tensor, groups: Tensor) -> Tensor:
-        """Z = g(Y): (R, C, H, W) to (R, P, C). BatchNorm, if any, sees one query group (R,) at a time."""
-        return self.projector(encoded.flatten(2).transpose(1, 2), groups)
+    def project(self, encoded: Tensor, sizes: list[int]) -> Tensor:
+        """Z = g(Y): (R, C, H, W) to (R, P, C). BatchNorm, if any, sees one query group at a time, of `sizes` RoIs."""
+        return self.projector(encoded.flatten(2).transpose(1, 2), sizes)
 
 
 class Projector(BaseModule):
@@ -51,28 +51,27 @@ class Projector(BaseModule):
         self.norms = nn.ModuleList(nn.BatchNorm1d(channels) for _ in range(layers - 1)) if norm else None
         self.last = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, groups: Tensor) -> Tensor:
+    def forward(self, x: Tensor, sizes: list[int]) -> Tensor:
         """(R, P, C) to (R, P, C)."""
         for index, layer in enumerate(self.hidden):
             x = layer(x)
             if self.norms is not None:
-                x = grouped_norm(self.norms[index], x, groups)
+                x = grouped_norm(self.norms[index], x, sizes)
             x = F.relu(x)
         return self.last(x)
 
 
-def grouped_norm(norm: nn.Module, x: Tensor, groups: Tensor) -> Tensor:
+def grouped_norm(norm: nn.Module, x: Tensor, sizes: list[int]) -> Tensor:
     """BatchNorm over the pixels of each group of RoIs apart: what each GPU of 2 images does in the paper's set-up.
 
     Args:
         norm: an nn.BatchNorm1d; its running statistics follow every group in turn.
         x: (R, P, C).
-        groups: (R,), rising group numbers.
+        sizes: RoIs of each group, in their order; R in all.
     """
     if len(x) == 0:  # no statistics to take; the parameters stay in the graph
         return x + sum(p.sum() for p in norm.parameters())
-    sizes = torch.unique_consecutive(groups, return_counts=True)[1].tolist()
-    return torch.cat([norm(part.flatten(0, 1)).view_as(part) for part in x.split(sizes)])
+    return torch.cat([norm(part.flatten(0, 1)).view_as(part) for part in x.split(sizes) if len(part)])
 
 
 def self_affinity_average(x: Tensor) -> Tensor:
@@ -87,8 +86,9 @@ def self_affinity_average(x: Tensor) -> Tensor:
     Returns:
         (R, C, H, W).
     """
-    pixels = x.flatten(2).transpose(1, 2)  # (R, P, C)
+    # (R, 1, P, C), contiguous: fused kernels want heads, and channels side by side
+    pixels = x.flatten(2).transpose(1, 2)[:, None].contiguous()
     unit = F.normalize(pixels, dim=-1, eps=1e-6)
     # softmax(Q K^T) V with Q = K = unit vectors and scale 1: the fused kernel never stores the P x P affinity
     averaged = F.scaled_dot_product_attention(unit, unit, pixels, scale=1.0)
-    return averaged.transpose(1, 2).view_as(x)
+    return averaged[:, 0].transpose(1, 2).view_as(x)

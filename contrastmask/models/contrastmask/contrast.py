@@ -1,109 +1,130 @@
 """The query-sharing pixel-level contrastive loss (Eq. 1, 2, 4) and its weight lambda (Eq. 5).
 
-Shapes: R RoIs of one query group, P = H x W pixels, C channels. Tensor algebra only; the modules are elsewhere.
+Shapes: R RoIs of all query groups of a batch, P = H x W pixels, C channels. Which RoIs share a query, or keys, is a
+matrix (R, R) of zeros and ones, so that all groups are computed at once. Sets and empty cases are weights, not indices:
+no shape depends on a value, and a GPU never has to wait for the CPU. Tensor algebra only; the modules are elsewhere.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from contrastmask.config.options import ContrastMaskOptions
 from contrastmask.models.contrastmask.keys import KeySets, Partition
 
+EPS = 1e-6  # least norm of a query, and of a key or its difference from the query
+
 
 def region_means(features: Tensor, regions: Tensor) -> Tensor:
-    """Mean feature (R, C) over each RoI's region: the inner average of Eq. 2; 0 where the region is empty.
+    """Mean feature (R, S, C) over each of a RoI's S regions: the inner average of Eq. 2; 0 where a region is empty.
 
     Args:
         features: (R, P, C).
-        regions: (R, P) bool.
+        regions: (R, S, P) bool.
     """
     weights = regions.to(features.dtype)
-    return torch.einsum("rp,rpc->rc", weights, features) / weights.sum(1, keepdim=True).clamp(min=1)
+    return torch.bmm(weights / weights.sum(-1, keepdim=True).clamp(min=1), features)
 
 
-def queries(features: Tensor, regions: Tensor, rois: Tensor, shared: bool) -> Tensor:
-    """The query of each RoI, (R, C): Eq. 2's mean over `rois`, the same for all, or each RoI's own (Table 7 "no").
+def mean_over(values: Tensor, members: Tensor) -> Tensor:
+    """Mean of values (R, ...) over each RoI's members, (N, ...); 0 where there is none.
 
     Args:
-        features: (R, P, C).
-        regions: (R, P) bool, I+ or I-.
-        rois: (R,) bool, the RoIs averaged; at least one.
-        shared: option `query_sharing`.
+        members: (N, R) bool.
     """
-    means = region_means(features, regions)
-    if not shared:
-        return means
-    return means[rois].mean(dim=0, keepdim=True).expand_as(means)
+    weights = members.to(values.dtype)
+    weights = weights / weights.sum(1, keepdim=True).clamp(min=1)
+    return (weights @ values.flatten(1)).view(len(members), *values.shape[1:])
 
 
-def similarities(query: Tensor, features: Tensor, kind: str) -> Tensor:
-    """phi(q, k) for every pixel, (R, P): cos(q, k), or cos(q, k - q) of the released code ("residual").
+def similarities(queries: Tensor, features: Tensor, kind: str) -> Tensor:
+    """phi(q, k) of each query with every pixel, (R, Q, P): cos(q, k), or the released code's cos(q, k - q), "residual".
+
+    Only k.q and |k| are computed from the features: (k - q).q = k.q - |q|^2 and |k - q|^2 = |k|^2 - 2 k.q + |q|^2. That
+    difference is rounding where k is so close to q that it is below the precision of its terms, so it ends there.
 
     Args:
-        query: (R, C).
+        queries: (R, Q, C).
         features: (R, P, C).
         kind: option `similarity`.
     """
-    keys = features - query[:, None] if kind == "residual" else features
-    return F.cosine_similarity(query[:, None], keys, dim=-1, eps=1e-6)
+    dot = torch.bmm(queries, features.transpose(1, 2))
+    query_norm = torch.linalg.vector_norm(queries, dim=-1)[..., None]
+    key_norm = torch.linalg.vector_norm(features, dim=-1)[:, None]
+    if kind == "residual":
+        query_square, key_square = query_norm.square(), key_norm.square()
+        least = 8 * torch.finfo(dot.dtype).eps * (key_square + query_square).detach()
+        square = torch.maximum(key_square - 2 * dot + query_square, least)
+        dot, key_norm = dot - query_square, square.clamp(min=EPS**2).sqrt()
+    return dot / (query_norm.clamp(min=EPS) * key_norm.clamp(min=EPS))
 
 
-def info_nce(similarity: Tensor, positives: Tensor, negatives: Tensor, tau: float, tau_below: bool) -> Tensor:
-    """Eq. 1 for each row, averaged over the rows that have both positives and negatives; 0 if none has.
+def info_nce(
+    similarity: Tensor, positives: Tensor, negatives: Tensor, tau: Tensor, tau_below: bool, pools: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Eq. 1 for each pool of keys, of T independent terms.
 
     Args:
-        similarity: (B, P), phi(q, k) of each key.
-        positives: (B, P) bool, K+.
-        negatives: (B, P) bool, K-.
-        tau: temperature.
+        similarity: (T, R, P), phi(q, k) of each key.
+        positives: (T, R, P) bool, K+.
+        negatives: (T, R, P) bool, K-.
+        tau: (T,), temperatures.
         tau_below: divide the positive's term in the denominator by tau too, as Eq. 1 does; without it (released code)
             the value can be negative.
+        pools: (R, R) bool, the RoIs whose keys each RoI's query meets.
+
+    Returns:
+        (T, R) the loss, the same for RoIs that share their keys; (T, R) bool, whether there are both positives and
+        negatives. Without, the loss is finite and means nothing.
     """
-    rows = positives.any(1) & negatives.any(1)
-    if not rows.any():
-        return similarity.sum() * 0
-    similarity, positives, negatives = similarity[rows], positives[rows], negatives[rows]
-    scaled = similarity / tau
-    below = torch.logsumexp(scaled.masked_fill(~negatives, -torch.inf), dim=1, keepdim=True)
-    terms = torch.logaddexp(scaled if tau_below else similarity, below) - scaled
-    per_row = terms.masked_fill(~positives, 0).sum(1) / positives.sum(1)
-    return per_row.mean()
+    lowest = torch.finfo(similarity.dtype).min  # stands for -inf, whose gradient would be NaN
+    scaled = similarity / tau[:, None, None]
+    of_roi = scaled.masked_fill(~negatives, lowest).logsumexp(-1)
+    below = of_roi[:, None].masked_fill(~pools, lowest).logsumexp(-1)
+    terms = torch.logaddexp(scaled if tau_below else similarity, below[:, :, None]) - scaled
+    number = positives.sum(-1)
+    sums = torch.stack([(terms * positives).sum(-1), number, negatives.sum(-1)]) @ pools.to(terms.dtype)
+    total, positive, negative = sums
+    return total / positive.clamp(min=1), (positive > 0) & (negative > 0)
 
 
-def group_loss(features: Tensor, regions: Partition, keys: KeySets, options: ContrastMaskOptions) -> Tensor:
-    """L_con of Eq. 4 for the RoIs that share a query pair.
+def contrastive_loss(
+    features: Tensor, regions: Partition, keys: KeySets, groups: Tensor, options: ContrastMaskOptions
+) -> Tensor:
+    """L_con of Eq. 4, summed over the query groups.
 
     Args:
         features: (R, P, C), projected features Z.
         regions: I+ and I-, (R, H, W) each.
         keys: the key sets that may be drawn, (R, H, W) each; empty for RoIs that take no part.
+        groups: (R,), the RoI's query group.
         options: `query_rois`, `query_sharing`, `similarity`, `tau`, `tau_in_denominator`, `pool_keys`, `sigma`.
 
     Returns:
         A scalar; 0 with a gradient where no RoI has a partition.
     """
-    foreground, background = (region.flatten(1) for region in regions)
-    rois = foreground.any(1) & background.any(1)
+    sides = torch.stack([region.flatten(1) for region in regions], dim=1)  # (R, 2, P)
+    rois = sides.any(-1).all(1)
     if options.query_rois == "kept":
         rois = rois & torch.stack([s.flatten(1).any(1) for s in keys.sets()]).all(0)
-    if not rois.any():
-        return features.sum() * 0
-    drawn = [s.flatten(1) for s in keys.only(rois).sample(options.sigma).sets()]
-    fg, bg = (
-        similarities(queries(features, region, rois, options.query_sharing), features, options.similarity)
-        for region in (foreground, background)
+    together = groups[:, None] == groups
+    queries = region_means(features, sides)
+    pools = torch.eye(len(groups), dtype=torch.bool, device=groups.device)
+    if options.query_sharing:
+        queries = mean_over(queries, together & rois)
+        pools = together if options.pool_keys else pools  # a query of one RoI meets that RoI's keys only (Table 7 "no")
+    on, off = similarities(queries, features, options.similarity).unbind(1)
+    fg_easy, fg_hard, bg_easy, bg_hard = (s.flatten(1) for s in keys.only(rois).sample(options.sigma).sets())
+    losses, there = info_nce(
+        torch.stack([on, on, off, off]),
+        torch.stack([fg_easy, fg_hard, bg_easy, bg_hard]),
+        torch.stack([bg_easy, bg_hard, fg_easy, fg_hard]),
+        features.new_tensor([options.tau, 1 - options.tau] * 2),
+        options.tau_in_denominator,
+        pools,
     )
-    if options.pool_keys and options.query_sharing:  # a query of one RoI meets that RoI's keys only (Table 7 "no")
-        fg, bg, *drawn = (t.reshape(1, -1) for t in (fg, bg, *drawn))
-    fg_easy, fg_hard, bg_easy, bg_hard = drawn
-    easy, hard, below = options.tau, 1 - options.tau, options.tau_in_denominator
-    return (
-        info_nce(fg, fg_easy, bg_easy, easy, below)
-        + info_nce(fg, fg_hard, bg_hard, hard, below)
-        + info_nce(bg, bg_easy, fg_easy, easy, below)
-        + info_nce(bg, bg_hard, fg_hard, hard, below)
-    )
+    # the mean over a group's RoIs, as a weight of each RoI
+    weights = there / (there.to(losses.dtype) @ together.to(losses.dtype)).clamp(min=1)
+    return (losses * weights).sum()
 
 
 def contrastive_weight(progress: float, options: ContrastMaskOptions) -> float:

@@ -1,8 +1,10 @@
 """Foreground and background of each RoI, and the keys drawn from them (Sec. 3.3).
 
-Shapes: R RoIs of H x W pixels. All sets are boolean maps (R, H, W); nothing loops over RoIs.
+Shapes: R RoIs of H x W pixels. All sets are boolean maps (R, H, W). Nothing loops over RoIs, and no shape depends on a
+value: a GPU never has to wait for the CPU here.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -34,8 +36,8 @@ class KeySets:
         return self.fg_easy, self.fg_hard, self.bg_easy, self.bg_hard
 
     def sample(self, sigma: float) -> "KeySets":
-        """The operator § of Sec. 3.3 on each set."""
-        return KeySets(*(sample(keys, sigma) for keys in self.sets()))
+        """The operator § of Sec. 3.3 on each set, in one draw for all."""
+        return KeySets(*sample(torch.cat(self.sets()), sigma).chunk(4))
 
     def only(self, rois: Tensor) -> "KeySets":
         """The sets of the RoIs in the boolean `rois` (R,); those of the others become empty."""
@@ -43,14 +45,20 @@ class KeySets:
 
 
 def boundary(masks: Tensor) -> Tensor:
-    """Pixels (R, H, W) where the mask's gradient by central differences is not zero: both sides of its edge."""
-    rows, columns = torch.gradient(masks.float(), dim=(1, 2))
-    return (rows != 0) | (columns != 0)
+    """Pixels where the gradient of masks (R, H, W) bool is not zero: both sides of their edges.
+
+    The gradient is that of central differences, one-sided at the rim: a pixel's two neighbours differ.
+    """
+    rows = torch.cat([masks[:, :1], masks, masks[:, -1:]], dim=1)
+    columns = torch.cat([masks[:, :, :1], masks, masks[:, :, -1:]], dim=2)
+    return (rows[:, 2:] ^ rows[:, :-2]) | (columns[:, :, 2:] ^ columns[:, :, :-2])
 
 
 def grow(sets: Tensor) -> Tensor:
-    """The pixels at a squared distance <= 2 of each set: its 3 x 3 dilation."""
-    return F.max_pool2d(sets.float()[:, None], kernel_size=3, stride=1, padding=1)[:, 0] > 0
+    """The pixels at a squared distance <= 2 of each set (R, H, W): its 3 x 3 dilation, rows first."""
+    wide = F.pad(sets, (1, 1, 1, 1))
+    rows = wide[:, :-2] | wide[:, 1:-1] | wide[:, 2:]
+    return rows[:, :, :-2] | rows[:, :, 1:-1] | rows[:, :, 2:]
 
 
 def partition(masks: Tensor, is_base: Tensor, cam: Tensor, options: ContrastMaskOptions) -> Partition:
@@ -107,10 +115,15 @@ def key_sets(masks: Tensor, is_base: Tensor, cam: Tensor, options: ContrastMaskO
 
 
 def sample(sets: Tensor, sigma: float) -> Tensor:
-    """Draw ceil(sigma n) of the n pixels of each set (R, H, W), without replacement, from torch's global generator."""
+    """Draw ceil(sigma n) of the n pixels of each set (R, H, W), without replacement, from torch's global generator.
+
+    The pixels of a set with the smallest random numbers are drawn; no set has more to draw than a full one.
+    """
     flat = sets.flatten(1)
-    order = torch.rand(flat.shape, device=flat.device).masked_fill(~flat, 2.0).argsort(dim=1)
-    rank = torch.empty_like(order).scatter_(1, order, torch.arange(flat.shape[1], device=flat.device).expand_as(order))
+    most = math.ceil(flat.shape[1] * sigma - 1e-6)
     # in double precision, less a little: 0.3 * 170 is above 51 in single precision
     wanted = torch.ceil(flat.sum(dim=1, keepdim=True).double() * sigma - 1e-6)
-    return (rank < wanted).view_as(sets)
+    scores = torch.rand(flat.shape, device=flat.device).masked_fill(~flat, 2.0)
+    first = scores.topk(most, dim=1, largest=False).indices
+    drawn = torch.arange(most, device=flat.device) < wanted
+    return torch.zeros_like(flat).scatter_(1, first, drawn).view_as(sets)

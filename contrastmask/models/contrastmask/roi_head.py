@@ -4,6 +4,7 @@ Shapes: R positive RoIs of the batch (training) or detections (test), C channels
 """
 
 from copy import deepcopy
+from functools import cache, partial
 
 import torch
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
@@ -16,7 +17,7 @@ from contrastmask.config.options import ContrastMaskOptions
 from contrastmask.models.common.cam_roi_head import CAMRoIHead
 from contrastmask.models.common.cam import activation_prior, min_max, resize
 from contrastmask.models.contrastmask.cl_head import ContrastiveHead
-from contrastmask.models.contrastmask.contrast import contrastive_weight, group_loss
+from contrastmask.models.contrastmask.contrast import contrastive_loss, contrastive_weight
 from contrastmask.models.contrastmask.keys import KeySets, Partition, key_sets, partition
 
 
@@ -56,58 +57,50 @@ class ContrastMaskRoIHead(CAMRoIHead):
     ) -> dict:
         """L_mask and lambda L_con of Eq. 5. `bbox_feats` is the class branch's map, see `_bbox_forward`."""
         rois, raw_cam = self._positives(sampling_results, bbox_feats)
-        chosen = self.mask_rois(sampling_results)
+        chosen = self.mask_rois(sampling_results).nonzero()[:, 0]
+        masks = cache(partial(self.positive_masks, sampling_results, batch_gt_instances))  # each size is cropped once
         losses, encoded = {}, None
         if self.options.cl and self.options.cl_loss:
             every = self._encode(x, rois)
-            losses["loss_contrast"] = self._contrastive_loss(
-                every, rois, raw_cam.detach(), sampling_results, batch_gt_instances
+            regions, keys = self._regions_and_keys(
+                raw_cam.detach(), self.positives_of_base(sampling_results), masks(self.options.cl_size)
             )
+            losses["loss_contrast"] = self._contrastive_loss(every, regions, keys, sampling_results)
             encoded = every[chosen]
         logits = self._mask_logits(x, rois[chosen], raw_cam[chosen], encoded)
-        targets = self.mask_targets(sampling_results, batch_gt_instances, chosen, self.train_cfg.mask_size)
+        targets = masks(self.train_cfg.mask_size)[chosen].to(logits.dtype)
         return dict(loss_mask=self.gated_mask_loss(logits, targets) | losses)
 
     def _contrastive_loss(
         self,
         encoded: Tensor,
-        rois: Tensor,
-        raw_cam: Tensor,
+        regions: Partition,
+        keys: KeySets,
         sampling_results: list[SamplingResult],
-        batch_gt_instances: InstanceList,
     ) -> Tensor:
         """lambda L_con, the mean over the query groups of the batch. Always in fp32."""
-        groups = rois[:, 0].long() // self.options.query_group_size
-        is_base = self.positives_of_base(sampling_results)
-        regions, keys = self._regions_and_keys(raw_cam, is_base, sampling_results, batch_gt_instances)
+        of_image = [len(res.pos_priors) for res in sampling_results]
+        each = self.options.query_group_size
+        sizes = [sum(of_image[first : first + each]) for first in range(0, len(of_image), each)]
+        groups = torch.cat([encoded.new_full((size,), n, dtype=torch.long) for n, size in enumerate(sizes)])
         with torch.autocast(encoded.device.type, enabled=False):
-            projected = self.cl_head.project(encoded.float(), groups)
-            total = projected.sum() * 0
-            for group in groups.unique().tolist():
-                rows = groups == group
-                total = total + group_loss(
-                    projected[rows],
-                    Partition(*(region[rows] for region in regions)),
-                    KeySets(*(keys_[rows] for keys_ in keys.sets())),
-                    self.options,
-                )
-        number = -(-len(sampling_results) // self.options.query_group_size)
-        return total / number * contrastive_weight(self.progress, self.options)
+            projected = self.cl_head.project(encoded.float(), sizes)
+            total = contrastive_loss(projected, regions, keys, groups, self.options)
+        return total / len(sizes) * contrastive_weight(self.progress, self.options)
 
     @torch.no_grad()
-    def _regions_and_keys(
-        self,
-        raw_cam: Tensor,
-        is_base: Tensor,
-        sampling_results: list[SamplingResult],
-        batch_gt_instances: InstanceList,
-    ) -> tuple[Partition, KeySets]:
-        """I+, I- and the key sets of the RoIs that take part; those of the others are empty."""
-        options, size = self.options, self.options.cl_size
+    def _regions_and_keys(self, raw_cam: Tensor, is_base: Tensor, masks: Tensor) -> tuple[Partition, KeySets]:
+        """I+, I- and the key sets of the RoIs that take part; those of the others are empty.
+
+        Args:
+            raw_cam: (R, h, w), detached.
+            is_base: (R,) bool.
+            masks: (R, S, S) bool, read at base RoIs only, unless option `novel_masks` says otherwise.
+        """
+        options = self.options
         cam = self._contrastive_cam(raw_cam)
         has_mask = torch.ones_like(is_base) if options.novel_masks == "keys" else is_base
-        masks = torch.zeros(cam.shape, dtype=torch.bool, device=cam.device)
-        masks[has_mask] = self.mask_targets(sampling_results, batch_gt_instances, has_mask, size) > 0.5
+        masks = masks & has_mask[:, None, None]
         taking_part = {"all": torch.ones_like(is_base), "base": is_base, "novel": ~is_base}
         supervised = taking_part[options.cl_supervision][:, None, None]
         foreground, background = partition(masks, has_mask, cam, options)
@@ -147,7 +140,7 @@ class ContrastMaskRoIHead(CAMRoIHead):
         encoded = self.cl_head.encode(found["X"])
         found["Y"] = self.cl_head.mask_features(encoded)
         if self.options.cl_loss:
-            found["Z"] = self.cl_head.project(encoded, torch.zeros(len(rois), dtype=torch.long, device=rois.device))
+            found["Z"] = self.cl_head.project(encoded, [len(rois)])
         return found
 
     # ------------------------------------------------------------------ training and test

@@ -2,11 +2,14 @@
 
 import copy
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from contrastmask.config.options import ContrastMaskOptions
 from contrastmask.models.contrastmask.cl_head import ContrastiveHead, grouped_norm, self_affinity_average
@@ -31,7 +34,7 @@ def test_encoder_ends_in_a_relu_and_the_projector_does_not() -> None:
     encoded = head.encode(torch.randn(2, 6, 14, 14))
     assert encoded.shape == (2, 6, 14, 14)
     assert encoded.min() >= 0
-    projected = head.project(encoded, torch.tensor([0, 0]))
+    projected = head.project(encoded, [2])
     assert projected.shape == (2, 14 * 14, 6)
     assert projected.min() < 0
 
@@ -42,7 +45,7 @@ def test_projector_sees_each_pixel_alone() -> None:
     encoded = torch.rand(2, 6, 4, 4)
     changed = encoded.clone()
     changed[1, :, 2, 3] += 1
-    before, after = (head.project(e, torch.tensor([0, 0])) for e in (encoded, changed))
+    before, after = (head.project(e, [2]) for e in (encoded, changed))
     moved = (before - after).abs().amax(-1) > 1e-6
     assert moved.nonzero().tolist() == [[1, 2 * 4 + 3]]
 
@@ -54,13 +57,12 @@ def test_no_projector_without_the_contrastive_loss() -> None:
 def test_grouped_norm_equals_a_norm_for_each_group() -> None:
     torch.manual_seed(0)
     x = torch.randn(5, 9, 6) * 3 + 1
-    groups = torch.tensor([0, 0, 0, 1, 1])
     norm = nn.BatchNorm1d(6)
     norm.weight.data.uniform_(0.5, 2)
     norm.bias.data.uniform_(-1, 1)
     apart, whole = copy.deepcopy(norm), copy.deepcopy(norm)
     expected = torch.cat([apart(part.reshape(-1, 6)).view(-1, 9, 6) for part in (x[:3], x[3:])])
-    ours = grouped_norm(norm, x, groups)
+    ours = grouped_norm(norm, x, [3, 0, 2])
     torch.testing.assert_close(ours, expected)
     torch.testing.assert_close(norm.running_mean, apart.running_mean)
     assert (ours - whole(x.reshape(-1, 6)).view_as(x)).abs().max() > 0.01
@@ -71,7 +73,7 @@ def test_grouped_norm_equals_a_norm_for_each_group() -> None:
 def test_no_rois_pass_through_with_gradients(norm: bool, enhance: bool) -> None:
     head = ContrastiveHead(6, ContrastMaskOptions(projector_norm=norm, enhance=enhance))
     encoded = head.encode(torch.zeros(0, 6, 14, 14))
-    projected = head.project(encoded, torch.zeros(0, dtype=torch.long))
+    projected = head.project(encoded, [0])
     assert projected.shape == (0, 196, 6)
     (projected.sum() + head.mask_features(encoded).sum()).backward()
     assert all(p.grad is not None and p.grad.abs().sum() == 0 for p in head.parameters())
@@ -89,6 +91,21 @@ def test_self_affinity_average_equals_the_softmax_of_cosines() -> None:
             weights /= weights.sum()
             assert weights.max() / weights.min() <= math.e + 1e-9
             np.testing.assert_allclose(ours[roi].reshape(5, -1)[:, i], weights @ pixels, atol=1e-5)
+
+
+def test_self_affinity_of_28_pixels_a_side_is_never_in_memory() -> None:
+    class Largest(TorchDispatchMode):
+        numbers = 0
+
+        def __torch_dispatch__(self, call: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            made = call(*args, **(kwargs or {}))
+            self.numbers = max(self.numbers, *(t.numel() for t in tree_leaves(made) if torch.is_tensor(t)), 0)
+            return made
+
+    with Largest() as largest:
+        x = torch.rand(1, 6, 28, 28).requires_grad_()
+        self_affinity_average(x).sum().backward()
+    assert 0 < largest.numbers < 784 * 784
 
 
 def test_enhance_is_optional_and_keeps_constant_maps() -> None:

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from contrastmask.config.options import OFFICIAL, ContrastMaskOptions
 from contrastmask.models.contrastmask.contrast import (
+    contrastive_loss,
     contrastive_weight,
-    group_loss,
     info_nce,
-    queries,
+    mean_over,
     region_means,
     similarities,
 )
@@ -97,6 +97,11 @@ def random_case(seed: int, rois: int = 4, density: float = 0.4) -> tuple[Tensor,
     return z, Partition(to(fg), to(bg)), KeySets(*(to(k) for k in keys))
 
 
+def group_loss(z: Tensor, regions: Partition, keys: KeySets, options: ContrastMaskOptions) -> Tensor:
+    """The loss of RoIs that are one query group."""
+    return contrastive_loss(z, regions, keys, torch.zeros(len(z), dtype=torch.long), options)
+
+
 def naive_of(case: tuple[Tensor, Partition, KeySets], options: ContrastMaskOptions) -> float:
     z, regions, keys = case
     flat = [s.flatten(1).numpy() for s in (*regions, *keys.sets())]
@@ -141,11 +146,10 @@ def test_easy_keys_have_tau_and_hard_keys_one_minus_tau() -> None:
 def test_queries_are_the_mean_of_means_and_not_of_pixels() -> None:
     z = torch.tensor([[[1.0], [3.0], [9.0]], [[10.0], [0.0], [0.0]]])
     region = torch.tensor([[True, True, False], [True, False, False]])
-    both = torch.tensor([True, True])
-    assert region_means(z, region).flatten().tolist() == [2.0, 10.0]
-    assert queries(z, region, both, shared=True).flatten().tolist() == [6.0, 6.0]  # pixels would give 14/3
-    assert queries(z, region, both, shared=False).flatten().tolist() == [2.0, 10.0]
-    assert queries(z, region, torch.tensor([False, True]), shared=True).flatten().tolist() == [10.0, 10.0]
+    means = region_means(z, torch.stack([region, ~region], dim=1))
+    assert means.flatten().tolist() == [2.0, 9.0, 10.0, 0.0]
+    members = torch.tensor([[True, True], [False, True], [False, False]])
+    assert mean_over(means[:, 0], members).flatten().tolist() == [6.0, 10.0, 0.0]  # pixels would give 14/3
 
 
 @few
@@ -158,21 +162,79 @@ def test_info_nce_averages_eq_1_over_rows_that_have_both_kinds(seed: int, tau: f
     valid = [row for row in rows if row is not None]
     expected = sum(valid) / len(valid) if valid else 0.0
     to = torch.from_numpy
-    assert float(info_nce(to(s), to(positive), to(negative), tau, tau_below)) == pytest.approx(expected, abs=1e-9)
+    given_ = *(to(a)[None] for a in (s, positive, negative)), torch.tensor([tau], dtype=torch.double)
+    losses, there = info_nce(*given_, tau_below, torch.eye(4, dtype=torch.bool))
+    assert there[0].tolist() == [row is not None for row in rows]
+    assert float(losses[there].mean() if there.any() else 0) == pytest.approx(expected, abs=1e-9)
 
 
 def test_released_loss_can_be_negative_and_eq_1_cannot() -> None:
-    s = torch.tensor([[1.0] + [-1.0] * 10], dtype=torch.float64)
-    positive = torch.tensor([[True] + [False] * 10])
-    released = info_nce(s, positive, ~positive, 0.3, tau_below=False)
+    s = torch.tensor([[[1.0] + [-1.0] * 10]], dtype=torch.float64)
+    positive = torch.tensor([[[True] + [False] * 10]])
+    alone = torch.ones(1, 1, dtype=torch.bool)
+    released, text = (
+        info_nce(s, positive, ~positive, torch.tensor([0.3], dtype=torch.double), below, alone)[0]
+        for below in (False, True)
+    )
     assert float(released) == pytest.approx(-2.2, abs=0.02)
-    assert float(info_nce(s, positive, ~positive, 0.3, tau_below=True)) > 0
+    assert float(text) > 0
 
 
 def test_residual_similarity_subtracts_the_query_from_the_key() -> None:
-    query, key = torch.tensor([[1.0, 0.0]]), torch.tensor([[[2.0, 0.0], [1.0, 1.0], [0.5, 0.0]]])
-    assert similarities(query, key, "residual")[0].tolist() == pytest.approx([1.0, 0.0, -1.0], abs=1e-6)
-    assert similarities(query, key, "cosine")[0].tolist() == pytest.approx([1.0, 0.5**0.5, 1.0], abs=1e-6)
+    query, key = torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[2.0, 0.0], [1.0, 1.0], [0.5, 0.0]]])
+    assert similarities(query, key, "residual")[0, 0].tolist() == pytest.approx([1.0, 0.0, -1.0], abs=1e-6)
+    assert similarities(query, key, "cosine")[0, 0].tolist() == pytest.approx([1.0, 0.5**0.5, 1.0], abs=1e-6)
+
+
+def plain_similarities(queries: Tensor, features: Tensor, kind: str) -> Tensor:
+    """torch's cosine similarity of every query with every key, less the query if "residual"."""
+    query, keys = queries[:, :, None], features[:, None]
+    return torch.cosine_similarity(query, keys - query if kind == "residual" else keys, dim=-1, eps=1e-6)
+
+
+@few
+@given(st.integers(0, 10**6), st.sampled_from(["cosine", "residual"]), st.sampled_from([1e-3, 1.0, 1e3]))
+def test_similarities_and_their_gradients_equal_the_plain_form(seed: int, kind: str, scale: float) -> None:
+    rng = np.random.default_rng(seed)
+    q, z = (torch.from_numpy(rng.normal(size=s) * scale).requires_grad_() for s in ((3, 2, CHANNELS), (3, 7, CHANNELS)))
+    weights = torch.from_numpy(rng.normal(size=(3, 2, 7)))
+    mine, plain = (f(q, z, kind) for f in (similarities, plain_similarities))
+    assert (mine - plain).abs().max() < 1e-9
+    gradients = (torch.autograd.grad((found * weights).sum(), (q, z)) for found in (mine, plain))
+    for ours, theirs in zip(*gradients, strict=True):
+        assert (ours - theirs).abs().max() * scale < 1e-7 * max(1.0, float(theirs.abs().max()) * scale)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("closeness", [1.0, 1e-1, 1e-2, 1e-3, 1e-5, 1e-8, 0.0])
+def test_keys_close_to_the_query_lose_no_more_than_the_precision_of_their_terms(
+    dtype: torch.dtype, closeness: float
+) -> None:
+    """|k - q|^2 = |k|^2 - 2 k.q + |q|^2 has an error of some eps |q|^2: relative to |k - q|^2 it grows as they meet."""
+    generator = torch.Generator().manual_seed(0)
+    q = torch.randn(4, 2, 64, generator=generator, dtype=torch.double)
+    z = q[:, :1] + closeness * torch.randn(4, 50, 64, generator=generator, dtype=torch.double)
+    q, z = q.to(dtype), z.to(dtype).requires_grad_()
+    found = similarities(q, z, "residual")
+    plain = plain_similarities(q.double(), z.detach().double(), "residual")
+    error = 20 * torch.finfo(dtype).eps / max(closeness, 1e-9) ** 2
+    assert (found - plain)[:, 0].abs().max() < min(error, 1.1)
+    (gradient,) = torch.autograd.grad(found.sum(), z)
+    assert found.abs().max() < 1.1
+    assert gradient.norm(dim=-1).max() < 1 / torch.finfo(dtype).eps ** 0.5
+
+
+def test_groups_add_up_and_do_not_meet() -> None:
+    for options in (PAPER, RELEASED, replace(PAPER, query_sharing=False)):
+        first, second = random_case(3, rois=4, density=0.8), random_case(4, rois=3, density=0.8)
+        both = (
+            torch.cat([first[0], second[0]]),
+            Partition(*(torch.cat(pair) for pair in zip(first[1], second[1], strict=True))),
+            KeySets(*(torch.cat(pair) for pair in zip(first[2].sets(), second[2].sets(), strict=True))),
+        )
+        groups = torch.tensor([2] * 4 + [5] * 3)  # any numbers serve
+        total = float(group_loss(*first, options)) + float(group_loss(*second, options))
+        assert float(contrastive_loss(*both, groups, options)) == pytest.approx(total, abs=1e-9)
 
 
 @pytest.mark.parametrize(

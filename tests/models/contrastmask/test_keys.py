@@ -220,6 +220,14 @@ def test_sample_draws_a_subset_of_the_ceilings_size(mask: np.ndarray, percent: i
     assert int(drawn.sum()) == math.ceil(Fraction(percent, 100) * int(sets.sum()))
 
 
+def test_four_sets_drawn_at_once_are_those_drawn_apart() -> None:
+    sets = torch.rand(4, 3, 14, 14) < 0.5
+    torch.manual_seed(5)
+    apart = [sample(s, 0.3) for s in sets]
+    torch.manual_seed(5)
+    assert all(a.equal(b) for a, b in zip(KeySets(*sets).sample(0.3).sets(), apart, strict=True))
+
+
 def test_sample_is_uniform_over_the_set() -> None:
     torch.manual_seed(0)
     sets = torch.zeros(4000, 5, 5, dtype=torch.bool)

@@ -93,8 +93,8 @@ def test_supervision_empties_the_sets_of_other_rois(build: Build, preset: str, w
     results, truth = sampling(build(), make_batch())
     is_base = head.positives_of_base(results)
     assert 0 < is_base.sum() < len(is_base)
-    cam = torch.rand(len(is_base), 7, 7)
-    regions, keys = head._regions_and_keys(cam, is_base, results, truth)
+    cam, masks = torch.rand(len(is_base), 7, 7), head.positive_masks(results, truth, head.options.cl_size)
+    regions, keys = head._regions_and_keys(cam, is_base, masks)
     allowed = {"all": is_base | True, "base": is_base, "novel": ~is_base}[who]
     for found in regions:
         assert found.flatten(1).any(1).equal(allowed)
@@ -136,11 +136,11 @@ def test_true_masks_as_prior_give_novel_rois_a_boundary(build: Build) -> None:
     model, batch = build(novel_masks="keys"), make_batch()
     results, ground_truth = sampling(model, batch)
     labels = torch.cat([res.pos_gt_labels for res in results])
-    maps = torch.rand(len(labels), 7, 7)
+    maps, masks = torch.rand(len(labels), 7, 7), model.roi_head.positive_masks(results, ground_truth, 14)
     is_base = model.roi_head.is_base[labels]
     assert (~is_base).any()
-    got = model.roi_head._regions_and_keys(maps, is_base, results, ground_truth)
-    expected = build()._modules["roi_head"]._regions_and_keys(maps, torch.ones_like(is_base), results, ground_truth)
+    got = model.roi_head._regions_and_keys(maps, is_base, masks)
+    expected = build()._modules["roi_head"]._regions_and_keys(maps, torch.ones_like(is_base), masks)
     for ours, theirs in zip((*got[0], *got[1].sets()), (*expected[0], *expected[1].sets()), strict=True):
         assert ours.equal(theirs)
 
@@ -150,9 +150,9 @@ def test_a_roi_with_too_few_keys_gives_none(build: Build) -> None:
     batch = make_batch()
     results, truth = sampling(build(), batch)
     is_base = head.positives_of_base(results)
-    cam = torch.rand(len(is_base), 7, 7)
-    keys = head._regions_and_keys(cam, is_base, results, truth)[1]
-    every = build().roi_head._regions_and_keys(cam, is_base, results, truth)[1]
+    cam, masks = torch.rand(len(is_base), 7, 7), head.positive_masks(results, truth, 14)
+    keys = head._regions_and_keys(cam, is_base, masks)[1]
+    every = build().roi_head._regions_and_keys(cam, is_base, masks)[1]
     for roi in range(len(is_base)):
         counts = [int(s[roi].sum()) for s in every.sets()]
         kept = [int(s[roi].sum()) for s in keys.sets()]
@@ -174,11 +174,11 @@ def test_sampling_reads_the_mask_heads_map_resized_and_normalised(
     head = build(preset=preset).roi_head
     results, truth = sampling(build(), make_batch())
     is_base = head.positives_of_base(results)
-    raw = torch.rand(len(is_base), 7, 7)
+    raw, masks = torch.rand(len(is_base), 7, 7), head.positive_masks(results, truth, size)
     seen = []
     real = module.partition
     monkeypatch.setattr(module, "partition", lambda m, b, cam, o: (seen.append(cam), real(m, b, cam, o))[1])
-    head._regions_and_keys(raw, is_base, results, truth)
+    head._regions_and_keys(raw, is_base, masks)
     expected = min_max(resize(raw, 14))
     if size == 28:
         expected = min_max(resize(expected, 28))
@@ -282,6 +282,18 @@ def test_a_group_without_objects_counts_as_zero(build: Build) -> None:
     padded = roi_losses(model, batch)["loss_contrast"]
     first = halves(batch)[0]
     torch.testing.assert_close(padded, roi_losses(model, first)["loss_contrast"] / 2, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("kept", ["no objects", "too few keys"])
+def test_no_roi_to_contrast_is_zero_with_a_gradient(build: Build, preset: str, kept: str) -> None:
+    model = build(preset=preset, min_keys=0 if kept == "no objects" else 10**6)
+    loss = roi_losses(model, make_batch(((), ())) if kept == "no objects" else make_batch())["loss_contrast"]
+    assert float(loss.detach()) == 0
+    loss.backward()
+    reached = grads(model.roi_head.cl_head)
+    assert {name.split(".")[0] for name in reached} == {"encoder", "projector"}
+    assert not any(reached.values())
 
 
 def test_rows_of_positives_follow_the_real_number_of_samples(build: Build) -> None:
@@ -401,14 +413,14 @@ def test_prediction_survives_an_image_without_proposals(build: Build, preset: st
 @pytest.mark.parametrize("preset", PRESETS)
 def test_contrastive_loss_is_fp32_under_autocast(build: Build, preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, seen = build(preset=preset), []
-    real = module.group_loss
+    real = module.contrastive_loss
 
     def recording(features: torch.Tensor, *rest: object) -> torch.Tensor:
         seen.append(features.dtype)
         assert not torch.is_autocast_enabled("cpu")
         return real(features, *rest)
 
-    monkeypatch.setattr(module, "group_loss", recording)
+    monkeypatch.setattr(module, "contrastive_loss", recording)
     with torch.autocast("cpu", torch.bfloat16):
         loss = roi_losses(model, make_batch())["loss_contrast"]
     assert seen == [torch.float32]

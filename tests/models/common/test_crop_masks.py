@@ -1,0 +1,31 @@
+"""Masks cropped to boxes, against mmdet's own."""
+
+import contrastmask.models  # isort: skip  # noqa: F401  # before mmdet
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmdet.structures.mask import BitmapMasks
+
+from contrastmask.models.common.crop_masks import crop_masks
+
+HEIGHT, WIDTH = 40, 56
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([7, 14, 28]))
+def test_the_pixels_are_mmdets(seed: int, size: int) -> None:
+    rng = np.random.default_rng(seed)
+    masks = BitmapMasks(rng.integers(0, 2, (3, HEIGHT, WIDTH)).astype(np.uint8), HEIGHT, WIDTH)
+    corners = rng.uniform(-4, 50, (9, 2))  # outside the image too
+    boxes = np.concatenate([corners, corners + rng.uniform(0.5, 40, (9, 2))], axis=1).astype(np.float32)
+    objects = rng.integers(0, 3, 9)
+    theirs = masks.crop_and_resize(boxes, (size, size), objects, device="cpu")
+    ours = crop_masks(masks, torch.from_numpy(boxes), torch.from_numpy(objects), size)
+    assert ours.dtype == torch.bool
+    assert np.array_equal(ours.numpy(), theirs.masks.astype(bool))
+
+
+def test_an_image_without_positives_has_no_masks() -> None:
+    none = BitmapMasks(np.zeros((0, HEIGHT, WIDTH), np.uint8), HEIGHT, WIDTH)
+    assert crop_masks(none, torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), 14).shape == (0, 14, 14)
