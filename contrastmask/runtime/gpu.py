@@ -1,7 +1,7 @@
 """Which GPUs a run may use: a lease held by the process that uses them.
 
-The scheduler counts GPUs but does not say which, and a trainer can outlive it. So the trainer itself takes one
-``flock`` per GPU and holds it while it lives: the kernel gives it back at any end, SIGKILL included, and a trainer
+The scheduler counts GPUs but does not say which, and a trainer can outlive it. So the trainer itself takes one lock
+per GPU (locks.py) and holds it while it lives: the kernel gives it back at any end, SIGKILL included, and a trainer
 that was orphaned keeps its GPU until it is gone.
 
 The locks lie in a folder of the user under the temporary directory: processes with different ``TMPDIR`` and
@@ -12,7 +12,6 @@ it, so that two jobs which both call their only GPU "0" do not wait for each oth
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import random
@@ -25,6 +24,7 @@ from pathlib import Path
 import pynvml
 
 from contrastmask.errors import GpuError
+from contrastmask.runtime.locks import RunLock
 
 log = logging.getLogger(__name__)
 
@@ -123,8 +123,8 @@ def _folder() -> Path:
     return folder
 
 
-def _wait(n: int, locks: dict[str, Path]) -> dict[str, int]:
-    """Lock n of the files, trying until that succeeds: {gpu: file descriptor}."""
+def _wait(n: int, locks: dict[str, Path]) -> dict[str, RunLock]:
+    """Lock n of the files, trying until that succeeds: {gpu: its lock}."""
     next_message = time.monotonic()
     while True:
         held, holders = _try(n, locks)
@@ -132,53 +132,27 @@ def _wait(n: int, locks: dict[str, Path]) -> dict[str, int]:
             return held
         _release(held)
         if time.monotonic() >= next_message:
-            others = ", ".join(f"{gpu} (pid {pid})" for gpu, pid in holders.items())
+            others = ", ".join(f"{gpu} ({holder})" for gpu, holder in holders.items())
             log.warning("waiting for %d of %d GPU(s); in use: %s", n, len(locks), others)
             next_message = time.monotonic() + _MESSAGE_SECONDS
         time.sleep(random.uniform(*_RETRY_SECONDS))
 
 
-def _try(n: int, locks: dict[str, Path]) -> tuple[dict[str, int], dict[str, str]]:
+def _try(n: int, locks: dict[str, Path]) -> tuple[dict[str, RunLock], dict[str, str]]:
     """Lock up to n of the files without waiting: what was locked, and who holds the others that were tried."""
-    held: dict[str, int] = {}
+    held: dict[str, RunLock] = {}
     holders: dict[str, str] = {}
     for gpu, path in locks.items():
         if len(held) == n:
             break
-        descriptor = _lock(path)
-        if descriptor is None:
-            holders[gpu] = _pid(path)
+        lock = RunLock(path)
+        if lock.acquire(wait=False):
+            held[gpu] = lock
         else:
-            held[gpu] = descriptor
+            holders[gpu] = lock.holder()
     return held, holders
 
 
-def _lock(path: Path) -> int | None:
-    """An open descriptor that holds the lock, with our pid written into the file; None if another has it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # A cleaner of temporary files may have removed the file in between: then this locks nothing.
-        if os.fstat(descriptor).st_ino != path.stat().st_ino:
-            raise BlockingIOError
-    except (BlockingIOError, FileNotFoundError):
-        os.close(descriptor)
-        return None
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, str(os.getpid()).encode())
-    return descriptor
-
-
-def _pid(path: Path) -> str:
-    try:
-        return path.read_text() or "unknown"
-    except OSError:
-        return "unknown"
-
-
-def _release(held: dict[str, int]) -> None:
-    """Unlock in so many words: a forked worker may still have the descriptor open."""
-    for descriptor in held.values():
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-        os.close(descriptor)
-    held.clear()
+def _release(held: dict[str, RunLock]) -> None:
+    for lock in held.values():
+        lock.release()

@@ -1,27 +1,30 @@
-"""Who may work on a run, and how a run is asked to stop.
+"""Who may work on a run or a GPU, and how a run is asked to stop.
 
-`RunLock` is a lock of the kernel on an open file (flock): it goes when its process goes, however that happens,
-so a SIGKILL leaves nothing to clean up. `on_signals` turns SIGTERM and Ctrl-C into a flag that a loop polls.
+`RunLock` is filelock's, which on Unix is a lock of the kernel on an open file (flock): it goes when its process goes,
+however that happens, so a SIGKILL leaves nothing to clean up; and a trainer that outlives the process that started it
+keeps its lock. `on_signals` turns SIGTERM and Ctrl-C into a flag that a loop polls.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import signal
 import socket
+import sys
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from filelock import FileLock, Timeout
+
 POLL_S = 0.5
 MESSAGE_S = 30.0
 PROBE_S = 0.2  # a `held()` elsewhere may own the lock for an instant: outlast it before calling it busy
+NO_FLOCK = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
 
 class Interrupted(SystemExit):
@@ -35,58 +38,70 @@ class Interrupted(SystemExit):
 class RunLock:
     """Exclusive lock on `path`, for as long as this process lives or until `release`.
 
-    The file says who holds it and is never deleted: deleting would let two processes lock two files.
+    The file says who holds it and is never deleted: deleting would let two processes lock two files. On a file system
+    without flock nobody can hold it: `acquire` says so on standard error and succeeds, and `exclusive` stays False.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        self._fd: int | None = None
-        _live.add(self)
+        # not filelock's own stand-in where there is no flock: its file would outlive a SIGKILL
+        self._lock = FileLock(self.path, mode=0o644, thread_local=False, fallback_to_soft=False)
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether the kernel keeps others out."""
+        return self._lock.is_locked
 
     def acquire(self, wait: bool = True, say: Callable[[str], None] = print) -> bool:
         """Take the lock. Busy: return False, or with `wait` go on trying and `say` why every 30 s.
 
         Raises OSError if the file cannot be created.
         """
-        if self._fd is not None:
+        if self.exclusive:
             return True
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            got = _take(fd, wait, lambda: say(f"waiting for {self.path}: {self.holder()} works on this run"))
-        except BaseException:
-            os.close(fd)
-            raise
-        if not got:
-            os.close(fd)
+            taken = self._try(PROBE_S)
+            while wait and not taken:
+                say(f"waiting for {self.path}: {self.holder()} works on this run")
+                taken = self._try(MESSAGE_S)
+        except OSError as error:
+            if error.errno not in NO_FLOCK:
+                raise
+            text = "its file system has no locks (flock), so nothing keeps a second process out: start only one"
+            print(f"warning: {self.path}: {text}", file=sys.stderr)
+            return True
+        if taken:
+            self.path.write_text(f"pid {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
+        return taken
+
+    def _try(self, seconds: float) -> bool:
+        try:
+            self._lock.acquire(timeout=seconds, poll_interval=min(POLL_S, seconds / 4))
+        except Timeout:
             return False
-        self._fd = fd
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         return True
 
     def release(self) -> None:
         """Give the lock back; nothing happens if it is not ours."""
-        if self._fd is not None:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
-            self._forget()
+        self._lock.release()
 
     def held(self) -> bool:
         """Whether any process, this one included, holds the lock."""
+        if self.exclusive or not self.path.exists():
+            return self.exclusive
         try:
-            fd = os.open(self.path, os.O_RDONLY)
-        except FileNotFoundError:
+            free = self._try(PROBE_S)
+        except OSError:  # no flock, or not ours to write: nobody can tell
             return False
-        try:
-            return not _try(fd, fcntl.LOCK_SH)
-        finally:
-            os.close(fd)
+        self._lock.release()
+        return not free
 
     def holder(self) -> str:
         """`pid N on HOST` of the last process that took the lock."""
         try:
-            return self.path.read_text().strip() or "another process"
-        except OSError:
+            return self.path.read_text(encoding="utf-8").strip() or "another process"
+        except (OSError, UnicodeDecodeError):
             return "another process"
 
     def __enter__(self) -> RunLock:
@@ -95,48 +110,6 @@ class RunLock:
 
     def __exit__(self, *_exc: object) -> None:
         self.release()
-
-    def _forget(self) -> None:
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
-
-
-def _try(fd: int, kind: int) -> bool:
-    try:
-        fcntl.flock(fd, kind | fcntl.LOCK_NB)
-        return True
-    except OSError as error:
-        if error.errno not in (errno.EAGAIN, errno.EACCES):
-            raise
-        return False
-
-
-def _take(fd: int, wait: bool, say: Callable[[], None]) -> bool:
-    """Poll, not block: a blocked flock would hold back the signal handlers."""
-    start = time.monotonic()
-    next_message = start + PROBE_S
-    while not _try(fd, fcntl.LOCK_EX):
-        now = time.monotonic()
-        if now >= start + PROBE_S and not wait:
-            return False
-        if now >= next_message:
-            say()
-            next_message = now + MESSAGE_S
-        time.sleep(PROBE_S / 4 if now < start + PROBE_S else POLL_S)
-    return True
-
-
-# A forked data-loader worker inherits the open file and would keep the lock after its trainer was killed.
-_live: weakref.WeakSet[RunLock] = weakref.WeakSet()
-
-
-def _drop_inherited() -> None:
-    for lock in list(_live):
-        lock._forget()
-
-
-os.register_at_fork(after_in_child=_drop_inherited)
 
 
 @dataclass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -75,6 +77,28 @@ def test_a_worker_that_outlives_its_trainer_does_not_keep_the_lock(tmp_path: Pat
     process.kill()
     process.wait()
     assert not RunLock(tmp_path / "run.lock").held()
+
+
+def test_a_trainer_that_outlives_its_parent_keeps_the_lock(tmp_path: Path) -> None:
+    parent = "import subprocess, sys\nsubprocess.run([sys.executable, '-c', sys.argv[2], sys.argv[1]])"
+    process = start(parent, tmp_path / "run.lock", HOLD)
+    process.kill()
+    process.wait()
+    lock = RunLock(tmp_path / "run.lock")
+    assert lock.held() and not lock.acquire(wait=False)
+    os.kill(int(lock.holder().split()[1]), signal.SIGKILL)
+    assert lock.acquire() and lock.exclusive
+    lock.release()
+
+
+def test_without_flock_it_says_so_and_goes_on(tmp_path: Path, monkeypatch, capsys) -> None:
+    def missing(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    with RunLock(tmp_path / "run.lock") as lock:
+        assert not lock.exclusive and not lock.held()
+    assert "no locks (flock)" in capsys.readouterr().err
 
 
 POLL = """

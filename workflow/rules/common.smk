@@ -48,7 +48,7 @@ def forget_stale_lock():
     Snakemake's lock is a file and outlives its process. Ours is the kernel's and does not: who holds it, works here.
     """
     alive = RunLock(Path(".snakemake") / "alive.lock")
-    if workflow.is_main_process and alive.acquire(wait=False):
+    if workflow.is_main_process and alive.acquire(wait=False) and alive.exclusive:
         for stale in Path(".snakemake/locks").glob("*"):
             stale.unlink()
     return alive
