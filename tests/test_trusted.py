@@ -143,7 +143,7 @@ def test_yaml_runs_nothing(tmp_path: Path, ran: Path) -> None:
     file.write_text(f"name: !!python/object/apply:os.mkdir ['{ran}']\ncategories: [person]\n")
     with pytest.raises(ConfigError, match="cannot be read as YAML"):
         read_yaml(file, "scale")
-    with pytest.raises(DataError, match="cannot be read as YAML"):
+    with pytest.raises(ConfigError, match="cannot be read as YAML"):
         splits.read_list(file)
     assert not ran.exists()
 

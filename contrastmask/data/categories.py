@@ -1,11 +1,12 @@
-"""COCO's 80 categories and the paper's two lists, read from `configs/paper/coco_splits.json`."""
+"""COCO's 80 categories, each in one of the paper's two halves: voc, or nonvoc."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cache
 
+from contrastmask.config.setting import SPLITS
+from contrastmask.config.yamlfiles import load_yaml, read_yaml
 from contrastmask.paths import CONFIGS
 
 
@@ -21,6 +22,6 @@ class Category:
 @cache
 def coco_categories() -> tuple[Category, ...]:
     """The 80 categories in COCO's order (by id): 20 of voc, 60 of nonvoc."""
-    lists = json.loads((CONFIGS / "paper" / "coco_splits.json").read_text(encoding="utf-8"))
-    found = [Category(c["id"], c["name"], split) for split in ("voc", "nonvoc") for c in lists[split]]
-    return tuple(sorted(found, key=lambda category: category.id))
+    names = load_yaml((CONFIGS / "paper" / "coco_categories.yaml").read_text(encoding="utf-8"))
+    voc = set(read_yaml(SPLITS / "voc.yaml", "split")["categories"])
+    return tuple(Category(id, name, "voc" if name in voc else "nonvoc") for id, name in sorted(names.items()))

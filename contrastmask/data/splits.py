@@ -2,12 +2,7 @@
 
     python -m contrastmask.data.splits --dataset dataset.json --setting nonvoc2voc --out DIR
 
-A split list is a file `configs/splits/<name>.yaml`:
-
-    name: voc                    # as the file; a-z, 0-9, _ and -, beginning with a letter or digit
-    categories: [person, 2]      # names or ids of the data set; or instead of this key:
-    remaining: true              # every category of the data set that the other list does not hold
-    inferred: boxes              # those without a mask in the training annotations (`masks`: those with masks)
+A split list is a file `configs/splits/<name>.yaml`: workflow/schemas/split.schema.yaml.
 
 `--show` prints a setting's categories with their counts, and writes nothing.
 
@@ -24,73 +19,29 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from contrastmask.config.setting import SPLITS, parse_setting
-from contrastmask.config.yamlfiles import load_yaml
+from contrastmask.config.yamlfiles import read_yaml
 from contrastmask.data.categories import coco_categories
 from contrastmask.data.counts import Count, Counts, count_masks, say_split
 from contrastmask.data.dataset import read_dataset
 from contrastmask.data.masks import box_polygon
-from contrastmask.errors import DataError
+from contrastmask.errors import ConfigError, DataError
 from contrastmask.runtime.files import parse_coco, raise_problems, read_coco_bytes, read_record, write_coco, write_json
 
 
-@dataclass(frozen=True)
-class SplitList:
-    """A split list as written: one of its three keys is given.
-
-    `inferred` is "masks", "boxes" or None; `categories` is None for `inferred` and for `remaining: true`.
-    """
-
-    name: str
-    categories: tuple[str | int, ...] | None
-    inferred: str | None = None
-
-
-def read_list(path: Path) -> SplitList:
-    """Read and check one split list.
+def read_list(path: Path) -> dict[str, Any]:
+    """A split list as written: its name, and one of the three keys.
 
     Raises:
-        DataError: it is not a valid list; the message names the key and the fix.
+        ConfigError: it is not a valid list; the message names the key and the fix.
     """
-    try:
-        content = load_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read as YAML ({error})") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: must hold name: and categories: (or remaining: true)")
-    kinds = ("categories", "remaining", "inferred")
-    problems = [
-        f'unknown key "{key}"; a split list has name, {", ".join(kinds)}'
-        for key in sorted(set(map(str, content)) - {"name", *kinds})
-    ]
-    if content.get("name") != path.stem:
-        problems.append(f"name must be {path.stem!r}, as the file, not {content.get('name')!r}")
-    given = [kind for kind in kinds if content.get(kind, False) is not False]
-    if len(given) != 1 or not isinstance(content.get("remaining", False), bool):
-        problems.append("give either categories: [...], remaining: true or inferred: masks | boxes")
-    elif given == ["inferred"] and content["inferred"] not in ("masks", "boxes"):
-        problems.append(f"inferred must be masks or boxes, not {content['inferred']!r:.60}")
-    elif given == ["categories"]:
-        problems += _wrong_entries(content["categories"])
-    raise_problems(str(path), problems)
-    categories = tuple(content["categories"]) if given == ["categories"] else None
-    return SplitList(path.stem, categories, content["inferred"] if given == ["inferred"] else None)
-
-
-def _wrong_entries(entries: Any) -> list[str]:
-    if not isinstance(entries, list) or not entries:
-        return [f"categories must be a list of names or ids, not {entries!r:.60}"]
-    return [
-        f"categories holds {entry!r}; write names or ids (a name that YAML reads otherwise needs quotes)"
-        for entry in entries
-        if not isinstance(entry, (str, int)) or isinstance(entry, bool)
-    ]
+    content = read_yaml(path, "split")
+    if content["name"] != path.stem:
+        raise ConfigError(f"{path}: name must be {path.stem!r}, as the file, not {content['name']!r}")
+    return content
 
 
 def resolve(
@@ -104,20 +55,17 @@ def resolve(
         DataError: a list names an unknown category or one twice; the lists overlap, leave out a category of
             the data set, or hold none of them; a list is inferred and a category has masks on some annotations only.
     """
-    base_list, novel_list = lists = [
-        read_list(splits_dir / f"{name}.yaml") for name in parse_setting(setting, splits_dir)
-    ]
+    lists = [read_list(splits_dir / f"{name}.yaml") for name in parse_setting(setting, splits_dir)]
+    base_name, novel_name = (split["name"] for split in lists)
     problems: list[str] = []
     warnings: list[str] = []
     counts = counts or {}
-    if any(split.inferred for split in lists):
+    if any("inferred" in split for split in lists):
         problems += _undecided(categories, counts)
     found = [_look_up(split, categories, splits_dir, counts, problems, warnings) for split in lists]
     base, novel = found
     if base is None and novel is None:
-        problems.append(
-            f"both {base_list.name} and {novel_list.name} say remaining: true; one must list its categories"
-        )
+        problems.append(f"both {base_name} and {novel_name} say remaining: true; one must list its categories")
     raise_problems(f"setting {setting}", problems)
     ids = [category["id"] for category in categories]
     base = set(ids) - (novel or set()) if base is None else base
@@ -125,23 +73,23 @@ def resolve(
     names = {category["id"]: category["name"] for category in categories}
     if base & novel:
         both = _spell(base & novel, names)
-        problems.append(f"in both {base_list.name} and {novel_list.name}: {both}; keep each in one")
+        problems.append(f"in both {base_name} and {novel_name}: {both}; keep each in one")
     if set(ids) - base - novel:
         left = _spell(set(ids) - base - novel, names)
-        problems.append(f"in neither {base_list.name} nor {novel_list.name}: {left}; add each to one of them")
+        problems.append(f"in neither {base_name} nor {novel_name}: {left}; add each to one of them")
     for split, members in zip(lists, (base, novel), strict=True):
-        if not members or (split.inferred and not members & set(counts)):
+        if not members or ("inferred" in split and not members & set(counts)):
             problems.append(_say_empty(split))
     raise_problems(f"setting {setting} ({splits_dir})", problems)
     return [i for i in ids if i in base], [i for i in ids if i in novel], warnings
 
 
-def _say_empty(split: SplitList) -> str:
-    if split.inferred == "masks":
+def _say_empty(split: dict[str, Any]) -> str:
+    if split.get("inferred") == "masks":
         return "no category has masks in the training annotations, so there is nothing to learn masks from; add some"
-    if split.inferred == "boxes":
+    if split.get("inferred") == "boxes":
         return "every category of the training annotations has masks, so none is novel; name the novel ones in a list"
-    return f"none of the data set's categories is in {split.name}; list at least one"
+    return f"none of the data set's categories is in {split['name']}; list at least one"
 
 
 def _undecided(categories: list[dict], counts: Counts) -> list[str]:
@@ -159,7 +107,7 @@ def _spell(ids: set[int], names: dict[int, str]) -> str:
 
 
 def _look_up(
-    split: SplitList,
+    split: dict[str, Any],
     categories: list[dict],
     splits_dir: Path,
     counts: Counts,
@@ -171,17 +119,17 @@ def _look_up(
     A COCO category that the data set lacks is a warning, so that COCO's lists serve subsets of it; any other
     unknown entry is a problem.
     """
-    if split.inferred:
+    if "inferred" in split:
         with_masks = {c["id"] for c in categories if counts.get(c["id"], Count()).masks}
-        return with_masks if split.inferred == "masks" else {c["id"] for c in categories} - with_masks
-    if split.categories is None:
+        return with_masks if split["inferred"] == "masks" else {c["id"] for c in categories} - with_masks
+    if "categories" not in split:
         return None
-    path = splits_dir / f"{split.name}.yaml"
+    path = splits_dir / f"{split['name']}.yaml"
     known: dict[str | int, int] = {c["name"]: c["id"] for c in categories} | {c["id"]: c["id"] for c in categories}
     of_coco = {key for c in coco_categories() for key in (c.id, c.name)}
     ids: list[int] = []
     absent = []
-    for entry in split.categories:
+    for entry in split["categories"]:
         if entry in known:
             ids.append(known[entry])
         elif entry in of_coco:
@@ -211,7 +159,7 @@ def decide(
     base, novel, warnings = resolve(setting, dataset["categories"], splits_dir, counts)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    inferred = any(read_list(splits_dir / f"{name}.yaml").inferred for name in parse_setting(setting, splits_dir))
+    inferred = any("inferred" in read_list(splits_dir / f"{name}.yaml") for name in parse_setting(setting, splits_dir))
     if show or inferred:
         names = {category["id"]: category["name"] for category in dataset["categories"]}
         print(f"Setting {setting}, training annotations {dataset['train']['annotations']}:")

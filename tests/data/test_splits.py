@@ -10,10 +10,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contrastmask.data.categories import CONFIGS
+from contrastmask.data.categories import coco_categories
 from contrastmask.data.dataset import prepare, read_dataset
-from contrastmask.data.splits import SPLITS, main, parse_setting, resolve, write_split
-from contrastmask.errors import DataError
+from contrastmask.data.splits import main, parse_setting, resolve, write_split
+from contrastmask.errors import ConfigError, DataError
 from contrastmask.runtime.files import write_json
 
 CATEGORIES = [
@@ -49,22 +49,22 @@ def rectangle(box):
     return [[x, y, x + w, y, x + w, y + h, x, y + h]]
 
 
-def test_the_papers_lists_are_those_of_the_paper():
-    paper = json.loads((CONFIGS / "paper" / "coco_splits.json").read_text())
-    for name in ("voc", "nonvoc"):
-        written = yaml.safe_load((SPLITS / f"{name}.yaml").read_text())
-        assert written == {"name": name, "categories": [c["name"] for c in paper[name]]}
+def test_the_two_lists_halve_cocos_categories():
+    base, novel, warnings = resolve("voc2nonvoc", [{"id": c.id, "name": c.name} for c in coco_categories()])
+    assert (len(base), len(novel), warnings) == (20, 60, [])
+    assert base == [c.id for c in coco_categories() if c.split == "voc"]
 
 
 @pytest.mark.parametrize("setting", ["nonvoc2voc", "voc2nonvoc"])
-def test_coco_splits_into_20_and_60(setting):
-    paper = json.loads((CONFIGS / "paper" / "coco_splits.json").read_text())
+def test_coco_splits_into_the_papers_20_and_60(setting, shared_dir):
+    paper = json.loads((shared_dir / "paper" / "coco_splits.json").read_text())
     every = sorted(paper["voc"] + paper["nonvoc"], key=lambda c: c["id"])
     base, novel, warnings = resolve(setting, every)
     expected = setting.split("2")
     assert base == [c["id"] for c in every if c in paper[expected[0]]]
     assert novel == [c["id"] for c in every if c in paper[expected[1]]]
     assert not warnings
+    assert [(c.id, c.name) for c in coco_categories()] == [(c["id"], c["name"]) for c in every]
 
 
 @pytest.mark.parametrize("setting", ["nonvoc2voc", "voc2nonvoc"])
@@ -212,7 +212,7 @@ LISTS = {
     "both remaining": ({"a": True, "b": True}, ["both a and b", "remaining"]),
     "none left": ({"a": ["dog"], "b": True}, ["none of the data set's categories is in a"]),
     "nothing remains": ({"a": [1, 2, 8, 10], "b": True}, ["is in b"]),
-    "empty": ({"a": [], "b": True}, ["a.yaml", "names or ids"]),
+    "empty": ({"a": [], "b": True}, ["a.yaml", "categories", "non-empty"]),
     "not a name": ({"a": ["person", None], "b": True}, ["a.yaml", "None", "names or ids"]),
     "yes": ({"a": [False], "b": True}, ["a.yaml", "False", "quotes"]),
     "no masks": ({"a": "masks", "b": "boxes"}, ["no category has masks", "add some"]),
@@ -223,7 +223,7 @@ LISTS = {
 @pytest.mark.parametrize("name", LISTS)
 def test_wrong_lists_are_named(tmp_path, name):
     lists, words = LISTS[name]
-    with pytest.raises(DataError) as caught:
+    with pytest.raises((ConfigError, DataError)) as caught:
         resolve("a2b", CATEGORIES, write_lists(tmp_path / "splits", **lists))
     assert all(word in str(caught.value) for word in words), caught.value
 
@@ -231,22 +231,22 @@ def test_wrong_lists_are_named(tmp_path, name):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("name: a\ncategorys: [person]", ["categorys", "give either"]),
+        ("name: a\ncategorys: [person]", ["categorys", "known keys: categories"]),
         ("name: b\ncategories: [person]", ["name must be 'a'"]),
-        ("name: a\ncategories: [person]\nremaining: true", ["give either"]),
-        ("name: a\nremaining: 3", ["give either"]),
-        ("name: a\nremaining: 1", ["give either"]),
-        ("name: a\ninferred: polygons", ["inferred must be masks or boxes", "polygons"]),
-        ("name: a\ninferred: masks\ncategories: [person]", ["give either"]),
-        ("name: a\ninferred: null", ["inferred must be"]),
+        ("name: a\ncategories: [person]\nremaining: true", ["one of categories"]),
+        ("name: a\nremaining: 3", ["one of categories"]),
+        ("name: a\nremaining: 1", ["one of categories"]),
+        ("name: a\ninferred: polygons", ["'polygons' is not one of ['masks', 'boxes']"]),
+        ("name: a\ninferred: masks\ncategories: [person]", ["one of categories"]),
+        ("name: a\ninferred: null", ["inferred", "None is not one of"]),
         ("name: [", ["YAML"]),
-        ("person", ["must hold name"]),
+        ("person", ["must hold a mapping"]),
     ],
 )
 def test_malformed_files_are_named(tmp_path, text, words):
     lists = write_lists(tmp_path / "splits", b=True)
     (lists / "a.yaml").write_text(text)
-    with pytest.raises(DataError) as caught:
+    with pytest.raises((ConfigError, DataError)) as caught:
         resolve("a2b", CATEGORIES, lists)
     assert all(word in str(caught.value) for word in ["a.yaml", *words]), caught.value
 

@@ -14,6 +14,7 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from contrastmask.data.categories import coco_categories
 from contrastmask.evaluation.coco_metrics import coco_metrics, mean_iou
 
 REPO = Path(__file__).resolve().parents[2]
@@ -33,8 +34,7 @@ def oracle() -> Path:
 
 @pytest.fixture(scope="module")
 def split_ids() -> dict[str, list[int]]:
-    splits = json.loads((REPO / "configs/paper/coco_splits.json").read_text())
-    return {name: [category["id"] for category in splits[name]] for name in ("voc", "nonvoc")}
+    return {name: [c.id for c in coco_categories() if c.split == name] for name in ("voc", "nonvoc")}
 
 
 def _load(oracle: Path, iou_type: str) -> list[dict]:
