@@ -19,7 +19,6 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/claims.smk"
 include: "workflow/rules/evidence.smk"
-include: "workflow/rules/plan.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 

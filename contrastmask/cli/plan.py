@@ -5,21 +5,18 @@ from typing import Any
 import click
 
 from contrastmask.cli import run_options as options
+from contrastmask.errors import ConfigError
 
 
 @click.command(cls=options.WithConfig)
 @click.argument("tables", nargs=-1, metavar="[TABLE]...")
 @options.config_option
-@click.option("--calibrate", is_flag=True, help="Time a few real steps first, of the fewest systems that tell.")
-@click.option("--save", is_flag=True, help="Keep the estimates in results/<scale>/plan.json, to be held against runs.")
-@click.option("--quiet", is_flag=True, help="Print nothing.")
-def command(
-    tables: tuple[str, ...], config: tuple[tuple[str, Any], ...], calibrate: bool, save: bool, quiet: bool
-) -> None:
-    """Say what the tables need: the distinct runs, what is done, what is left and what it will cost on this machine.
+@click.option("--calibrate", is_flag=True, help="Time a few real steps of what has no finished run like it.")
+def command(tables: tuple[str, ...], config: tuple[tuple[str, Any], ...], calibrate: bool) -> None:
+    """Say what the tables need: the distinct runs, what is done, which rows share them, what is left and its hours.
 
     TABLE is the stem of a file in configs/tables; without one, the configuration's tables. Hours come from runs
-    that finished at this scale on such a machine, or from --calibrate; without either they are not known.
+    of the same system that finished at this scale, or from --calibrate; without either they are not known.
 
     \b
     Examples:
@@ -30,21 +27,26 @@ def command(
     from rich.console import Console
 
     from contrastmask.config import load_tables
-    from contrastmask.report import plan as plans
-    from contrastmask.report.plan_view import print_plan
+    from contrastmask.report.plan import make_plan, print_plan
 
     asked = {"tables": list(tables)} if tables else {}
     settings = options.load(dict(config) | asked)
     every = load_tables(settings)
-    wanted = {name: every[name] for name in settings.tables}
-    plan = plans.make_plan(settings, wanted)
-    if calibrate:
-        from benchmarks.calibrate import calibrate as measure
+    timer = _timer(settings) if calibrate else None
+    console = Console()
+    plan = make_plan(settings, {name: every[name] for name in settings.tables}, timer)
+    print_plan(plan, settings.scale["name"], console if console.is_terminal else Console(width=240))
 
-        measure(settings, plan)
-        plan = plans.make_plan(settings, wanted)
-    if save:
-        plans.save(plan, settings.folder)
-    if not quiet:
-        console = Console()
-        print_plan(plan, console if console.is_terminal else Console(width=240))
+
+def _timer(settings: Any) -> Any:
+    """Times a run's steps by the benchmarks, which are no part of the package."""
+    try:
+        from benchmarks.calibrate import expected_seconds
+    except ModuleNotFoundError as error:
+        if error.name not in ("benchmarks", "benchmarks.calibrate"):
+            raise
+        raise ConfigError(
+            "plan --calibrate needs the project's benchmarks/, which are not installed: call it as `python -m"
+            " contrastmask plan --calibrate` in a checkout of the project"
+        ) from None
+    return lambda run: expected_seconds(run, settings)

@@ -164,7 +164,7 @@ def scales(results: Path) -> Target:
     def target(random: Random) -> bool:
         file.write_bytes(as_yaml(document, random))
         given = ["scale=fuzz", f"results={results / 'fuzz'}"]
-        taken = verb("plan", "faults", "--quiet", "--save", "--config", *given)
+        taken = verb("plan", "faults", "--config", *given)
         file.unlink()
         nothing_escaped()
         return taken
@@ -188,7 +188,7 @@ def tables(results: Path) -> Target:
                 raise Wrong("text of a table stands in its page unescaped")
             if "\\input{" in (made / "fuzz.tex").read_text():
                 raise Wrong("text of a table is a command in TeX")
-        planned = verb("plan", "fuzz", "--quiet", "--config", "scale=micro", f"results={results}")
+        planned = verb("plan", "fuzz", "--config", "scale=micro", f"results={results}")
         file.unlink()
         nothing_escaped()
         return taken and planned
@@ -235,7 +235,7 @@ def metrics(results: Path) -> Target:
         content = as_json(document, random)
         file.write_bytes(content)
         made = verb("tables", "faults", "--scale", "micro", "--results", str(results))
-        planned = verb("plan", "faults", "--quiet", "--config", "scale=micro", f"results={results}")
+        planned = verb("plan", "faults", "--config", "scale=micro", f"results={results}")
         file.write_bytes(whole)
         if not made:
             raise Wrong("no table because of one damaged run")

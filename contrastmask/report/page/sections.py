@@ -9,11 +9,11 @@ from markupsafe import Markup
 
 from contrastmask.config import Settings, Table, all_runs
 from contrastmask.evaluation.readings import ReadingsError
-from contrastmask.report import compare_views, plan_view
+from contrastmask.report import compare_views
 from contrastmask.report.claims import Claim, claims
 from contrastmask.report.compare import compare
 from contrastmask.report.page.evidence import Evidence
-from contrastmask.report.plan import make_plan
+from contrastmask.report.plan import duration, make_plan, summary
 
 log = logging.getLogger(__name__)
 
@@ -60,12 +60,8 @@ def price_section(
 ) -> tuple[dict[tuple[str, int], str], tuple[str, ...]]:
     """Expected time by (run, seed), and sentences on all of it."""
     plan = make_plan(settings, dict(tables))
-    costs = {
-        (job.run.id, job.seed): plan_view.interval(job.left.seconds, plan.per_run)
-        for job in plan.jobs
-        if job.state != "done"
-    }
-    return costs, tuple(plan_view.summary(plan))
+    costs = {(p.run.id, p.seed): duration(p.seconds) for p in plan if p.state != "done"}
+    return costs, tuple(summary(plan, settings.scale["name"]))
 
 
 def claims_section(settings: Settings) -> list[Claim]:

@@ -1,0 +1,19 @@
+"""Text from files on its way to a terminal: a label may hold escape sequences, or what rich takes for markup."""
+
+import unicodedata
+
+from rich.markup import escape
+
+
+def visible(text: str) -> str:
+    """`text` with control and format characters, of which escape sequences are made, written out: \\x1b, \\u202e."""
+    return "".join(_written_out(char) if unicodedata.category(char) in ("Cc", "Cf", "Cs") else char for char in text)
+
+
+def literal(text: str) -> str:
+    """`visible` text that rich prints as it is."""
+    return escape(visible(text))
+
+
+def _written_out(char: str) -> str:
+    return char if char == "\n" else char.encode("unicode_escape").decode()
