@@ -9,7 +9,7 @@
 # Settings: configs/config.yaml. A new ablation: one file in configs/tables. Results: results/<scale>/.
 
 
-configfile: "configs/config.yaml"
+configfile: f"{workflow.basedir}/configs/config.yaml"
 
 
 include: "workflow/rules/common.smk"

@@ -1,5 +1,6 @@
 """The pins: one lock, what the project imports is in it, and nothing in it points anywhere. And who installs them."""
 
+import ast
 import importlib.util
 import os
 import re
@@ -8,7 +9,8 @@ import signal
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import version
+from collections.abc import Iterable
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from types import ModuleType
 
@@ -47,6 +49,31 @@ def test_direct_requirements_are_in_the_lock() -> None:
     lines = [*PROJECT["dependencies"], *(line for extra in extras.values() for line in extra)]
     names = {re.split(r"[=<>\[]", line)[0] for line in lines} - {"contrastmask"}
     assert {"torch", "snakemake", "mlflow", "pandas", "uv"} <= names <= set(PINS)
+
+
+def not_asked_for(files: Iterable[Path], asked: set[str]) -> set[str]:
+    """Of the modules that these files import, anywhere in them, those of no distribution in `asked`."""
+    names = set()
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {name.name.split(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module.split(".")[0])
+    owners = packages_distributions()
+    return {name for name in names & set(owners) - {"contrastmask"} if asked.isdisjoint(map(str.lower, owners[name]))}
+
+
+def test_what_the_package_imports_is_asked_for() -> None:
+    files = set((ROOT / "contrastmask").rglob("*.py"))
+    extra = {path for path in files if path.relative_to(ROOT / "contrastmask").parts[0] in ("tracking", "report")}
+    optional = PROJECT["optional-dependencies"]
+    core, more = (
+        {re.split(r"[=<>\[]", line)[0] for line in lines}
+        for lines in (PROJECT["dependencies"], [*optional["track"], *optional["report"]])
+    )
+    assert not_asked_for(files - extra, core) == set()
+    assert not_asked_for(extra, core | more) == set()
 
 
 def test_only_the_headless_opencv() -> None:

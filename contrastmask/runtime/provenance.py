@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from contrastmask.paths import ROOT
+from contrastmask.paths import PACKAGE, ROOT
 
 UNKNOWN = "unknown"
 DISTRIBUTIONS = {  # the name people know: the names it is published under
@@ -48,10 +48,10 @@ def stamp(facts: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def code_digest(package: Path = ROOT / "contrastmask") -> str:
-    """16 hex digits over names and contents of all Python files of the package."""
+def code_digest(package: Path = PACKAGE) -> str:
+    """16 hex digits over names and contents of all Python files of the package, in a checkout as in a wheel."""
     digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
+    for path in sorted(path for path in package.rglob("*.py") if package / "_share" not in path.parents):
         content = path.read_bytes()
         digest.update(f"{path.relative_to(package).as_posix()}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:16]
