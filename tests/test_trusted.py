@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from contrastmask.config import CONFIGS, load_settings, load_table
+from contrastmask.config import CONFIGS, find_run, load_settings, load_table, load_tables
 from contrastmask.config.options import preset_options
 from contrastmask.config.yamlfiles import read_yaml
 from contrastmask.data import splits
@@ -24,7 +24,6 @@ from contrastmask.inference.trained import read_weights
 from contrastmask.paths import ROOT
 from contrastmask.tracking import tracking
 from contrastmask.training import checkpoint
-from contrastmask.training.job import load_job
 from contrastmask.training.weights import WeightsError
 
 
@@ -182,7 +181,7 @@ def test_a_scale_a_table_or_a_backbone_is_no_path(name: str) -> None:
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_a_run_is_one_of_the_tables(name: str) -> None:
     with pytest.raises(ConfigError, match="no row of a table"):
-        load_job(load_settings(config()), name, 0)
+        find_run(load_tables(load_settings(config())), name)
 
 
 @pytest.mark.parametrize("key", ["method", "backbone", "schedule", "setting", "preset"])

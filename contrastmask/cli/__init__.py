@@ -15,8 +15,9 @@ from contrastmask.errors import ConfigError, DataError, Failed, GpuError, Option
 
 #: Verb: what stands beside it in the list of verbs.
 VERBS = {
+    "configure": "Write down everything that is decided about runs.",
     "train": "Train one run, or go on with it where it stopped.",
-    "evaluate": "Measure a trained run on the validation images.",
+    "evaluate": "Measure a run on the validation images.",
     "tables": "Write tables from what was measured.",
     "report": "Write the report of all tables as one page.",
     "plan": "Say what is left to run, and what it will cost.",
@@ -72,7 +73,7 @@ def main() -> None:
 
     \b
     Examples:
-      contrastmask train --run mask-rcnn_r50_1x_nonvoc2voc
+      contrastmask train results/smoke/runs/mask-rcnn_r50_1x_nonvoc2voc/seed0
       contrastmask predict photos/ --run contrastmask-paper_r50_1x_nonvoc2voc --scale paper
       contrastmask export --run contrastmask-paper_r50_1x_nonvoc2voc --scale paper --out contrastmask-r50
 

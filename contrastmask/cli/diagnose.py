@@ -1,17 +1,15 @@
 """`contrastmask diagnose`."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from contrastmask.cli import run_options as options
 
 
-@click.command(cls=options.WithConfig)
-@options.run_options()
-@options.settings_options
-def command(run: str, seed: int, scale: str | None, results: Path | None, changes: dict[str, Any]) -> None:
+@click.command
+@options.run_folder
+def command(folder: Path) -> None:
     """Look at a trained ContrastMask's class activation map on the validation objects, novel and base.
 
     Writes prior.csv beside model.pth: per object whether its class is right, whether the map's confident areas are, and
@@ -19,14 +17,13 @@ def command(run: str, seed: int, scale: str | None, results: Path | None, change
 
     \b
     Examples:
-      contrastmask diagnose --run contrastmask-paper_r50_1x_nonvoc2voc --scale mini
-      contrastmask diagnose --run contrastmask-official_r50_1x_nonvoc2voc --seed 1 --scale mini
+      contrastmask diagnose results/mini/runs/contrastmask-paper_r50_1x_nonvoc2voc/seed0
     """
     from contrastmask.evaluation.diagnose import start
     from contrastmask.evaluation.prior import MEASURES, means
-    from contrastmask.training.job import load_job
+    from contrastmask.training.run import Run
 
-    lines = start(load_job(options.load(changes, scale, results), run, seed))
+    lines = start(Run.read(folder))
     of_split = {split: means(lines, split) for split in ("novel", "base")}
     click.echo(f"{'novel':>8} {'base':>8}")
     for name, meaning in MEASURES.items():

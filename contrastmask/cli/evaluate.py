@@ -1,28 +1,32 @@
 """`contrastmask evaluate`."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from contrastmask.cli import run_options as options
 
 
-@click.command(cls=options.WithConfig)
-@options.run_options()
-@options.settings_options
-def command(run: str, seed: int, scale: str | None, results: Path | None, changes: dict[str, Any]) -> None:
-    """Measure a trained run on the validation images, by the protocol in docs/protocol.md.
+@click.command
+@options.run_folder
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    help="Of a run that segments on the CPU what another detected (Mask GrabCut).  [default: threads of config.json]",
+)
+def command(folder: Path, processes: int | None) -> None:
+    """Measure a run on the validation images, by the protocol in docs/protocol.md.
 
-    Writes metrics.json (AP of boxes and masks on novel, base and all categories), detections.json.gz and
-    gt_box_iou.csv beside model.pth, and the numbers into the MLflow run of the training.
+    RUN_DIR is the folder of a trained run, or of one that segments another run's detections. Writes metrics.json (AP of
+    boxes and masks on novel, base and all categories), detections.json.gz and gt_box_iou.csv, and the numbers into the
+    run's MLflow run.
 
     \b
     Examples:
-      contrastmask evaluate --run contrastmask-paper_r50_1x_nonvoc2voc
-      contrastmask evaluate --run mask-rcnn_r50_1x_voc2nonvoc --scale paper --config data_root=/data/coco
+      contrastmask evaluate results/smoke/runs/contrastmask-paper_r50_1x_nonvoc2voc/seed0
+      contrastmask evaluate results/paper/runs/mask-grabcut_r50_1x_nonvoc2voc/seed0 --processes 32
     """
     from contrastmask.evaluation.evaluate import headline, start
-    from contrastmask.training.job import load_job
+    from contrastmask.training.run import Run
 
-    click.echo(headline(start(load_job(options.load(changes, scale, results), run, seed))))
+    click.echo(headline(start(Run.read(folder), processes)))

@@ -140,6 +140,12 @@ def run_options(required: bool = True) -> Callable[[Any], Any]:
     return decorate
 
 
+def run_folder(command: Any) -> Any:
+    """Decorator that gives a command RUN_DIR, the folder of a run with its config.json."""
+    kind = click.Path(exists=True, file_okay=False, path_type=Path)
+    return click.argument("folder", metavar="RUN_DIR", type=kind)(command)
+
+
 def settings_options(command: Any) -> Any:
     """Decorator that gives a command of class WithConfig `changes`, a dict of what differs from configs/config.yaml."""
 

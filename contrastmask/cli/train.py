@@ -1,32 +1,29 @@
 """`contrastmask train`."""
 
-import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
 from contrastmask.cli import run_options as options
 
 
-@click.command(cls=options.WithConfig)
-@options.run_options()
-@options.settings_options
-def command(run: str, seed: int, scale: str | None, results: Path | None, changes: dict[str, Any]) -> None:
-    """Train one run of the tables, or go on with it where it stopped.
+@click.command
+@options.run_folder
+def command(folder: Path) -> None:
+    """Train one run, or go on with it where it stopped.
 
-    The data must be there: `snakemake --cores 1 RUN_FOLDER/model.pth` makes it first, and then calls this. Writes
-    config.json, model.pth and train.json into results/<scale>/runs/<run>/seed<k>. Ctrl-C and SIGTERM save a checkpoint
-    at the next iteration; the same command goes on from the last one, in the same MLflow run. With several GPUs
-    (`gpus_per_run`) it starts one process on each.
+    RUN_DIR is results/<scale>/runs/<run>/seed<k>; its config.json, which `contrastmask configure` writes, decides
+    everything. The data must be there: `snakemake --cores 1 RUN_DIR/model.pth` makes all of it first. Writes model.pth
+    and train.json beside it. Ctrl-C, SIGTERM and a closed terminal save a checkpoint at the next iteration; the same
+    command goes on from the last one, in the same MLflow run. With several GPUs (`gpus_per_run`) it starts one process
+    on each.
 
     \b
     Examples:
-      contrastmask train --run contrastmask-paper_r50_1x_nonvoc2voc
-      contrastmask train --run mask-rcnn_r50_1x_voc2nonvoc --seed 1
-      contrastmask train --run mask-rcnn_r50_1x_voc2nonvoc --scale paper --config data_root=/data/coco
+      contrastmask train results/smoke/runs/contrastmask-paper_r50_1x_nonvoc2voc/seed0
+      contrastmask train "$(contrastmask configure mask-rcnn_r50_1x_voc2nonvoc --seed 1)"
     """
-    from contrastmask.training.job import load_job
+    from contrastmask.training.run import Run
     from contrastmask.training.train import start
 
-    sys.exit(start(load_job(options.load(changes, scale, results), run, seed)))
+    start(Run.read(folder))

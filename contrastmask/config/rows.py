@@ -220,13 +220,13 @@ def all_runs(tables: dict[str, Table]) -> dict[str, RunSpec]:
     return {run.id: run for each in runs for run in (each.detector, each) if run}
 
 
-def find_run(settings: Settings, run: str) -> RunSpec:
-    """The run of that id among all tables, detectors included.
+def find_run(tables: dict[str, Table], run: str) -> RunSpec:
+    """The run of that id, detectors included.
 
     Raises:
         ConfigError: if no table needs it.
     """
-    runs = all_runs(load_tables(settings))
+    runs = all_runs(tables)
     if run not in runs:
         raise ConfigError(f"no row of a table in configs/tables has the run '{run}'")
     return runs[run]

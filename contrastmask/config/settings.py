@@ -49,6 +49,10 @@ class Settings:
         """A setting's split; the training annotations without novel masks lie beside it."""
         return self.folder / "data" / setting / "split.json"
 
+    def annotations(self, setting: str, novel_masks: bool) -> Path:
+        """Training annotations without novel masks; with all masks for a run that measures an upper bound."""
+        return self.split(setting).with_name(ALL_MASKS if novel_masks else "instances_train.json")
+
     def shape_priors(self, setting: str, options: dict[str, Any]) -> Path | None:
         """The shape priors that a method's options ask for; None if it has none."""
         if "prior_min_area" not in options:

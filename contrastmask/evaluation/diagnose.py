@@ -16,10 +16,10 @@ from contrastmask.evaluation.prior import COLUMNS
 from contrastmask.runtime.files import atomic_writer
 from contrastmask.runtime.gpu import lease
 from contrastmask.runtime.progress import Progress
-from contrastmask.training.job import Job
+from contrastmask.training.run import Run
 
 
-def diagnose(job: Job) -> list[dict[str, Any]]:
+def diagnose(run: Run) -> list[dict[str, Any]]:
     """The lines of prior.csv: one for each annotated val object that has a mask.
 
     Raises:
@@ -30,25 +30,25 @@ def diagnose(job: Job) -> list[dict[str, Any]]:
     from contrastmask.models.contrastmask.roi_head import ContrastMaskRoIHead
     from contrastmask.training.build import build_dataset
 
-    if not (job.folder / "model.pth").exists():
-        raise ConfigError(f"{job.folder / 'model.pth'} is missing: train the run first")
-    model = trained_model(job)
+    if not (run.folder / "model.pth").exists():
+        raise ConfigError(f"{run.folder / 'model.pth'} is missing: train the run first")
+    model = trained_model(run)
     if not isinstance(model.roi_head, ContrastMaskRoIHead):
-        raise ConfigError(f"{job.spec.id} has no prior to look at: give a run of method contrastmask")
-    truth = COCO(job.dataset["val"]["annotations"])
-    dataset = build_dataset(job.config, job.dataset, "val")
+        raise ConfigError(f"{run.id} has no prior to look at: give a run of method contrastmask")
+    truth = COCO(run.dataset["val"]["annotations"])
+    dataset = build_dataset(run.config, run.dataset, "val")
     lines = []
     with Progress("image", len(dataset)) as progress:
         for number in range(len(dataset)):
             sample = dataset[number]
             objects = [a for a in truth.imgToAnns[sample["data_samples"].img_id] if usable(a)]
             if objects:
-                lines += _of_image(model, sample, objects, truth, job)
+                lines += _of_image(model, sample, objects, truth, run)
             progress.update(number + 1)
     return lines
 
 
-def _of_image(model: Any, sample: dict[str, Any], objects: list[dict], truth: Any, job: Job) -> list[dict[str, Any]]:
+def _of_image(model: Any, sample: dict[str, Any], objects: list[dict], truth: Any, run: Run) -> list[dict[str, Any]]:
     """The lines of an image's objects, whose queries are shared among them as those of a batch are in training."""
     import torch
     from mmdet.structures.bbox import bbox2roi
@@ -56,8 +56,8 @@ def _of_image(model: Any, sample: dict[str, Any], objects: list[dict], truth: An
     from contrastmask.evaluation import prior_quality as quality
     from contrastmask.models.contrastmask.keys import partition
 
-    ids = [category["id"] for category in job.dataset["categories"]]
-    is_base = torch.tensor([a["category_id"] in set(job.split["base"]) for a in objects])
+    ids = [category["id"] for category in run.dataset["categories"]]
+    is_base = torch.tensor([a["category_id"] in set(run.split["base"]) for a in objects])
     with torch.no_grad():
         image = see(model, sample)
         labels = image.labels(objects, ids)
@@ -104,11 +104,11 @@ def _true_masks(objects: list[dict], truth: Any, size: int) -> Any:
     return torch.from_numpy(cropped.to_ndarray() > 0.5)
 
 
-def start(job: Job) -> list[dict[str, Any]]:
+def start(run: Run) -> list[dict[str, Any]]:
     """Lease a GPU, look, write prior.csv; returns its lines."""
     with lease(1):
-        lines = diagnose(job)
-    with atomic_writer(job.folder / "prior.csv") as file:
+        lines = diagnose(run)
+    with atomic_writer(run.folder / "prior.csv") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="")
         writer.writeheader()
         writer.writerows(lines)

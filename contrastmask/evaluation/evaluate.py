@@ -13,7 +13,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from contrastmask.config import config_hash
 from contrastmask.errors import ConfigError
 from contrastmask.evaluation.coco_metrics import coco_metrics, mean_iou
 from contrastmask.evaluation.look import see, trained_model
@@ -22,12 +21,12 @@ from contrastmask.runtime.gpu import lease
 from contrastmask.runtime.locks import Interrupted, RunLock, Stop, on_signals
 from contrastmask.runtime.progress import Progress
 from contrastmask.tracking.tracking import LOCK_NAME
-from contrastmask.training.job import Job, open_tracker
+from contrastmask.training.run import Run, open_tracker
 
 SUBSETS = ("novel", "base", "all")
 
 
-def evaluate(job: Job, stop: Stop) -> dict[str, Any]:
+def evaluate(run: Run, stop: Stop) -> dict[str, Any]:
     """Measure a run's final weights on val; returns the content of metrics.json."""
     from pycocotools.coco import COCO
 
@@ -35,16 +34,16 @@ def evaluate(job: Job, stop: Stop) -> dict[str, Any]:
     from contrastmask.training.failures import readable
 
     started = time.monotonic()
-    check_unchanged(Path(job.dataset["val"]["annotations"]), job.dataset["val"]["sha256"], job.settings.dataset)
-    truth = COCO(job.dataset["val"]["annotations"])
+    check_unchanged(Path(run.dataset["val"]["annotations"]), run.dataset["val"]["sha256"], run.file("dataset"))
+    truth = COCO(run.dataset["val"]["annotations"])
     with readable():
-        detections, ious = predict(job, truth, stop)
-    write_readings(job.folder, detections, ious)
-    return summary(job, truth, detections, ious, checkpoint=sha256(job.folder / "model.pth"), started=started)
+        detections, ious = predict(run, truth, stop)
+    write_readings(run.folder, detections, ious)
+    return summary(run, truth, detections, ious, checkpoint=sha256(run.folder / "model.pth"), started=started)
 
 
 def summary(
-    job: Job,
+    run: Run,
     truth: Any,
     detections: list[dict[str, Any]],
     ious: list[tuple[int, int, float]],
@@ -63,24 +62,24 @@ def summary(
         started: of time.monotonic.
         masked: the subsets that were segmented; mask numbers of the others are null.
     """
-    subsets = {"novel": job.split["novel"], "base": job.split["base"]}
-    subsets["all"] = [category["id"] for category in job.dataset["categories"]]
+    subsets = {"novel": run.split["novel"], "base": run.split["base"]}
+    subsets["all"] = [category["id"] for category in run.dataset["categories"]]
     segm = coco_metrics(truth, [d for d in detections if "segmentation" in d], iou_type="segm", subsets=subsets)
     bbox = coco_metrics(truth, detections, iou_type="bbox", subsets=subsets)
     given = mean_iou([(category, iou) for _, category, iou in ious], subsets)
     for name in set(SUBSETS) - set(masked):
         segm.by_subset[name] = dict.fromkeys(segm.by_subset[name])
         given.by_subset[name] = None
-    novel = set(job.split["novel"])
+    novel = set(run.split["novel"])
     unmasked = {c for name in ("novel", "base") if name not in masked for c in subsets[name]}
     return {
-        "run": job.spec.id,
-        "seed": job.seed,
-        "scale": job.settings.scale["name"],
-        "preset": job.spec.preset,
-        "config_hash": config_hash(job.config),
+        "run": run.id,
+        "seed": run.seed,
+        "scale": run.scale,
+        "preset": run.decided["preset"],
+        "config_hash": run.config_hash,
         "checkpoint_sha256": checkpoint,
-        "data_digest": job.dataset["digest"],
+        "data_digest": run.dataset["digest"],
         "n_images": len(truth.imgs),
         "seconds": time.monotonic() - started,
         "segm": segm.by_subset,
@@ -95,21 +94,21 @@ def summary(
                 "bbox_AP": bbox.by_category.get(category["id"]),
                 "gt_box_miou": given.by_category.get(category["id"]),
             }
-            for category in job.dataset["categories"]
+            for category in run.dataset["categories"]
         ],
     }
 
 
-def predict(job: Job, truth: Any, stop: Stop) -> tuple[list[dict[str, Any]], list[tuple[int, int, float]]]:
+def predict(run: Run, truth: Any, stop: Stop) -> tuple[list[dict[str, Any]], list[tuple[int, int, float]]]:
     """COCO results of every val image, and (annotation id, category id, IoU) of the masks in ground-truth boxes."""
     import torch
 
     from contrastmask.training.build import build_dataset
 
-    model = trained_model(job)
-    dataset = build_dataset(job.config, job.dataset, "val")
-    loader = torch.utils.data.DataLoader(dataset, num_workers=job.settings.scale["workers"], collate_fn=list)
-    categories = [category["id"] for category in job.dataset["categories"]]
+    model = trained_model(run)
+    dataset = build_dataset(run.config, run.dataset, "val")
+    loader = torch.utils.data.DataLoader(dataset, num_workers=run.decided["workers"], collate_fn=list)
+    categories = [category["id"] for category in run.dataset["categories"]]
     detections, ious = [], []
     with Progress("image", len(dataset)) as progress:
         for done, samples in enumerate(loader, start=1):
@@ -228,23 +227,30 @@ def headline(metrics: dict[str, Any]) -> str:
     return f"{metrics['run']} seed {metrics['seed']}: novel {', '.join(texts)}"
 
 
-def start(job: Job) -> dict[str, Any]:
-    """Lock the run, lease a GPU, evaluate, record; returns the content of metrics.json.
+def start(run: Run, processes: int | None = None) -> dict[str, Any]:
+    """Evaluate a run with everything written and tracked; returns the content of metrics.json.
+
+    A run that is trained is measured on a GPU if there is one; one that segments another run's detections on the CPU,
+    in `processes` (those of config.json if None).
 
     Raises:
-        ConfigError: the run is not trained.
+        ConfigError: the run is not trained, or the detections that it reads are not there.
         DataError: its record or the val data is damaged.
         GpuError: no GPU can be had.
     """
-    if not (job.folder / "model.pth").exists():
-        raise ConfigError(f"{job.folder / 'model.pth'} is missing: train the run first")
-    record = read_record(job.folder / "train.json", {"iterations": int})
-    with RunLock(job.work / LOCK_NAME), lease(1), on_signals() as stop:
-        tracker = open_tracker(job)
+    if run.decided["files"]["detector"]:
+        from contrastmask.evaluation import grabcut
+
+        return grabcut.start(run, processes or run.decided["threads"])
+    if not (run.folder / "model.pth").exists():
+        raise ConfigError(f"{run.folder / 'model.pth'} is missing: train the run first")
+    record = read_record(run.folder / "train.json", {"iterations": int})
+    with RunLock(run.work / LOCK_NAME), lease(1), on_signals() as stop:
+        tracker = open_tracker(run)
         with tracker.session("evaluate"):
-            val = job.dataset["val"]["annotations"]
-            tracker.dataset(job.dataset["name"], job.dataset["digest"], val, "evaluation")
-            metrics = evaluate(job, stop)
+            val = run.dataset["val"]["annotations"]
+            tracker.dataset(run.dataset["name"], run.dataset["digest"], val, "evaluation")
+            metrics = evaluate(run, stop)
             tracker.metrics(logged(metrics), step=record["iterations"], final=True)
-            write_json(job.folder / "metrics.json", metrics)
+            write_json(run.folder / "metrics.json", metrics)
     return metrics

@@ -1,18 +1,16 @@
-"""Evaluate Mask GrabCut: `python -m contrastmask.evaluation.grabcut --run ID --seed K [--processes N] …`.
+"""Evaluate Mask GrabCut: behind `contrastmask evaluate` for a run that reads a detector's results.
 
 Nothing is trained. The final detections of the run's detector, which has been evaluated before, are read again, and
 each box of a novel class gets GrabCut's mask; so do the ground truth's boxes. Writes what any evaluation writes, by the
-same protocol, and config.json. Masks do not depend on the number of processes.
+same protocol. Masks do not depend on the number of processes.
 """
 
-import argparse
 import functools
 import gzip
 import json
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 import zlib
@@ -28,10 +26,9 @@ from typing import Any
 import cv2
 
 from contrastmask.config.options import GrabCutOptions
-from contrastmask.errors import ConfigError, DataError
+from contrastmask.errors import ConfigError, DataError, Failed
 from contrastmask.evaluation.evaluate import (
     encode_array,
-    headline,
     logged,
     rle_ious,
     summary,
@@ -44,8 +41,8 @@ from contrastmask.runtime.files import write_json
 from contrastmask.runtime.locks import Interrupted, RunLock, Stop, on_signals
 from contrastmask.runtime.progress import Progress
 from contrastmask.tracking.tracking import LOCK_NAME
-from contrastmask.training.job import Job, open_tracker, parse_job
 from contrastmask.training.record import record_run
+from contrastmask.training.run import Run, open_tracker
 
 Box = list[float]  # x, y, w, h in pixels
 Rle = dict[str, Any]
@@ -59,49 +56,48 @@ class Detector:
     detections: list[dict[str, Any]]
 
 
-def read_detector(job: Job) -> Detector:
+def read_detector(run: Run) -> Detector:
     """Raises ConfigError, with the fix, if the detector's results are missing, damaged or not those meant."""
-    run = job.config["detector"]["run"]
-    folder = job.settings.run_folder(run, job.seed)
+    folder, name = run.file("detector"), f"{run.config['detector']['run']}, seed {run.seed}"
     try:
         metrics = json.loads((folder / "metrics.json").read_text())
         with gzip.open(folder / "detections.json.gz", "rt") as file:
             detections = json.load(file)
     except FileNotFoundError as error:
-        raise ConfigError(f"{error.filename} is missing: train and evaluate {run}, seed {job.seed}, first") from None
+        raise ConfigError(f"{error.filename} is missing: train and evaluate {name}, first") from None
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ConfigError(
             f"{folder}: metrics.json or detections.json.gz is damaged ({error}); evaluate again"
         ) from None
-    meant = {"config_hash": job.config["detector"]["config_hash"], "data_digest": job.dataset["digest"]}
+    meant = {"config_hash": run.config["detector"]["config_hash"], "data_digest": run.dataset["digest"]}
     for key, value in meant.items():
         if metrics.get(key) != value:
             raise ConfigError(
-                f"{folder / 'metrics.json'}: its {key} is {metrics.get(key)}, these settings give {value}: "
-                f"use the settings that {run} was made with, or make it again"
+                f"{folder / 'metrics.json'}: its {key} is {metrics.get(key)}, config.json asks for {value}: "
+                f"use the settings that {name} was made with, or make it again"
             )
     return Detector(metrics, detections)
 
 
-def evaluate(job: Job, detector: Detector, processes: int, stop: Stop) -> dict[str, Any]:
+def evaluate(run: Run, detector: Detector, processes: int, stop: Stop) -> dict[str, Any]:
     """Segment and measure; returns the content of metrics.json."""
     from pycocotools.coco import COCO
 
     started = time.monotonic()
-    truth = COCO(job.dataset["val"]["annotations"])
-    detections, ious = predict(job, truth, detector.detections, processes, stop)
-    write_readings(job.folder, [d for d in detections if "segmentation" in d], ious)
+    truth = COCO(run.dataset["val"]["annotations"])
+    detections, ious = predict(run, truth, detector.detections, processes, stop)
+    write_readings(run.folder, [d for d in detections if "segmentation" in d], ious)
     checkpoint = detector.metrics["checkpoint_sha256"]
-    measured = summary(job, truth, detections, ious, checkpoint=checkpoint, started=started, masked=["novel"])
+    measured = summary(run, truth, detections, ious, checkpoint=checkpoint, started=started, masked=["novel"])
     return measured | {"detector": detector.metrics["run"]}
 
 
 def predict(
-    job: Job, truth: Any, detections: list[dict[str, Any]], processes: int, stop: Stop
+    run: Run, truth: Any, detections: list[dict[str, Any]], processes: int, stop: Stop
 ) -> tuple[list[dict[str, Any]], list[tuple[int, int, float]]]:
     """The detections in their order, those of novel classes with GrabCut's mask and the others without one; and
     (annotation id, category id, IoU) of its masks in the ground truth's boxes of novel classes."""
-    novel = set(job.split["novel"])
+    novel = set(run.split["novel"])
     bare = [{key: value for key, value in each.items() if key != "segmentation"} for each in detections]
     found: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for detection in bare:
@@ -112,7 +108,7 @@ def predict(
     }
     tasks = [
         Task(
-            path=str(Path(job.dataset["val"]["images"]) / info["file_name"]),
+            path=str(Path(run.dataset["val"]["images"]) / info["file_name"]),
             size=(info["height"], info["width"]),
             boxes=tuple(each["bbox"] for each in (*found[image], *given[image])),
         )
@@ -120,7 +116,7 @@ def predict(
     ]
     ious = []
     progress = Progress("image", len(tasks))
-    with progress, closing(segment_images(tasks, GrabCutOptions(**job.config["options"]), processes)) as segmented:
+    with progress, closing(segment_images(tasks, GrabCutOptions(**run.config["options"]), processes)) as segmented:
         for done, (image, masks) in enumerate(zip(truth.imgs, segmented, strict=True), start=1):
             if stop.requested:
                 raise Interrupted(stop.signum)
@@ -194,54 +190,37 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-# ---------------------------------------------------------------------------- command
+# ---------------------------------------------------------------------------- the evaluation
 
 
-def parse(arguments: list[str] | None = None) -> tuple[Job, int]:
-    """The job and the number of processes."""
-    parser = argparse.ArgumentParser(add_help=False, prog="contrastmask.evaluation.grabcut")
-    parser.add_argument("--processes", type=int, default=1)
-    own, others = parser.parse_known_args(arguments)
-    if own.processes < 1:
-        parser.exit(2, f"error: --processes must be at least 1, not {own.processes}\n")
-    return parse_job(__doc__, others, derived=True), own.processes
+def start(run: Run, processes: int) -> dict[str, Any]:
+    """Evaluate with everything written and tracked; returns the content of metrics.json.
 
-
-def main(arguments: list[str] | None = None) -> int:
-    job, processes = parse(arguments)
+    Raises:
+        ConfigError: the detector's results are missing or not those meant.
+        DataError: an image cannot be read.
+        Failed: a process was killed from outside.
+    """
+    detector = read_detector(run)
     try:
-        detector = read_detector(job)
-        job.folder.mkdir(parents=True, exist_ok=True)
-        with RunLock(job.work / LOCK_NAME), on_signals() as stop:
-            metrics = record(job, detector, processes, stop)
-    except (ConfigError, DataError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        with RunLock(run.work / LOCK_NAME), on_signals() as stop:
+            return _record(run, detector, processes, stop)
     except BrokenProcessPool:
-        print("error: a process was killed from outside, perhaps for memory: try fewer --processes", file=sys.stderr)
-        return 1
-    print(headline(metrics))
-    return 0
+        raise Failed("a process was killed from outside, perhaps for memory: try fewer --processes") from None
 
 
-def record(job: Job, detector: Detector, processes: int, stop: Stop) -> dict[str, Any]:
-    """Evaluate with everything written and tracked; returns the content of metrics.json."""
-    write_json(job.folder / "config.json", job.config)
-    tracker = open_tracker(job)
+def _record(run: Run, detector: Detector, processes: int, stop: Stop) -> dict[str, Any]:
+    tracker = open_tracker(run)
     with tracker.session("evaluate"):
-        record_run(job, tracker, {"detector": job.config["detector"]["run"]}, job.config["options"])
+        record_run(run, tracker, {"detector": run.config["detector"]["run"]})
         tracker.tags(
             {
-                "detector.config_hash": job.config["detector"]["config_hash"],
+                "detector.config_hash": run.config["detector"]["config_hash"],
                 "checkpoint.sha256": detector.metrics["checkpoint_sha256"],
             }
         )
-        tracker.dataset(job.dataset["name"], job.dataset["digest"], job.dataset["val"]["annotations"], "evaluation")
-        metrics = evaluate(job, detector, processes, stop)
+        tracker.dataset(run.dataset["name"], run.dataset["digest"], run.dataset["val"]["annotations"], "evaluation")
+        metrics = evaluate(run, detector, processes, stop)
         tracker.metrics(logged(metrics), step=0, final=True)
-        write_json(job.folder / "metrics.json", metrics)
+        write_json(run.folder / "metrics.json", metrics)
     return metrics
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,27 +4,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from contrastmask.training.job import Job
+from contrastmask.training.run import Run
 
 
-def trained_model(job: Job) -> Any:
+def trained_model(run: Run) -> Any:
     """The detector of a finished training, on the GPU if there is one, in evaluation mode."""
     import torch
 
     from contrastmask.training.build import build_model
     from contrastmask.training.checkpoint import load_weights
 
-    torch.set_num_threads(job.settings.scale["threads"])
-    model = build_model(job.config, job.dataset, job.split, weights=None)
-    model.load_state_dict(load_weights(job.folder / "model.pth")[0])
+    torch.set_num_threads(run.decided["threads"])
+    model = build_model(run.config, run.dataset, run.split, weights=None)
+    model.load_state_dict(load_weights(run.folder / "model.pth")[0])
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
-def val_samples(job: Job) -> Callable[[int], dict[str, Any]]:
+def val_samples(run: Run) -> Callable[[int], dict[str, Any]]:
     """Gives the sample of the test pipeline of a val image's id."""
     from contrastmask.training.build import build_dataset
 
-    dataset = build_dataset(job.config, job.dataset, "val")
+    dataset = build_dataset(run.config, run.dataset, "val")
     position = {dataset.get_data_info(i)["img_id"]: i for i in range(len(dataset))}
     return lambda image: dataset[position[image]]
 

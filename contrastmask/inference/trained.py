@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from contrastmask.config import config_hash
+from contrastmask.config import config_hash, runfile
 from contrastmask.errors import ConfigError
 from contrastmask.inference.trust import check_config
 from contrastmask.runtime.files import parse_coco
@@ -104,7 +104,7 @@ def load_run(folder: Path) -> Trained:
     """
     from contrastmask.training.checkpoint import load_weights
 
-    config, record = _read_json(folder / CONFIG), _read_mapping(folder / "train.json", RECORD)
+    config, record = runfile.read(folder)["config"], _read_mapping(folder / "train.json", RECORD)
     if not isinstance(record["provenance"], dict):
         raise ConfigError(f"{folder / 'train.json'} is damaged at provenance: train the run again")
     check_config(config, str(folder / CONFIG))

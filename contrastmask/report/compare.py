@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from contrastmask.config import runfile
 from contrastmask.evaluation import bootstrap
 from contrastmask.evaluation.bootstrap import Floats, Interval
 from contrastmask.evaluation.readings import (
@@ -224,8 +225,8 @@ def _images(pair: Pair, chosen: Sequence[int]) -> Iterator[ImageGain]:
 def _config(folder: Path, run: str, seed: int) -> dict[str, Any]:
     file = folder / "runs" / run / f"seed{seed}" / "config.json"
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return runfile.resolved(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise ReadingsError(f"{file} cannot be read: {error}; train the run again") from None
 
 

@@ -21,12 +21,12 @@ from contrastmask.report.curves import draw_curves, read_losses
 from contrastmask.report.drawing import SegmentedObject, draw_objects, save
 from contrastmask.report.figures import choose_images, largest, load_figures
 from contrastmask.report.make_figures import crop, read_image
-from contrastmask.training.job import Job, load_job
+from contrastmask.training.run import Run
 
 TABLE, OBJECTS = "table2", 2  # of each image
 
 
-def segment(job: Job, images: Sequence[int], truth: Any) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
+def segment(run: Run, images: Sequence[int], truth: Any) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
     """Of the largest novel objects of `images`: the run's masks (h, w) in their true boxes, and its CAMs (S, S).
 
     Masks are cropped to the boxes. A run without a class activation map has None in their place.
@@ -34,12 +34,12 @@ def segment(job: Job, images: Sequence[int], truth: Any) -> tuple[list[np.ndarra
     import torch
     from mmdet.structures.bbox import bbox2roi
 
-    model, sample_of = trained_model(job), val_samples(job)
-    ids = [category["id"] for category in job.dataset["categories"]]
+    model, sample_of = trained_model(run), val_samples(run)
+    ids = [category["id"] for category in run.dataset["categories"]]
     masks: list[np.ndarray] = []
     cams: list[np.ndarray | None] = []
     for image in images:
-        objects = largest(truth.imgToAnns[image], job.split["novel"], OBJECTS)
+        objects = largest(truth.imgToAnns[image], run.split["novel"], OBJECTS)
         if not objects:
             continue
         with torch.no_grad():
@@ -63,13 +63,13 @@ def make(settings_json: str) -> list[Path]:
     """
     settings = settings_from_json(settings_json)
     rows = [row for row in load_table(CONFIGS / "tables" / f"{TABLE}.yaml", settings.preset).rows if row.run]
-    jobs = {row.label: load_job(settings, row.run.id, settings.seeds[0]) for row in rows if row.run}
-    for job in jobs.values():
-        if not (job.folder / "model.pth").exists():
-            raise DataError(f"{job.folder / 'model.pth'} is missing: `snakemake --cores 1 evidence` makes it first")
+    runs = {row.label: Run.read(settings.run_folder(row.run.id, settings.seeds[0])) for row in rows if row.run}
+    for run in runs.values():
+        if not (run.folder / "model.pth").exists():
+            raise DataError(f"{run.folder / 'model.pth'} is missing: `snakemake --cores 1 evidence` makes it first")
     from pycocotools.coco import COCO
 
-    first = next(iter(jobs.values()))
+    first = next(iter(runs.values()))
     truth = COCO(first.dataset["val"]["annotations"])
     split = first.split
     images = choose_images(
@@ -77,7 +77,7 @@ def make(settings_json: str) -> list[Path]:
     )
     objects = [a for image in images for a in largest(truth.imgToAnns[image], split["novel"], OBJECTS)]
     names = {category["id"]: category["name"] for category in first.dataset["categories"]}
-    segmented = {label: segment(job, images, truth) for label, job in jobs.items()}
+    segmented = {label: segment(run, images, truth) for label, run in runs.items()}
     drawn = [
         SegmentedObject(
             crop=crop(read_image(first, truth, a["image_id"]), a["bbox"]),
@@ -90,7 +90,7 @@ def make(settings_json: str) -> list[Path]:
     ]
     note = f"scale {settings.scale['name']} · seed {settings.seeds[0]} · novel objects in their true boxes"
     folder = settings.folder / "figures"
-    losses = {label: read_losses(job.work / "tracking.jsonl") for label, job in jobs.items()}
+    losses = {label: read_losses(run.work / "tracking.jsonl") for label, run in runs.items()}
     return [*save(draw_objects(drawn, note), folder / "objects"), *save(draw_curves(losses, note), folder / "curves")]
 
 

@@ -19,22 +19,22 @@ from contrastmask.errors import ConfigError, DataError, OptionError
 from contrastmask.evaluation.look import corners, see, trained_model, val_samples
 from contrastmask.report.drawing import Instance, Pair, PseudoMask, draw_figure6, draw_figure7, save
 from contrastmask.report.figures import best, choose_images, figure_runs, is_object, largest, load_figures
-from contrastmask.training.job import Job, load_job
+from contrastmask.training.run import Run
 
 OBJECTS = 2  # of each image in Figure 7
 
 
-def figure6(jobs: Sequence[Job], images: Sequence[int], truth: Any) -> list[Pair]:
+def figure6(runs: Sequence[Run], images: Sequence[int], truth: Any) -> list[Pair]:
     """A column for each image: the annotated objects, and as many detections of both runs.
 
     Args:
-        jobs: without and with the CL head.
+        runs: without and with the CL head.
         images: ids.
         truth: pycocotools' COCO of val.
     """
-    found = [_detections(job.folder / "detections.json.gz", images) for job in jobs]
-    names = {category["id"]: category["name"] for category in jobs[0].dataset["categories"]}
-    novel = set(jobs[0].split["novel"])
+    found = [_detections(run.folder / "detections.json.gz", images) for run in runs]
+    names = {category["id"]: category["name"] for category in runs[0].dataset["categories"]}
+    novel = set(runs[0].split["novel"])
     pairs = []
     for image in images:
         objects = [a for a in truth.imgToAnns[image] if is_object(a)]
@@ -45,7 +45,7 @@ def figure6(jobs: Sequence[Job], images: Sequence[int], truth: Any) -> list[Pair
             for a in objects
         ]  # fmt: skip
         detected = [[_instance(d, names, novel) for d in best(of_run[image], len(objects))] for of_run in found]
-        pairs.append(Pair(read_image(jobs[0], truth, image), annotated, *detected))
+        pairs.append(Pair(read_image(runs[0], truth, image), annotated, *detected))
     return pairs
 
 
@@ -74,21 +74,21 @@ def _annotated_mask(annotation: dict[str, Any], truth: Any, size: tuple[int, int
     return truth.annToMask(annotation).astype(bool)
 
 
-def figure7(job: Job, images: Sequence[int], truth: Any) -> list[PseudoMask]:
+def figure7(run: Run, images: Sequence[int], truth: Any) -> list[PseudoMask]:
     """A column for each of the largest novel objects: its crop, its CAM and its pseudo mask.
 
     Args:
-        job: a run of ContrastMask, whose weights are read.
+        run: a run of ContrastMask, whose weights are read.
         images: ids.
         truth: pycocotools' COCO of val.
     """
-    model, sample_of = trained_model(job), val_samples(job)
+    model, sample_of = trained_model(run), val_samples(run)
     columns = []
     for image in images:
-        objects = largest(truth.imgToAnns[image], job.split["novel"], OBJECTS)
+        objects = largest(truth.imgToAnns[image], run.split["novel"], OBJECTS)
         if objects:
-            whole = read_image(job, truth, image)
-            columns += _pseudo_masks(model, sample_of(image), objects, whole, job.dataset["categories"])
+            whole = read_image(run, truth, image)
+            columns += _pseudo_masks(model, sample_of(image), objects, whole, run.dataset["categories"])
     return columns
 
 
@@ -118,11 +118,11 @@ def crop(image: np.ndarray, bbox: Sequence[float]) -> np.ndarray:
     return image[top : max(int(np.ceil(y2)), top + 1), left : max(int(np.ceil(x2)), left + 1)]
 
 
-def read_image(job: Job, truth: Any, image: int) -> np.ndarray:
+def read_image(run: Run, truth: Any, image: int) -> np.ndarray:
     """A val image, (H, W, 3) uint8 RGB."""
     from PIL import Image
 
-    with Image.open(Path(job.dataset["val"]["images"]) / truth.imgs[image]["file_name"]) as file:
+    with Image.open(Path(run.dataset["val"]["images"]) / truth.imgs[image]["file_name"]) as file:
         return np.asarray(file.convert("RGB"))
 
 
@@ -133,16 +133,16 @@ def make(figure: str, settings_json: str) -> list[Path]:
         ConfigError, DataError: naming what is wrong or missing.
     """
     settings = settings_from_json(settings_json)
-    runs, seed = figure_runs(figure, settings.preset), settings.seeds[0]
-    jobs = [load_job(settings, run.id, seed) for run in runs]
-    for job in jobs:
-        needed = job.folder / ("detections.json.gz" if figure == "figure6" else "model.pth")
+    seed = settings.seeds[0]
+    runs = [Run.read(settings.run_folder(run.id, seed)) for run in figure_runs(figure, settings.preset)]
+    for run in runs:
+        needed = run.folder / ("detections.json.gz" if figure == "figure6" else "model.pth")
         if not needed.exists():
             raise DataError(f"{needed} is missing: run `snakemake --cores 1 {figure}`, which makes it first")
     from pycocotools.coco import COCO
 
-    truth = COCO(jobs[0].dataset["val"]["annotations"])
-    split = jobs[0].split
+    truth = COCO(runs[0].dataset["val"]["annotations"])
+    split = runs[0].split
     images = choose_images(
         load_figures(), settings.scale["name"], truth.dataset["annotations"], split["base"], split["novel"]
     )
@@ -151,9 +151,9 @@ def make(figure: str, settings_json: str) -> list[Path]:
     )
     note += f" · seed {seed} · images {', '.join(map(str, images))}"
     if figure == "figure6":
-        drawn = draw_figure6(figure6(jobs, images, truth), note)
+        drawn = draw_figure6(figure6(runs, images, truth), note)
     else:
-        drawn = draw_figure7(figure7(jobs[0], images, truth), note)
+        drawn = draw_figure7(figure7(runs[0], images, truth), note)
     return save(drawn, settings.folder / "figures" / figure)
 
 

@@ -124,15 +124,18 @@ class Stop:
 
 @contextmanager
 def on_signals(patient: bool = False) -> Iterator[Stop]:
-    """Within: the first SIGTERM or SIGINT sets `stop.requested`; a loop then saves and raises `Interrupted`.
+    """Within: the first SIGTERM, SIGINT or SIGHUP sets `stop.requested`; a loop then saves and raises `Interrupted`.
+
+    SIGHUP is a closed terminal; under nohup it stays ignored.
 
     The second raises `Interrupted` on the spot, the third kills the process. Main thread only.
 
-    `patient`: for a process that torchrun started. A terminal or Slurm signals all processes of a job, and torchrun
-    then hands its own signal on: the second is the first once more, and further ones change nothing.
+    `patient`: for a process that follows another one, which decides: a second signal changes nothing.
     """
     stop = Stop()
-    signals = (signal.SIGTERM, signal.SIGINT)
+    signals = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
 
     def handle(signum: int, _frame: FrameType | None) -> None:
         if stop.requested and patient:

@@ -3,96 +3,79 @@
 import json
 from typing import Any
 
-from contrastmask.config import config_hash, load_tables
 from contrastmask.runtime.files import write_json
 from contrastmask.runtime.provenance import provenance
 from contrastmask.tracking.tracking import Tracker
-from contrastmask.training.job import Job
+from contrastmask.training.run import Run
 
 
-def step_facts(job: Job, processes: int, norm_images: int | None) -> dict[str, Any]:
+def step_facts(run: Run, processes: int, norm_images: int | None) -> dict[str, Any]:
     """What an optimisation step is made of. The recipe is the same for any number of GPUs; the rest says how it is met.
 
     Args:
         processes: one on each GPU, or on the CPU.
         norm_images: images that share RoIBatchNorm's statistics; None if the model has none.
     """
-    images = job.settings.images_per_gpu
-    recipe = {"batch": job.config["batch"], "lr": job.config["optimizer"]["lr"]}
-    group = job.config["model"]["roi_head"]["options"].get("query_group_size")
+    images = run.decided["images_per_gpu"]
+    recipe = {"batch": run.config["batch"], "lr": run.config["optimizer"]["lr"]}
+    group = run.options.get("query_group_size")
     if group:  # ContrastMask's queries and its projector's BatchNorm
         recipe["query_group_images"] = min(group, images)
     if norm_images:  # depends on the number of GPUs where BatchNorm is synchronised
         recipe["norm_images"] = norm_images
-    passes = job.config["batch"] // (processes * images)
+    passes = run.config["batch"] // (processes * images)
     return recipe | {"gpus_per_run": processes, "images_per_gpu": images, "passes": passes}
 
 
-def record_facts(job: Job, tracker: Tracker, total: int, step: dict[str, Any]) -> None:
+def record_facts(run: Run, tracker: Tracker, total: int, step: dict[str, Any]) -> None:
     """The facts of a training: of the run, and what only a training has; `step` from `step_facts`."""
-    record_run(job, tracker, {"iterations": total} | step, job.config["model"]["roi_head"]["options"])
-    tracker.dataset(job.dataset["name"], job.dataset["digest"], job.dataset["train"]["annotations"], "training")
+    record_run(run, tracker, {"iterations": total} | step)
+    tracker.dataset(run.dataset["name"], run.dataset["digest"], run.dataset["train"]["annotations"], "training")
 
 
-def record_run(job: Job, tracker: Tracker, params: dict[str, Any], options: dict[str, Any]) -> None:
+def record_run(run: Run, tracker: Tracker, params: dict[str, Any]) -> None:
     """Parameters, rows, provenance: what a person needs to trust the run and to compare it."""
-    spec = job.spec
-    rows = [
-        f"{table.name}: {row.label or row.method}"
-        for table in load_tables(job.settings).values()
-        for row in table.rows
-        if row.run and spec in (row.run, row.run.detector)
-    ]
+    names = ("run", "method", "backbone", "schedule", "setting", "preset", "seed")
     tracker.params(
-        {
-            "run": spec.id,
-            "method": spec.method,
-            "backbone": spec.backbone,
-            "schedule": spec.schedule,
-            "setting": spec.setting,
-            "preset": spec.preset,
-            "seed": job.seed,
-        }
-        | params
-        | {f"option.{k}": v for k, v in options.items()}
+        {name: run.decided[name] for name in names} | params | {f"option.{k}": v for k, v in run.options.items()}
     )
     tracker.tags(
         {
-            "scale": job.settings.scale["name"],
-            "note": job.settings.scale["note"],
-            "table_rows": "; ".join(rows),
-            "config.hash": config_hash(job.config),
-            "data.digest": job.dataset["digest"],
-            "split.digest": job.split["digest"],
-            "code.digest": job.code,
+            "scale": run.scale,
+            "note": run.decided["scale"]["note"],
+            "table_rows": "; ".join(run.decided["table_rows"]),
+            "config.hash": run.config_hash,
+            "data.digest": run.dataset["digest"],
+            "split.digest": run.split["digest"],
+            "code.digest": run.code,
         }
         | provenance()
     )
-    tracker.text("config.json", json.dumps(job.config, indent=1))
+    tracker.text("config.json", json.dumps(run.decided, indent=1))
 
 
 def write_train_record(
-    job: Job, tracker: Tracker, total: int, step: dict[str, Any], seconds: float, losses: dict[str, float]
+    run: Run, tracker: Tracker, total: int, step: dict[str, Any], seconds: float, losses: dict[str, float]
 ) -> None:
     """train.json: what was trained, on what, how long."""
     import torch
 
     from contrastmask.training.checkpoint import sha256
 
-    digest = sha256(job.folder / "model.pth")
+    digest = sha256(run.folder / "model.pth")
     memory = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-    tracker.tags({"checkpoint.sha256": digest, "checkpoint.path": str(job.folder / "model.pth")})
+    tracker.tags({"checkpoint.sha256": digest, "checkpoint.path": str(run.folder / "model.pth")})
     tracker.metrics({"train/seconds": seconds}, step=total, final=True)
     record = {
-        "run": job.spec.id,
-        "seed": job.seed,
-        "scale": job.settings.scale["name"],
-        "preset": job.spec.preset,
-        "config_hash": config_hash(job.config),
-        "identity": job.identity,
-        "data_digest": job.dataset["digest"],
-        "split_digest": job.split["digest"],
-        "code_digest": job.code,
+        "run": run.id,
+        "seed": run.seed,
+        "scale": run.scale,
+        "preset": run.decided["preset"],
+        "config_hash": run.config_hash,
+        "identity": run.identity,
+        "data_digest": run.dataset["digest"],
+        "split_digest": run.split["digest"],
+        "code_digest": run.code,
         "iterations": total,
         **step,
         "seconds": seconds,
@@ -101,4 +84,4 @@ def write_train_record(
         "checkpoint_sha256": digest,
         "provenance": provenance(),
     }
-    write_json(job.folder / "train.json", record)
+    write_json(run.folder / "train.json", record)

@@ -2,26 +2,23 @@
 
 Reads the verified dataset and the split without novel masks; writes config.json, model.pth and train.json into the
 run's folder. Stopped in any way, the same command goes on from the last checkpoint, in the same MLflow run, with
-another number of GPUs too. Several GPUs: the command starts one process per GPU by torchrun; where there is no GPU,
-that many processes on the CPU.
+another number of GPUs too. Several GPUs: one process on each (processes.py).
 """
 
 import copy
 import math
 import os
-import subprocess
-import sys
-import time
 from typing import Any
 
-from contrastmask.errors import DataError, GpuError
-from contrastmask.runtime.files import check_unchanged, read_record, write_json
+from contrastmask.errors import ConfigError, DataError, GpuError
+from contrastmask.runtime.files import check_unchanged, read_record
 from contrastmask.runtime.gpu import lease
-from contrastmask.runtime.locks import Interrupted, RunLock, Stop, on_signals
+from contrastmask.runtime.locks import RunLock, Stop, on_signals
 from contrastmask.runtime.progress import Progress
 from contrastmask.tracking.tracking import LOCK_NAME
-from contrastmask.training.job import Job, open_tracker
+from contrastmask.training import processes
 from contrastmask.training.record import record_facts, step_facts, write_train_record
+from contrastmask.training.run import Run, open_tracker
 
 
 def total_iterations(config: dict[str, Any], n_images: int) -> int:
@@ -38,8 +35,8 @@ def total_iterations(config: dict[str, Any], n_images: int) -> int:
 # ---------------------------------------------------------------------------- one process
 
 
-def train(job: Job, stop: Stop) -> None:
-    """Train in this process, or as one of torchrun's: only the first records and writes."""
+def train(run: Run, stop: Stop) -> None:
+    """Train in this process, or as one of several: only the first records and writes."""
     import torch
     from mmengine.dataset import pseudo_collate
     from mmengine.runner import Runner
@@ -53,28 +50,29 @@ def train(job: Job, stop: Stop) -> None:
     from contrastmask.training.steps import bare
     from contrastmask.training.stream import Stream, StreamSampler
 
-    torch.set_num_threads(job.settings.scale["threads"])
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    images, workers = job.config["batch"] // world, job.settings.scale["workers"]  # of this process
-    if "sha256" in job.split and not job.spec.uses_novel_masks:  # splits of before this check lack it
-        check_unchanged(job.annotations, job.split["sha256"], job.settings.split(job.spec.setting))
-    stream = Stream(build_dataset(job.config, job.dataset, "train", job.annotations), job.seed, job.config["batch"])
-    total = total_iterations(job.config, len(stream))
-    start, state = where_to_go_on(job, total)
-    tracker = open_tracker(job) if rank == 0 else None
+    torch.set_num_threads(run.decided["threads"])
+    rank, world = processes.place()
+    images, workers = run.config["batch"] // world, run.decided["workers"]  # of this process
+    annotations = run.file("annotations")
+    if "sha256" in run.split and not run.uses_novel_masks:  # splits of before this check lack it
+        check_unchanged(annotations, run.split["sha256"], run.file("split"))
+    stream = Stream(build_dataset(run.config, run.dataset, "train", annotations), run.seed, run.config["batch"])
+    total = total_iterations(run.config, len(stream))
+    start, state = where_to_go_on(run, total)
+    tracker = open_tracker(run) if rank == 0 else None
     progress = Progress("iteration", total, start)
-    record = Record(tracker, total, job.config["batch"], progress if tracker else None)
-    resume = Resume(job.work, job.identity, job.code, state, job.settings.scale["checkpoint_every"], stop, record)
-    weights = str(job.settings.backbone_weights(job.config["backbone"])) if job.config["weights"] else None
-    torch.manual_seed(job.seed)
-    model = build_model(job.config, job.dataset, job.split, weights, job.priors)
+    record = Record(tracker, total, run.config["batch"], progress if tracker else None)
+    resume = Resume(run.work, run.identity, run.code, state, run.decided["checkpoint_every"], stop, record)
+    weights, priors = run.file_or_none("weights"), run.file_or_none("priors")
+    torch.manual_seed(run.seed)
+    model = build_model(run.config, run.dataset, run.split, str(weights) if weights else None, priors)
     synchronised = world > 1 and torch.cuda.is_available()
     if synchronised:
         synchronise(model)
-    step = step_facts(job, world, norm_images(model, job.settings.images_per_gpu * (world if synchronised else 1)))
+    step = step_facts(run, world, norm_images(model, run.decided["images_per_gpu"] * (world if synchronised else 1)))
     runner = Runner(
         model=model,
-        work_dir=str(job.work / "mmengine"),
+        work_dir=str(run.work / "mmengine"),
         train_dataloader=DataLoader(
             stream,
             batch_size=images,
@@ -86,47 +84,35 @@ def train(job: Job, stop: Stop) -> None:
         train_cfg={
             "type": "StepLoop",
             "max_iters": total,
-            "images": job.settings.images_per_gpu,
-            "seed": job.seed,
+            "images": run.decided["images_per_gpu"],
+            "seed": run.seed,
         },
-        optim_wrapper=optim_wrapper(job.config) | {"accumulative_counts": job.settings.passes},
-        param_scheduler=schedulers(job.config, total),
+        optim_wrapper=optim_wrapper(run.config) | {"accumulative_counts": run.passes},
+        param_scheduler=schedulers(run.config, total),
         default_hooks=dict.fromkeys(("runtime_info", "timer", "sampler_seed", "logger", "checkpoint")),
         custom_hooks=[record, resume],
         launcher="pytorch" if world > 1 else "none",
-        randomness={"seed": job.seed},  # without it mmengine draws a seed of its own for the first weights
+        randomness={"seed": run.seed},  # without it mmengine draws a seed of its own for the first weights
         log_level="ERROR",
         default_scope="mmdet",
-        cfg={"model_wrapper_cfg": join_processes()} if world > 1 else None,
+        cfg={"model_wrapper_cfg": processes.join()} if world > 1 else None,
     )
     if tracker is None:
         with readable():
             runner.train()
         return
     with tracker.session("train", start), progress, readable():
-        record_facts(job, tracker, total, step)
+        record_facts(run, tracker, total, step)
         runner.train()
-        meta = {"run": job.spec.id, "seed": job.seed, "identity": job.identity, "iterations": total}
-        checkpoint.save_weights(job.folder / "model.pth", bare(runner.model).state_dict(), meta)
-        write_train_record(job, tracker, total, step, resume.seconds, record.last)
-    for older in job.work.glob("iter_*.pth"):
+        meta = {"run": run.id, "seed": run.seed, "identity": run.identity, "iterations": total}
+        checkpoint.save_weights(run.folder / "model.pth", bare(runner.model).state_dict(), meta)
+        write_train_record(run, tracker, total, step, resume.seconds, record.last)
+    for older in run.work.glob("iter_*.pth"):
         if older.name != f"iter_{total}.pth":
             older.unlink()
 
 
-def join_processes() -> dict[str, Any]:
-    """Start torch.distributed, on GPUs by NCCL and otherwise by gloo; returns the model wrapper's configuration."""
-    import torch
-
-    cuda, local_rank = torch.cuda.is_available(), int(os.environ["LOCAL_RANK"])
-    if cuda:
-        torch.cuda.set_device(local_rank)
-    torch.distributed.init_process_group("nccl" if cuda else "gloo")
-    devices = [local_rank] if cuda else None
-    return {"type": "MMDistributedDataParallel", "device_ids": devices, "broadcast_buffers": False}
-
-
-def where_to_go_on(job: Job, total: int) -> tuple[int, dict[str, Any] | None]:
+def where_to_go_on(run: Run, total: int) -> tuple[int, dict[str, Any] | None]:
     """Iteration and state of the newest good checkpoint, (0, None) without one.
 
     A finished training is taken as it is, in case its outputs were lost, unless the code has changed since: whoever
@@ -134,13 +120,13 @@ def where_to_go_on(job: Job, total: int) -> tuple[int, dict[str, Any] | None]:
     """
     from contrastmask.training import checkpoint
 
-    found = checkpoint.latest(job.work, identity=job.identity)
+    found = checkpoint.latest(run.work, identity=run.identity)
     if found is None:
         return 0, None
     start, state = found
-    if start == total and state["code"] != job.code:
+    if start == total and state["code"] != run.code:
         print("this run was finished by other code: training it again from the start", flush=True)
-        for file in job.work.glob("iter_*.pth"):
+        for file in run.work.glob("iter_*.pth"):
             file.unlink()
         return 0, None
     print(f"going on from iteration {start} of {total}", flush=True)
@@ -167,61 +153,40 @@ def schedulers(config: dict[str, Any], total: int) -> list[dict[str, Any]]:
 # ---------------------------------------------------------------------------- command
 
 
-def start(job: Job) -> int:
-    """Lock the run, lease its GPUs, train here or by torchrun. Returns the exit code.
+def start(run: Run) -> None:
+    """Lock the run, lease its GPUs, train here and in as many processes as it has GPUs.
 
     Raises:
-        GpuError: the GPUs that the settings ask for are not there.
+        ConfigError: it is a run that another one's detections are segmented for.
+        GpuError: the GPUs that config.json asks for are not there, or torchrun started this.
+        Interrupted: it was asked to stop, and has saved a checkpoint.
     """
-    if "LOCAL_RANK" in os.environ:  # one of torchrun's processes: its parent holds lock and lease
-        _check_world(job.settings.gpus_per_run)
-        with on_signals(patient=True) as stop:
-            train(job, stop)
-        return 0
-    job.folder.mkdir(parents=True, exist_ok=True)
-    with RunLock(job.work / LOCK_NAME), lease(job.settings.gpus_per_run) as gpus, on_signals() as stop:
-        write_json(job.folder / "config.json", job.config)
-        if _finished(job):  # a trainer that outlived its Snakemake has just done this run
-            print(f"{job.spec.id} seed {job.seed} is trained already", flush=True)
-            return 0
-        if gpus:
-            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-        if job.settings.gpus_per_run > 1:
-            return _torchrun(job, stop)
-        train(job, stop)
-    return 0
-
-
-def _check_world(processes: int) -> None:
-    if (world := int(os.environ["WORLD_SIZE"])) != processes:
-        raise GpuError(
-            f"torchrun started {world} processes, gpus_per_run is {processes}: `contrastmask train` calls it"
-        )
-
-
-def _finished(job: Job) -> bool:
-    try:
-        record = read_record(job.folder / "train.json", {"identity": str})
-    except DataError:  # not there, or damaged: the training's checkpoint gives it again
-        return False
-    return (job.folder / "model.pth").exists() and record["identity"] == job.identity
-
-
-def _torchrun(job: Job, stop: Stop) -> int:
-    """Start this command once per GPU; a signal is handed on, and all processes leave at the same iteration."""
     from contrastmask.training import checkpoint
 
-    checkpoint.latest(job.work, identity=job.identity)  # sets damaged files aside before several processes look
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command.append(f"--nproc_per_node={job.settings.gpus_per_run}")
-    # without "--" torchrun takes --run for an abbreviation of its own options
-    child = subprocess.Popen([*command, "-m", "--", "contrastmask", *sys.argv[1:]])
-    told = False
-    while child.poll() is None:
-        if stop.requested and not told:
-            child.send_signal(stop.signum)
-            told = True
-        time.sleep(0.5)
-    if stop.requested:
-        raise Interrupted(stop.signum)
-    return child.returncode
+    if run.decided["files"]["detector"]:
+        detector = run.config["detector"]["run"]
+        raise ConfigError(f"{run.id} segments what {detector} detects and is not trained: `contrastmask evaluate` it")
+    if processes.is_follower():
+        with processes.following() as stop:
+            train(run, stop)
+        return
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise GpuError("`contrastmask train` starts a process for each GPU itself: call it without torchrun")
+    gpus_per_run = run.decided["gpus_per_run"]
+    with RunLock(run.work / LOCK_NAME), lease(gpus_per_run) as gpus, on_signals() as stop:
+        if _finished(run):  # a trainer that outlived its Snakemake has just done this run
+            print(f"{run.id} seed {run.seed} is trained already", flush=True)
+            return
+        if gpus:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+        checkpoint.latest(run.work, identity=run.identity)  # sets damaged files aside before several processes look
+        with processes.started(run.folder, run.work, gpus_per_run):
+            train(run, stop)
+
+
+def _finished(run: Run) -> bool:
+    try:
+        record = read_record(run.folder / "train.json", {"identity": str})
+    except DataError:  # not there, or damaged: the training's checkpoint gives it again
+        return False
+    return (run.folder / "model.pth").exists() and record["identity"] == run.identity

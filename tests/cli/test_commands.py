@@ -103,24 +103,36 @@ def test_ctrl_c_is_130_and_a_bug_shows_itself() -> None:
     assert isinstance(CliRunner().invoke(group, ["fail"]).exception, ZeroDivisionError)
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate"])
-def test_wrong_input_is_said_before_any_work(verb: str, tmp_path: Path) -> None:
+def test_wrong_input_is_said_before_any_work(tmp_path: Path) -> None:
     known = "mask-rcnn_r50_1x_nonvoc2voc"
     for arguments, said in (
-        (["--run", "nothing"], "has the run 'nothing'"),
-        (["--run", known, "--settings", "[1"], "not JSON"),
-        (["--run", known, "--settings", "[" * 100_000], "not JSON"),
-        (["--run", known, "--settings", "[1]"], "JSON object"),
-        (["--run", known, "--scale", "smok"], "files in that folder"),
-        (["--run", known, "--scale", "paper"], "data_root"),
-        (["--config", "scale=paper", "seeds=[0,1]", "--run", known], "--config data_root=FOLDER"),
-        (["--config", "scale=paper", "data_root=/coco", "--run", known], "snakemake --cores 1 results/paper"),
-        (["--run", known, "--config", "scale"], "KEY=VALUE"),
-        (["--run", known, "--config", "seeds=[0"], "cannot be read as YAML"),
-        (["--run", known, "--config", "seeds=2020-01-01"], "is not of type 'integer'"),  # YAML has types JSON lacks
-        (["--run", known, "--results", str(tmp_path)], "snakemake --cores 1"),
-        (["--run", known, "--seed", "-1"], "--seed"),
-        ([], "--run"),
+        (["nothing"], "has the run 'nothing'"),
+        ([known, "--settings", "[1"], "not JSON"),
+        ([known, "--settings", "[" * 100_000], "not JSON"),
+        ([known, "--settings", "[1]"], "JSON object"),
+        ([known, "--config", "scale=smok"], "files in that folder"),
+        ([known, "--config", "scale=paper"], "data_root"),
+        (["--config", "scale=paper", "seeds=[0,1]", known], "--config data_root=FOLDER"),
+        ([known, "--config", "scale"], "KEY=VALUE"),
+        ([known, "--config", "seeds=[0"], "cannot be read as YAML"),
+        ([known, "--config", "seeds=2020-01-01"], "is not of type 'integer'"),  # YAML has types JSON lacks
+        ([known, "--seed", "-1"], "--seed"),
+    ):
+        code, text = run("configure", *arguments)
+        assert code == 2 and said in text, text
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate", "diagnose"])
+def test_a_folder_that_is_no_run_is_refused_before_any_work(verb: str, tmp_path: Path) -> None:
+    known = "mask-rcnn_r50_1x_nonvoc2voc"
+    code, folder = run("configure", known, "--config", f"results={tmp_path}")
+    assert code == 0
+    (tmp_path / "empty").mkdir()
+    for arguments, said in (
+        ([], "RUN_DIR"),
+        ([str(tmp_path / "nowhere")], "does not exist"),
+        ([str(tmp_path / "empty")], "contrastmask configure RUN"),
+        ([folder.strip()], "snakemake --cores 1"),  # the data is not there
     ):
         code, text = run(verb, *arguments)
         assert code == 2 and said in text, text

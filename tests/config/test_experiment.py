@@ -264,7 +264,7 @@ def test_the_detector_is_known_though_it_is_no_rows_run() -> None:
     tables = load_tables(settings)
     detector = "mask-rcnn_r101_1x_voc2nonvoc"
     assert detector not in {run.id for table in tables.values() for run in table.runs}
-    assert experiment.find_run(settings, detector) == experiment.all_runs(tables)[detector]
+    assert experiment.find_run(tables, detector) == experiment.all_runs(tables)[detector]
 
 
 def test_a_grabcut_run_is_made_again_when_its_options_or_its_detector_change(configs: Path) -> None:

@@ -1,4 +1,4 @@
-"""Mask GrabCut as a command: made-up detections of the baseline on a small dataset, segmented, measured, recorded."""
+"""Mask GrabCut's evaluation: made-up detections of the baseline on a small dataset, segmented, measured, recorded."""
 
 import gzip
 import json
@@ -15,17 +15,18 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from contrastmask.config import config_hash, find_run, resolve, settings_from_json
+from contrastmask.config import config_hash, find_run, load_tables, resolve, runfile, settings_from_json
 from contrastmask.config.options import GrabCutOptions
 from contrastmask.data.dataset import prepare, read_dataset
 from contrastmask.data.splits import write_split
-from contrastmask.errors import DataError
-from contrastmask.evaluation import evaluate, grabcut
+from contrastmask.errors import ConfigError, DataError
+from contrastmask.evaluation import evaluate
 from contrastmask.evaluation.coco_metrics import coco_metrics
 from contrastmask.evaluation.grabcut import Task, segment_image, segment_images
 from contrastmask.models.peers.grabcut import segment
 from contrastmask.tracking.tracking import tracking_uri
-from contrastmask.training.job import parse_job
+from contrastmask.training import train
+from contrastmask.training.run import Run
 
 RUN = "mask-grabcut_r50_1x_nonvoc2voc"
 DETECTOR = "mask-rcnn_r50_1x_nonvoc2voc"
@@ -74,7 +75,7 @@ def put_baseline(results: Path, **changes: Any) -> Path:
     subsets = {"all": [category["id"] for category in dataset["categories"]]}
     metrics = {
         "run": DETECTOR,
-        "config_hash": config_hash(resolve(find_run(settings, DETECTOR), settings)),
+        "config_hash": config_hash(resolve(find_run(load_tables(settings), DETECTOR), settings)),
         "checkpoint_sha256": "c" * 64,
         "data_digest": dataset["digest"],
         "bbox": coco_metrics(truth, detections, iou_type="bbox", subsets=subsets).by_subset,
@@ -87,9 +88,14 @@ def put_baseline(results: Path, **changes: Any) -> Path:
     return folder
 
 
-def arguments(results: Path, run: str = RUN, processes: int = 1) -> list[str]:
-    settings = json.dumps({"results": str(results)})
-    return ["--run", run, "--seed", "0", "--settings", settings, "--processes", str(processes)]
+def configured(results: Path, run: str = RUN) -> Run:
+    """The run, whose folder holds nothing but config.json."""
+    settings = settings_from_json(json.dumps({"results": str(results)}))
+    tables = load_tables(settings)
+    rows = runfile.rows_of(tables.values())[run]
+    folder = settings.run_folder(run, 0)
+    runfile.write(folder, runfile.describe(find_run(tables, run), 0, settings, rows))
+    return Run.read(folder)
 
 
 def outcome(results: Path, run: str = RUN) -> tuple[dict[str, Any], list[dict[str, Any]], str]:
@@ -108,10 +114,11 @@ def read(path: Path) -> Any:
 
 
 def test_the_command_measures_records_and_says_where_it_comes_from(results: Path) -> None:
-    assert grabcut.main(arguments(results)) == 0
+    run_of_results = configured(results)
+    evaluate.start(run_of_results)
     metrics, found, ious = outcome(results)
-    job, _ = grabcut.parse(arguments(results))
-    novel, truth = set(job.split["novel"]), COCO(job.dataset["val"]["annotations"])
+    dataset = run_of_results.dataset
+    novel, truth = set(run_of_results.split["novel"]), COCO(dataset["val"]["annotations"])
 
     # boxes, labels and scores are the baseline's, masks are GrabCut's
     detector = results / "smoke" / "runs" / DETECTOR / "seed0"
@@ -122,7 +129,7 @@ def test_the_command_measures_records_and_says_where_it_comes_from(results: Path
     import cv2
 
     first = found[0]
-    image = cv2.imread(str(Path(job.dataset["val"]["images"]) / truth.imgs[first["image_id"]]["file_name"]))
+    image = cv2.imread(str(Path(dataset["val"]["images"]) / truth.imgs[first["image_id"]]["file_name"]))
     x, y, w, h = first["bbox"]
     expected = segment(image, (x, y, x + w, y + h), GrabCutOptions())
     assert np.array_equal(coco_mask.decode(first["segmentation"]).astype(bool), expected)
@@ -143,8 +150,7 @@ def test_the_command_measures_records_and_says_where_it_comes_from(results: Path
     assert sorted(int(line.split(",")[0]) for line in ious.splitlines()[1:]) == sorted(expected_rows)
 
     assert metrics["detector"] == DETECTOR and metrics["checkpoint_sha256"] == "c" * 64
-    assert metrics["config_hash"] == config_hash(job.config)
-    assert json.loads((job.folder / "config.json").read_text()) == job.config
+    assert metrics["config_hash"] == run_of_results.config_hash
 
     # MLflow
     from mlflow import MlflowClient
@@ -173,11 +179,11 @@ def no_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_processes_change_nothing_and_options_do(results: Path) -> None:
     runs = []
     for processes in (1, 3):
-        assert grabcut.main(arguments(results, processes=processes)) == 0
+        evaluate.start(configured(results), processes)
         metrics, *files = outcome(results)
         runs.append((metrics | {"seconds": 0}, *files))
     assert runs[0] == runs[1]
-    assert grabcut.main(arguments(results, run=f"{RUN}_margin-1")) == 0
+    evaluate.start(configured(results, run=f"{RUN}_margin-1"))
     assert outcome(results, f"{RUN}_margin-1")[1] != runs[0][1]
 
 
@@ -188,39 +194,25 @@ def test_processes_change_nothing_and_options_do(results: Path) -> None:
         ({"data_digest": "0"}, ["data_digest", "metrics.json"]),
     ],
 )
-def test_detections_of_another_baseline_are_refused(
-    results: Path, changes: dict[str, str], words: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_detections_of_another_baseline_are_refused(results: Path, changes: dict[str, str], words: list[str]) -> None:
     put_baseline(results, **changes)
-    assert grabcut.main(arguments(results)) == 2
-    error = capsys.readouterr().err
-    assert all(word in error for word in words), error
-    assert not (results / "smoke" / "runs" / RUN).exists()
+    with pytest.raises(ConfigError) as caught:
+        evaluate.start(configured(results))
+    assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
 @pytest.mark.parametrize("damage", [None, b"", b"\x1f\x8b cut short", gzip.compress(b"[{")])
-def test_missing_and_damaged_detections_are_named(
-    results: Path, damage: bytes | None, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_and_damaged_detections_are_named(results: Path, damage: bytes | None) -> None:
     path = results / "smoke" / "runs" / DETECTOR / "seed0" / "detections.json.gz"
     path.unlink() if damage is None else path.write_bytes(damage)
-    assert grabcut.main(arguments(results)) == 2
-    error = capsys.readouterr().err
-    assert "detections.json.gz" in error and ("missing" if damage is None else "damaged") in error
+    with pytest.raises(ConfigError, match="missing" if damage is None else "damaged") as caught:
+        evaluate.start(configured(results))
+    assert "detections.json.gz" in str(caught.value)
 
 
-def test_each_command_names_the_other_for_a_run_that_is_not_its_own(
-    results: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for call, words in (
-        (lambda: parse_job(None, arguments(results)[:-2]), [RUN, DETECTOR, "engine.grabcut"]),
-        (lambda: grabcut.parse(arguments(results, run=DETECTOR)), [DETECTOR, "contrastmask train"]),
-        (lambda: grabcut.parse(arguments(results, processes=0)), ["--processes", "at least 1"]),
-    ):
-        with pytest.raises(SystemExit) as caught:
-            call()
-        error = capsys.readouterr().err
-        assert caught.value.code == 2 and all(word in error for word in words), error
+def test_a_run_without_weights_is_not_trained(results: Path) -> None:
+    with pytest.raises(ConfigError, match=f"{DETECTOR}.*contrastmask evaluate"):
+        train.start(configured(results))
 
 
 # ---------------------------------------------------------------------------- images and processes
@@ -253,7 +245,8 @@ def test_a_stopped_evaluation_leaves_no_process_and_can_be_repeated(results: Pat
     import psutil
 
     folder = results / "smoke" / "runs" / RUN / "seed0"
-    command = [sys.executable, "-m", "contrastmask.evaluation.grabcut", *arguments(results, processes=2)]
+    configured(results)
+    command = [sys.executable, "-m", "contrastmask", "evaluate", str(folder), "--processes", "2"]
     environment = os.environ | {"MLFLOW_TRACKING_URI": "sqlite:////nowhere/mlflow.db", "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL,
                           stderr=subprocess.DEVNULL) as process:  # fmt: skip
@@ -266,5 +259,5 @@ def test_a_stopped_evaluation_leaves_no_process_and_can_be_repeated(results: Pat
     assert process.returncode == (-9 if how == signal.SIGKILL else 128 + how)
     assert psutil.wait_procs(family, timeout=60)[1] == []
     assert not (folder / "metrics.json").exists()
-    assert grabcut.main(arguments(results)) == 0
+    evaluate.start(configured(results))
     assert (folder / "metrics.json").exists()

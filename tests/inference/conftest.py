@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from inference.made import RUN
+from inference.made import RUN, run_file
 from models.tiny import DATASET, SPLIT, tiny_config, tiny_model
 
 from contrastmask.config import config_hash
@@ -21,7 +21,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path, content in (
         (data / "dataset.json", DATASET | {"digest": "data"}),
         (data / config["setting"] / "split.json", SPLIT | {"digest": "split"}),
-        (run / "config.json", config),
+        (run / "config.json", run_file(config)),
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content))

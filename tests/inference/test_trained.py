@@ -68,7 +68,7 @@ def test_a_run_that_is_not_trained_says_how(results: Path, tmp_path: Path) -> No
     [
         ("data/dataset.json", {"digest": "other"}, "has changed since"),
         ("data/nonvoc2voc/split.json", {"digest": "other"}, "has changed since"),
-        ("runs/{run}/seed0/config.json", {"seed": 1}, "train the run again"),
+        ("runs/{run}/seed0/config.json", {"config": {"seed": 1}}, "`config` was edited"),
         ("runs/{run}/seed0/train.json", None, "lacks run, seed"),
         ("runs/{run}/seed0/train.json", {"provenance": 1}, "damaged at provenance"),
         ("runs/{run}/seed0/train.json", {"run": "\ud800"}, "half of a character"),

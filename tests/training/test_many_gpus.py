@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import yaml
 from end_to_end.chain import fresh_project, snakemake
@@ -40,7 +41,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def alone(project: Path) -> Path:
     """The run's folder, trained by one process in two passes."""
     results = copy_of_data(project, "alone")
-    done = subprocess.run(train(results, 1), cwd=project, env=environment(results), capture_output=True, text=True)
+    done = subprocess.run(
+        train(project, results, 1), cwd=project, env=environment(results), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return results / FOLDER
 
@@ -51,9 +54,12 @@ def copy_of_data(project: Path, name: str) -> Path:
     return results
 
 
-def train(results: Path, processes: int) -> list[str]:
-    settings = {"scale": "tiny", "results": str(results), "preset": "official", "gpus_per_run": processes}
-    return [sys.executable, "-m", "contrastmask", "train", "--run", RUN, "--settings", json.dumps(settings)]
+def train(project: Path, results: Path, processes: int) -> list[str]:
+    """The command that trains the run, whose config.json is written for so many processes."""
+    command = [sys.executable, "-m", "contrastmask"]
+    changes = ["scale=tiny", f"results={results}", "preset=official", f"gpus_per_run={processes}"]
+    subprocess.run([*command, "configure", RUN, "--config", *changes], cwd=project, check=True)
+    return [*command, "train", str(results / FOLDER)]
 
 
 def environment(results: Path) -> dict[str, str]:
@@ -87,7 +93,7 @@ def recipe(folder: Path) -> dict:
 
 
 def test_two_processes_train_as_one_does_in_two_passes(project: Path, alone: Path) -> None:
-    """By the rule itself: Snakemake starts the command, which starts torchrun."""
+    """By the rule itself: Snakemake starts the command, which is the first process and starts the second."""
     copy_of_data(project, "together")
     target = str(Path("together") / FOLDER / "model.pth")
     changes = ["scale=tiny", "results=together", "preset=official", "gpus_per_run=2"]
@@ -106,20 +112,51 @@ def test_two_processes_train_as_one_does_in_two_passes(project: Path, alone: Pat
         }  # fmt: skip
 
 
-def test_a_stopped_run_goes_on_with_another_number_of_processes(project: Path, alone: Path) -> None:
-    """Every process gets the signal, as from a terminal or Slurm; torchrun hands it on a second time."""
-    results = copy_of_data(project, "stopped")
+def open_ports(pid: int) -> tuple[set[str], list[psutil.Process]]:
+    """The addresses on which a process and those that it started listen, and these processes."""
+    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    sockets = [socket for process in family for socket in process.net_connections("inet")]
+    return {socket.laddr.ip for socket in sockets if socket.status == psutil.CONN_LISTEN}, family
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
+def test_a_stopped_run_goes_on_with_another_number_of_processes(
+    project: Path, alone: Path, how: signal.Signals
+) -> None:
+    """Every process gets the signal, as from a terminal or Slurm; while they train, no other machine can reach them."""
+    results = copy_of_data(project, f"stopped by {how.name}")
     folder = results / FOLDER
-    with subprocess.Popen(train(results, 2), cwd=project, env=environment(results), start_new_session=True) as first:
+    with subprocess.Popen(
+        train(project, results, 2), cwd=project, env=environment(results), start_new_session=True
+    ) as first:
         while not list(folder.glob("work/iter_*.pth")):
             time.sleep(0.05)
             assert first.poll() is None
-        os.killpg(first.pid, signal.SIGTERM)
-    assert first.returncode == 128 + signal.SIGTERM
-    again = subprocess.run(train(results, 1), cwd=project, env=environment(results), capture_output=True, text=True)
+        listening, family = open_ports(first.pid)
+        os.killpg(first.pid, how)
+    assert first.returncode == 128 + how
+    assert len(family) == 2 and listening and listening <= {"127.0.0.1", "::1"}
+    assert psutil.wait_procs(family, timeout=30)[1] == []
+    again = subprocess.run(
+        train(project, results, 1), cwd=project, env=environment(results), capture_output=True, text=True
+    )
     assert again.returncode == 0, again.stderr[-3000:]
     assert "going on from iteration" in again.stdout
     assert_same_training(folder, alone)
     assert recipe(folder) == recipe(alone)
     assert [event["status"] for event in events(folder, "status")] == ["KILLED", "FINISHED"]
     assert len(events(folder, "run")) == 1
+
+
+def test_a_process_that_is_killed_ends_the_training_with_a_message(project: Path) -> None:
+    results = copy_of_data(project, "killed")
+    command = train(project, results, 2)
+    with subprocess.Popen(command, cwd=project, env=environment(results), stderr=subprocess.PIPE, text=True) as first:
+        while not list((results / FOLDER).glob("work/iter_*.pth")):
+            time.sleep(0.05)
+            assert first.poll() is None
+        psutil.Process(first.pid).children()[0].kill()
+        assert first.stderr is not None
+        said = first.stderr.read()
+    assert first.returncode == 1 and "a process of this training ended" in said
+    assert events(results / FOLDER, "status")[-1]["status"] == "FAILED"

@@ -65,7 +65,7 @@ def test_amp_is_bf16_autocast() -> None:
     assert optim_wrapper(config())["type"] == "OptimWrapper"
 
 
-class FakeJob:
+class FakeRun:
     """The attributes that `where_to_go_on` reads."""
 
     def __init__(self, work: Path) -> None:
@@ -78,22 +78,22 @@ def save(work: Path, iteration: int, code: str) -> None:
 
 
 def test_without_a_checkpoint_a_training_starts_at_0(tmp_path: Path) -> None:
-    assert train.where_to_go_on(FakeJob(tmp_path), 10) == (0, None)  # type: ignore[arg-type]
+    assert train.where_to_go_on(FakeRun(tmp_path), 10) == (0, None)  # type: ignore[arg-type]
 
 
 def test_a_half_done_training_goes_on_even_with_other_code(tmp_path: Path) -> None:
     save(tmp_path, 4, code="old")
-    assert train.where_to_go_on(FakeJob(tmp_path), 10)[0] == 4  # type: ignore[arg-type]
+    assert train.where_to_go_on(FakeRun(tmp_path), 10)[0] == 4  # type: ignore[arg-type]
 
 
 def test_a_finished_training_is_taken_if_the_code_is_the_same(tmp_path: Path) -> None:
     save(tmp_path, 10, code="now")
-    assert train.where_to_go_on(FakeJob(tmp_path), 10)[0] == 10  # type: ignore[arg-type]
+    assert train.where_to_go_on(FakeRun(tmp_path), 10)[0] == 10  # type: ignore[arg-type]
 
 
 def test_a_finished_training_of_other_code_starts_anew(tmp_path: Path) -> None:
     save(tmp_path, 10, code="old")
-    assert train.where_to_go_on(FakeJob(tmp_path), 10) == (0, None)  # type: ignore[arg-type]
+    assert train.where_to_go_on(FakeRun(tmp_path), 10) == (0, None)  # type: ignore[arg-type]
     assert not list(tmp_path.glob("iter_*.pth"))
 
 

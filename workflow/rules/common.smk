@@ -38,6 +38,11 @@ RUN = str(OUT / "runs" / "{run}" / "seed{seed}")
 # `auto` is decided here, not in the jobs, which may see fewer GPUs
 SETTINGS_JSON = json.dumps({**config, "gpus_per_run": SETTINGS.gpus_per_run})
 PYTHON = sys.executable
+# writes config.json of the run that a rule makes
+CONFIGURE = (
+    "{PYTHON:q} -m contrastmask configure {wildcards.run:q} --seed {wildcards.seed} --settings {SETTINGS_JSON:q}"
+    " >> {log:q} 2>&1"
+)
 SEEDS = ",".join(map(str, SETTINGS.seeds))
 TABLE_ARGUMENTS = f"--scale {config['scale']} --preset {SETTINGS.preset} --seeds {SEEDS} --results {SETTINGS.results}"
 

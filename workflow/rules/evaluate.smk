@@ -21,8 +21,7 @@ rule evaluate:
     message:
         "Evaluating {wildcards.run}, seed {wildcards.seed}"
     shell:
-        "exec {PYTHON} -m contrastmask evaluate --run {wildcards.run:q} --seed {wildcards.seed}"
-        " --settings {SETTINGS_JSON:q} >> {log:q} 2>&1"
+        'exec {PYTHON:q} -m contrastmask evaluate "$(dirname {output.metrics:q})" >> {log:q} 2>&1'
 
 
 # Mask GrabCut has no training: it segments the boxes that another run detected. More processes for a large val set:
@@ -34,7 +33,6 @@ rule grabcut:
         split=training_data,
         dataset=str(SETTINGS.dataset),
     output:
-        config=f"{RUN}/config.json",
         metrics=f"{RUN}/metrics.json",
         detections=f"{RUN}/detections.json.gz",
         ious=f"{RUN}/gt_box_iou.csv",
@@ -50,5 +48,5 @@ rule grabcut:
     message:
         "Segmenting the detections of another run: {wildcards.run}, seed {wildcards.seed}"
     shell:
-        "exec {PYTHON} -m contrastmask.evaluation.grabcut --run {wildcards.run:q} --seed {wildcards.seed}"
-        " --processes {threads} --settings {SETTINGS_JSON:q} >> {log:q} 2>&1"
+        CONFIGURE + ' && exec {PYTHON:q} -m contrastmask evaluate "$(dirname {output.metrics:q})"'
+        " --processes {threads} >> {log:q} 2>&1"

@@ -18,8 +18,7 @@ rule diagnose:
     message:
         "Looking at the prior of {wildcards.run}, seed {wildcards.seed}"
     shell:
-        "exec {PYTHON} -m contrastmask diagnose --run {wildcards.run:q} --seed {wildcards.seed}"
-        " --settings {SETTINGS_JSON:q} > {log:q} 2>&1"
+        'exec {PYTHON:q} -m contrastmask diagnose "$(dirname {output:q})" > {log:q} 2>&1'
 
 
 rule prior:

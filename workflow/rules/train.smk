@@ -1,5 +1,6 @@
-# One training. Checkpoints, lock and tracking spool live in work/, undeclared: Snakemake deletes declared outputs
-# before a job and after a failure, and progress must outlive both.
+# One training. config.json, checkpoints, lock and curves are undeclared: Snakemake deletes declared outputs before a job
+# and after a failure, and these must outlive both. config.json is written anew before each start, so that it says how
+# many GPUs and which tables there are today; only a change of the configuration itself (params) trains again.
 
 
 rule train:
@@ -8,7 +9,6 @@ rule train:
         weights=backbone_weights,
         priors=shape_priors,
     output:
-        config=f"{RUN}/config.json",
         weights=f"{RUN}/model.pth",
         record=f"{RUN}/train.json",
     log:
@@ -25,5 +25,4 @@ rule train:
     message:
         "Training {wildcards.run}, seed {wildcards.seed}"
     shell:
-        "exec {PYTHON} -m contrastmask train --run {wildcards.run:q} --seed {wildcards.seed}"
-        " --settings {SETTINGS_JSON:q} >> {log:q} 2>&1"
+        CONFIGURE + ' && exec {PYTHON:q} -m contrastmask train "$(dirname {output.weights:q})" >> {log:q} 2>&1'
