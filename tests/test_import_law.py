@@ -48,6 +48,21 @@ def test_a_room_imports_only_what_stands_to_its_left(path: Path) -> None:
         assert other == own or FLOOR[other] < FLOOR[own], f"{own} imports {module}"
 
 
+#: Inside models: what several systems share knows none of them; ContrastMask knows no peer.
+MODELS = {
+    "common": {"common"},
+    "contrastmask": {"common", "contrastmask"},
+    "peers": {"common", "contrastmask", "peers"},
+}
+
+
+@pytest.mark.parametrize("part", MODELS)
+def test_shared_parts_of_the_models_know_no_system_and_contrastmask_no_peer(part: str) -> None:
+    for path in (ROOT / "contrastmask" / "models" / part).rglob("*.py"):
+        other = {name.split(".")[2] for name in imported(path) if name.startswith("contrastmask.models.")}
+        assert other <= MODELS[part], f"{path.name} imports {', '.join(other - MODELS[part])}"
+
+
 def test_every_room_has_its_place() -> None:
     rooms = {path.relative_to(ROOT / "contrastmask").parts[0] for path in FILES}
     assert rooms <= set(FLOOR)

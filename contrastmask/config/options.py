@@ -6,14 +6,40 @@ This file imports no torch: it is read while Snakemake builds its graph.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from contrastmask.errors import OptionError
 
+PRESETS = ("paper", "official")
+#: The options class of each method, and what of it differs in the preset `official`; filled by `@method`.
+METHODS: dict[str, type["Options"]] = {}
+OFFICIAL: dict[str, dict[str, Any]] = {}
+
+Kind = TypeVar("Kind", bound=type["Options"])
+
+
+def method(name: str, official: dict[str, Any] | None = None) -> Callable[[Kind], Kind]:
+    """Make a class the options of the method `name` (configs/methods/<name>.py); `official` differs in that preset."""
+
+    def register(kind: Kind) -> Kind:
+        METHODS[name], OFFICIAL[name] = kind, official or {}
+        return kind
+
+    return register
+
 
 @dataclass(frozen=True)
-class SystemOptions:
+class Options:
+    """What a table row may vary of a method."""
+
+    def check(self) -> None:
+        """Raise OptionError where values do not go together or are out of range."""
+
+
+@dataclass(frozen=True)
+class SystemOptions(Options):
     """Options of every system that is trained."""
 
     novel_masks: Literal["none", "all"] = "none"
@@ -21,6 +47,7 @@ class SystemOptions:
     of their own, which no other run reads."""
 
 
+@method("mask-rcnn")
 @dataclass(frozen=True)
 class MaskRCNNOptions(SystemOptions):
     """Options of the two-stage systems: Mask R-CNN with a class-agnostic mask head trained on base masks only."""
@@ -48,6 +75,28 @@ class CAMOptions(MaskRCNNOptions):
     or the refined box, by a second pass through the box head."""
 
 
+#: What the released code does otherwise than the text.
+RELEASED: dict[str, Any] = {
+    "mask_rois": "gt",
+    "cl_size": 28,
+    "projector_norm": True,
+    "enhance": True,
+    "fusion": "add",
+    "strict_thresholds": True,
+    "hard_keys": "ring",
+    "min_keys": 5,
+    "cam_fallback": True,
+    "query_rois": "kept",
+    "tau": 0.3,
+    "tau_in_denominator": False,
+    "similarity": "residual",
+    "pool_keys": True,
+    "lambda_warmup": "epoch",
+    "loss_scale": 0.1,
+}
+
+
+@method("contrastmask", official=RELEASED)
 @dataclass(frozen=True)
 class ContrastMaskOptions(CAMOptions):
     """Options of ContrastMask. Defaults are the `paper` preset: the text, and where it is silent the released code."""
@@ -124,6 +173,17 @@ class ContrastMaskOptions(CAMOptions):
     loss_scale: float = 1.0
     """Constant factor on top of lambda (released code: 0.1)."""
 
+    def check(self) -> None:
+        ranges = {"sigma": (0, 1), "tau": (0, 1), "delta": (0, 0.5)}
+        for key, (low, high) in ranges.items():
+            if not low < getattr(self, key) <= high:
+                raise OptionError(f"option '{key}' must lie in ({low}, {high}], not {getattr(self, key)}")
+        if self.tau == 1:
+            raise OptionError("option 'tau' must be below 1: hard keys have the temperature 1 - tau")
+        _at_least(self, cl_convs=1, cl_fcs=1, cl_size=2, query_group_size=1, min_keys=0)
+        if self.box_head != "conv" and (self.cam or self.cl):
+            raise OptionError("options 'cam' and 'cl' need a class activation map: set box_head to 'conv'")
+
 
 @dataclass(frozen=True)
 class RecipeOptions(SystemOptions):
@@ -139,6 +199,7 @@ class SingleStageOptions(RecipeOptions):
     """Options of the single-stage peers: a dense detector with a mask branch that sees boxes of base categories."""
 
 
+@method("shapemask")
 @dataclass(frozen=True)
 class ShapeMaskOptions(SingleStageOptions):
     """Options of ShapeMask."""
@@ -150,7 +211,11 @@ class ShapeMaskOptions(SingleStageOptions):
     prior_min_area: int = 1024
     """Base masks must have more pixels than this to be clustered into priors."""
 
+    def check(self) -> None:
+        _at_least(self, priors=1, prior_min_area=0)
 
+
+@method("cpmask")
 @dataclass(frozen=True)
 class CPMaskOptions(SingleStageOptions):
     """Options of CPMask: it has none of its own."""
@@ -161,6 +226,7 @@ class PeerOptions(RecipeOptions, MaskRCNNOptions):
     """Options of the two-stage peers."""
 
 
+@method("maskx-rcnn")
 @dataclass(frozen=True)
 class MaskXOptions(PeerOptions):
     """Options of MaskX R-CNN."""
@@ -171,6 +237,7 @@ class MaskXOptions(PeerOptions):
     """Stop the mask loss's gradient into the box head's class weights, as that paper does end to end."""
 
 
+@method("shapeprop")
 @dataclass(frozen=True)
 class ShapePropOptions(PeerOptions):
     """Options of ShapeProp."""
@@ -183,7 +250,11 @@ class ShapePropOptions(PeerOptions):
     """Neighbours outside the map: zeros with weights of their own, which dim it from the border inwards (released
     code), or without weight, so that a constant map stays constant."""
 
+    def check(self) -> None:
+        _at_least(self, steps=0, latent=1)
 
+
+@method("opmask")
 @dataclass(frozen=True)
 class OPMaskOptions(PeerOptions, CAMOptions):
     """Options of OPMask."""
@@ -193,8 +264,9 @@ class OPMaskOptions(PeerOptions, CAMOptions):
     cam_norm: Literal["resize_first", "normalise_first"] = "normalise_first"
 
 
+@method("mask-grabcut")
 @dataclass(frozen=True)
-class GrabCutOptions:
+class GrabCutOptions(Options):
     """Options of Mask GrabCut, which has no training: all concern the segmentation of one box."""
 
     iterations: int = 5
@@ -203,7 +275,13 @@ class GrabCutOptions:
     """What GrabCut sees as certain background: the box enlarged on each side by this share of its own width or height
     (at least 16 pixels, as far as the image reaches), less the box."""
 
+    def check(self) -> None:
+        _at_least(self, iterations=1)
+        if not 0 <= self.margin < math.inf:
+            raise OptionError(f"option 'margin' must be a finite number from 0 on, not {self.margin}")
 
+
+@method("deep-marc")
 @dataclass(frozen=True)
 class DeepMARCOptions(PeerOptions):
     """Options of Deep-MARC."""
@@ -211,49 +289,6 @@ class DeepMARCOptions(PeerOptions):
     mask_rois: Literal["positive", "gt"] = "gt"
     depth: Literal[20, 52, 100] = 52
     """Layers of the hourglass on its longest path."""
-
-
-#: Options that differ between the presets, by method; `paper` is the dataclass's defaults.
-OFFICIAL: dict[str, dict[str, Any]] = {
-    "mask-rcnn": {},
-    "opmask": {},
-    "shapeprop": {},
-    "maskx-rcnn": {},
-    "shapemask": {},
-    "cpmask": {},
-    "mask-grabcut": {},
-    "deep-marc": {},
-    "contrastmask": {
-        "mask_rois": "gt",
-        "cl_size": 28,
-        "projector_norm": True,
-        "enhance": True,
-        "fusion": "add",
-        "strict_thresholds": True,
-        "hard_keys": "ring",
-        "min_keys": 5,
-        "cam_fallback": True,
-        "query_rois": "kept",
-        "tau": 0.3,
-        "tau_in_denominator": False,
-        "similarity": "residual",
-        "pool_keys": True,
-        "lambda_warmup": "epoch",
-        "loss_scale": 0.1,
-    },
-}
-METHODS: dict[str, type[SystemOptions] | type[GrabCutOptions]] = {
-    "mask-rcnn": MaskRCNNOptions,
-    "opmask": OPMaskOptions,
-    "shapeprop": ShapePropOptions,
-    "maskx-rcnn": MaskXOptions,
-    "shapemask": ShapeMaskOptions,
-    "cpmask": CPMaskOptions,
-    "mask-grabcut": GrabCutOptions,
-    "deep-marc": DeepMARCOptions,
-    "contrastmask": ContrastMaskOptions,
-}
-PRESETS = ("paper", "official")
 
 
 def preset_options(method: str, preset: str) -> dict[str, Any]:
@@ -270,30 +305,13 @@ def check_options(method: str, given: dict[str, Any]) -> None:
             raise OptionError(f"method '{method}' has no option '{key}'; it has: {', '.join(sorted(known))}")
         if not _fits(value, known[key]):
             raise OptionError(f"option '{key}' of method '{method}' cannot be {value!r}; it takes {_say(known[key])}")
-    merged = METHODS[method](**given)
-    if isinstance(merged, ContrastMaskOptions):
-        _check_contrastmask(merged)
-    if isinstance(merged, ShapePropOptions) and (merged.steps < 0 or merged.latent < 1):
-        raise OptionError("options 'steps' and 'latent' must be at least 0 and 1")
-    if isinstance(merged, ShapeMaskOptions) and (merged.priors < 1 or merged.prior_min_area < 0):
-        raise OptionError("options 'priors' and 'prior_min_area' must be at least 1 and 0")
-    if isinstance(merged, GrabCutOptions) and (merged.iterations < 1 or not 0 <= merged.margin < math.inf):
-        raise OptionError("option 'iterations' must be at least 1 and 'margin' a finite number from 0 on")
+    METHODS[method](**given).check()
 
 
-def _check_contrastmask(options: ContrastMaskOptions) -> None:
-    ranges = {"sigma": (0, 1), "tau": (0, 1), "delta": (0, 0.5)}
-    for key, (low, high) in ranges.items():
-        if not low < getattr(options, key) <= high:
-            raise OptionError(f"option '{key}' must lie in ({low}, {high}], not {getattr(options, key)}")
-    if options.tau == 1:
-        raise OptionError("option 'tau' must be below 1: hard keys have the temperature 1 - tau")
-    least = {"cl_convs": 1, "cl_fcs": 1, "cl_size": 2, "query_group_size": 1, "min_keys": 0}
+def _at_least(options: Options, **least: int) -> None:
     for key, low in least.items():
         if getattr(options, key) < low:
             raise OptionError(f"option '{key}' must be at least {low}, not {getattr(options, key)}")
-    if options.box_head != "conv" and (options.cam or options.cl):
-        raise OptionError("options 'cam' and 'cl' need a class activation map: set box_head to 'conv'")
 
 
 def _fits(value: Any, kind: Any) -> bool:

@@ -4,8 +4,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
-import contrastmask.models  # isort: skip  # noqa: F401  # first: puts torchvision's operators behind mmcv's
-from contrastmask.models.peers import cpmask, deepmarc, maskx, opmask, shapemask, shapeprop  # isort: skip  # noqa: F401
+import contrastmask.models.register  # isort: skip  # noqa: F401  # first: puts torchvision's operators behind mmcv's
 from contrastmask.data import images  # isort: skip  # noqa: F401  # registers the reader that pipelines name
 import torch
 from mmdet.datasets import CocoDataset

@@ -42,9 +42,6 @@ class StepLoop(IterBasedTrainLoop):
     def run_iter(self, data_batch: Batch) -> None:
         """One step: a pass for each part of this process."""
         self.runner.call_hook("before_train_iter", batch_idx=self._iter, data_batch=data_batch)
-        roi_head = bare(self.runner.model).roi_head
-        if hasattr(roi_head, "progress"):
-            roi_head.progress = self._iter / self._max_iters  # for lambda's warm-up (Eq. 5)
         parts = cut(data_batch, self.images)
         outputs = []
         for number, part in enumerate(parts, start=self.runner.rank * len(parts)):

@@ -47,6 +47,7 @@ def train(run: Run, stop: Stop) -> None:
     from contrastmask.training.build import build_dataset, build_model
     from contrastmask.training.failures import readable
     from contrastmask.training.hooks import Record, Resume
+    from contrastmask.training.progress_hook import TrainingProgress
     from contrastmask.training.steps import bare
     from contrastmask.training.stream import Stream, StreamSampler
 
@@ -90,7 +91,7 @@ def train(run: Run, stop: Stop) -> None:
         optim_wrapper=optim_wrapper(run.config) | {"accumulative_counts": run.passes},
         param_scheduler=schedulers(run.config, total),
         default_hooks=dict.fromkeys(("runtime_info", "timer", "sampler_seed", "logger", "checkpoint")),
-        custom_hooks=[record, resume],
+        custom_hooks=[TrainingProgress(), record, resume],
         launcher="pytorch" if world > 1 else "none",
         randomness={"seed": run.seed},  # without it mmengine draws a seed of its own for the first weights
         log_level="ERROR",

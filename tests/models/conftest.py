@@ -4,7 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from mmengine.registry import init_default_scope
 from models.tiny import Build, tiny_model
+
+
+@pytest.fixture(autouse=True)
+def mmdet_scope() -> None:
+    """Where mmengine looks for what a configuration names."""
+    init_default_scope("mmdet")
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ from mmdet.utils import InstanceList
 from torch import Tensor
 
 from contrastmask.config.options import CAMOptions, SystemOptions
-from contrastmask.models.common.partial_roi_head import PartialRoIHead
 from contrastmask.models.common.cam import activation_prior
+from contrastmask.models.common.partial_roi_head import MaskBatch, PartialRoIHead
 
 
 class CAMRoIHead(PartialRoIHead):
@@ -27,48 +27,37 @@ class CAMRoIHead(PartialRoIHead):
         super().__init__(mask_roi_extractor=mask_roi_extractor, **kwargs)
         self.mask_size = mask_roi_extractor["roi_layer"]["output_size"]
 
-    def mask_loss(
-        self,
-        x: tuple[Tensor],
-        sampling_results: list[SamplingResult],
-        bbox_feats: Tensor,
-        batch_gt_instances: InstanceList,
-    ) -> dict:
-        """As the parent's, with the map. `bbox_feats` is the class branch's map, see `_bbox_forward`."""
-        rois, raw_cam = self._positives(sampling_results, bbox_feats)
-        chosen = self.mask_rois(sampling_results)
-        logits = self._mask_logits(x, rois[chosen], raw_cam[chosen])
-        targets = self.mask_targets(sampling_results, batch_gt_instances, chosen, self.train_cfg.mask_size)
-        return dict(loss_mask=self.gated_mask_loss(logits, targets))
+    def train_masks(self, x: tuple[Tensor, ...], batch: MaskBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits with the map of each RoI's ground-truth class."""
+        return self._mask_logits(x, batch.rois, self._raw_cam(batch)[batch.rows]), {}
 
-    def detection_logits(self, x: tuple[Tensor], rois: Tensor, results_list: InstanceList) -> Tensor:
+    def detection_logits(self, x: tuple[Tensor, ...], rois: Tensor, results_list: InstanceList) -> Tensor:
         """The CAM is that of the box which option `cam_box` names, for the detected class.
 
         Given boxes (`predict_masks_in_boxes`) come from no proposal: theirs is their own CAM.
         """
         seen = bbox2roi([results.pop("proposals", results.bboxes) for results in results_list])
         boxes = rois if self.options.cam_box == "refined" else seen
-        class_map = self._bbox_forward(x, boxes)["bbox_feats"]
+        class_map = self._bbox_forward(x, boxes)["class_map"]
         raw_cam = self.bbox_head.activation(class_map, torch.cat([r.labels for r in results_list]))
         return self._mask_logits(x, rois, raw_cam)
 
-    def _bbox_forward(self, x: tuple[Tensor], rois: Tensor) -> dict:
-        """mmdet's, with the class branch's last map as `bbox_feats`, which `loss` hands on to `mask_loss`."""
+    def _bbox_forward(self, x: tuple[Tensor, ...], rois: Tensor) -> dict:
+        """mmdet's, with the class branch's last map (S, C, h, w) of the S RoIs as `class_map`."""
         features = self.bbox_roi_extractor(x[: self.bbox_roi_extractor.num_inputs], rois)
         scores, deltas, class_map = self.bbox_head.forward_with_map(features)
-        return dict(cls_score=scores, bbox_pred=deltas, bbox_feats=class_map)
+        return dict(cls_score=scores, bbox_pred=deltas, bbox_feats=features, class_map=class_map)
 
-    def _positives(self, sampling_results: list[SamplingResult], class_map: Tensor) -> tuple[Tensor, Tensor]:
-        """RoIs (R, 5) and raw maps (R, h, w) of the positives, from the class branch's maps of all sampled RoIs."""
-        labels = torch.cat([res.pos_gt_labels for res in sampling_results])
-        raw_cam = self.bbox_head.activation(class_map[positive_rows(sampling_results)], labels)
-        return bbox2roi([res.pos_priors for res in sampling_results]), raw_cam
+    def _raw_cam(self, batch: MaskBatch) -> Tensor:
+        """Raw maps (R, h, w) of the positives, from the class branch's maps of all sampled RoIs."""
+        class_map = batch.box_outputs["class_map"][positive_rows(batch.results)]
+        return self.bbox_head.activation(class_map, batch.positive_labels)
 
-    def _mask_logits(self, x: tuple[Tensor], rois: Tensor, raw_cam: Tensor) -> Tensor:
+    def _mask_logits(self, x: tuple[Tensor, ...], rois: Tensor, raw_cam: Tensor) -> Tensor:
         """Logits (R, 1, 28, 28) from X and A."""
         return self.mask_head(self._mask_features(x, rois), prior=self._prior(raw_cam))
 
-    def _mask_features(self, x: tuple[Tensor], rois: Tensor) -> Tensor:
+    def _mask_features(self, x: tuple[Tensor, ...], rois: Tensor) -> Tensor:
         """X: (R, C, 14, 14)."""
         return self.mask_roi_extractor(x[: self.mask_roi_extractor.num_inputs], rois)
 

@@ -66,20 +66,20 @@ class Stage(nn.Module):
 
     def __init__(self, widths: Sequence[int], blocks: Sequence[int], norm_cfg: dict) -> None:
         super().__init__()
-        here, below, number = widths[0], widths[1], blocks[0]
-        self.skip = residual_blocks([here] * (number + 1), norm_cfg)
-        self.down = residual_blocks([here] + [below] * number, norm_cfg, stride=2)
+        width, deeper, number = widths[0], widths[1], blocks[0]
+        self.skip = residual_blocks([width] * (number + 1), norm_cfg)
+        self.down = residual_blocks([width] + [deeper] * number, norm_cfg, stride=2)
         self.inner = (
             Stage(widths[1:], blocks[1:], norm_cfg)
             if len(widths) > 2
-            else residual_blocks([below] * (blocks[1] + 1), norm_cfg)
+            else residual_blocks([deeper] * (blocks[1] + 1), norm_cfg)
         )
-        self.up = residual_blocks([below] * number + [here], norm_cfg)
+        self.up = residual_blocks([deeper] * number + [width], norm_cfg)
 
     def forward(self, x: Tensor) -> Tensor:
         """(R, C, S, S) to (R, C, S, S)."""
-        below = self.up(self.inner(self.down(x)))
-        return self.skip(x) + F.interpolate(below, scale_factor=2, mode="nearest")
+        coarse = self.up(self.inner(self.down(x)))
+        return self.skip(x) + F.interpolate(coarse, scale_factor=2, mode="nearest")
 
 
 class ResidualBlock(nn.Module):

@@ -1,13 +1,16 @@
-"""The RoI head of every two-stage system here: masks are learnt from base categories only.
+"""The RoI head of every system here: masks are learnt from base categories only.
 
-Shapes: R positive RoIs of the batch, in mmdet's order (image by image).
+Shapes: R positive RoIs of the batch, in mmdet's order (image by image); M of them pass through the mask branch.
 """
 
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.models.task_modules.samplers import SamplingResult
+from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
@@ -19,9 +22,76 @@ from contrastmask.config.options import MaskRCNNOptions, SystemOptions
 from contrastmask.models.common.crop_masks import crop_masks
 
 
+@dataclass(frozen=True)
+class MaskRoIs:
+    """An image's RoIs of the mask branch in training, each with its object; fields as in mmdet's SamplingResult."""
+
+    pos_priors: Tensor
+    """(R, 4), in pixels of the network's input."""
+    pos_assigned_gt_inds: Tensor
+    """(R,), rows of the image's ground truth."""
+    pos_gt_labels: Tensor
+    """(R,)"""
+
+
+@dataclass(frozen=True)
+class MaskBatch:
+    """What a mask branch trains on: the R positive RoIs of a batch, of which it sees M, with their objects' masks."""
+
+    results: list[Any]
+    """Of each image: mmdet's SamplingResult, which also holds the negatives, or MaskRoIs."""
+    ground_truth: InstanceList
+    chosen: Tensor
+    """(R,) bool: the M RoIs."""
+    box_outputs: dict[str, Tensor] = field(default_factory=dict)
+    """What `_bbox_forward` returned for all sampled RoIs."""
+    _masks: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False)
+
+    @cached_property
+    def positives(self) -> Tensor:
+        """(R, 5)"""
+        return bbox2roi([res.pos_priors for res in self.results])
+
+    @cached_property
+    def positive_labels(self) -> Tensor:
+        """(R,), of the assigned objects."""
+        return torch.cat([res.pos_gt_labels for res in self.results])
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """(M,): places of the chosen RoIs among the positives."""
+        return self.chosen.nonzero()[:, 0]
+
+    @property
+    def rois(self) -> Tensor:
+        """(M, 5)"""
+        return self.positives[self.rows]
+
+    @property
+    def labels(self) -> Tensor:
+        """(M,)"""
+        return self.positive_labels[self.rows]
+
+    def masks(self, size: int) -> Tensor:
+        """Masks (R, size, size) bool of the objects, cropped to the positives; each size is cropped once."""
+        if size not in self._masks:
+            pairs = zip(self.results, self.ground_truth, strict=True)
+            self._masks[size] = torch.cat(
+                [crop_masks(gt.masks, res.pos_priors, res.pos_assigned_gt_inds, size) for res, gt in pairs]
+            )
+        return self._masks[size]
+
+    def targets(self, size: int) -> Tensor:
+        """Masks (M, size, size) in {0, 1} of the chosen RoIs."""
+        return self.masks(size)[self.rows].float()
+
+
 @MODELS.register_module()
 class PartialRoIHead(StandardRoIHead):
     """Mask R-CNN's RoI head with a class-agnostic mask head whose loss sees RoIs of base categories only.
+
+    A system says in `train_masks` how its mask branch segments RoIs in training and which losses it has beside the
+    mask loss, in `detection_logits` how it does at test.
 
     Args:
         base_labels: labels (0 .. K - 1) of the base categories.
@@ -36,6 +106,7 @@ class PartialRoIHead(StandardRoIHead):
     def __init__(self, *, base_labels: list[int], num_classes: int, options: dict, **kwargs) -> None:
         self.options = self.options_class(**options)
         super().__init__(**kwargs)
+        self.progress = 0.0  # share of the training that is done; the hook `TrainingProgress` sets it
         is_base = torch.zeros(num_classes, dtype=torch.bool)
         is_base[base_labels] = True
         if self.options.novel_masks == "all":
@@ -43,67 +114,61 @@ class PartialRoIHead(StandardRoIHead):
         self.register_buffer("is_base", is_base)
 
     def loss(
-        self, x: tuple[Tensor], rpn_results_list: InstanceList, batch_data_samples: list[DetDataSample]
+        self, x: tuple[Tensor, ...], rpn_results_list: InstanceList, batch_data_samples: list[DetDataSample]
     ) -> dict[str, Tensor]:
-        """mmdet's, on FPN features in fp32, whatever autocast made of them.
+        """Losses of boxes and masks, on FPN features in fp32, whatever autocast made of them.
 
         mmdet gives boxes the features' type; in bf16 they would be rounded to up to 4 pixels. torchvision's RoIAlign
         has no gradient in bf16 either.
         """
-        return super().loss(tuple(level.float() for level in x), rpn_results_list, batch_data_samples)
+        x = tuple(level.float() for level in x)
+        ground_truth, ignored, _ = unpack_gt_instances(batch_data_samples)
+        results = self.sample(rpn_results_list, ground_truth, ignored)
+        outputs = self.bbox_loss(x, results)
+        batch = MaskBatch(results, ground_truth, self.mask_rois(results), outputs)
+        return outputs["loss_bbox"] | self.mask_losses(x, batch)
 
-    def mask_loss(
-        self,
-        x: tuple[Tensor],
-        sampling_results: list[SamplingResult],
-        bbox_feats: Tensor,
-        batch_gt_instances: InstanceList,
-    ) -> dict:
-        """Mask loss of the RoIs chosen by `mask_rois`; 0 with a gradient where there is none."""
-        chosen = self.mask_rois(sampling_results)
-        rois = bbox2roi([res.pos_priors for res in sampling_results])[chosen]
-        logits = self._mask_forward(x, rois)["mask_preds"]
-        targets = self.mask_targets(sampling_results, batch_gt_instances, chosen, self.train_cfg.mask_size)
-        return dict(loss_mask=self.gated_mask_loss(logits, targets))
+    def sample(
+        self, proposals: InstanceList, ground_truth: InstanceList, ignored: InstanceList
+    ) -> list[SamplingResult]:
+        """mmdet's assignment and sampling of each image's proposals."""
+        results = []
+        for found, truth, ignore in zip(proposals, ground_truth, ignored, strict=True):
+            found.priors = found.pop("bboxes")
+            assigned = self.bbox_assigner.assign(found, truth, ignore)
+            results.append(self.bbox_sampler.sample(assigned, found, truth))
+        return results
 
-    def gated_mask_loss(self, logits: Tensor, targets: Tensor) -> dict:
+    def mask_losses(self, x: tuple[Tensor, ...], batch: MaskBatch) -> dict[str, Tensor]:
+        """`loss_mask` of the RoIs chosen by `mask_rois`, and the system's own losses."""
+        logits, losses = self.train_masks(x, batch)
+        return {"loss_mask": self.mask_cross_entropy(logits, batch.targets(self.train_cfg.mask_size))} | losses
+
+    def train_masks(self, x: tuple[Tensor, ...], batch: MaskBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mask logits (M, 1, H, W) of a batch's RoIs, and losses beside the mask loss."""
+        return self._mask_forward(x, batch.rois)["mask_preds"], {}
+
+    def mask_cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean binary cross-entropy of logits (M, 1, H, W) with targets (M, H, W); 0 with a gradient if M = 0."""
         if len(logits) == 0:
-            return dict(loss_mask=logits.sum() * 0)
+            return logits.sum() * 0
         channel = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
-        return dict(loss_mask=self.mask_head.loss_mask(logits, targets, channel))
+        return self.mask_head.loss_mask(logits, targets, channel)
 
-    def positives_of_base(self, sampling_results: list[SamplingResult]) -> Tensor:
+    def positives_of_base(self, results: list[SamplingResult]) -> Tensor:
         """(R,) bool: positive RoIs whose assigned object is of a base category."""
-        return self.is_base[torch.cat([res.pos_gt_labels for res in sampling_results])]
+        return self.is_base[torch.cat([res.pos_gt_labels for res in results])]
 
-    def mask_rois(self, sampling_results: list[SamplingResult]) -> Tensor:
+    def mask_rois(self, results: list[SamplingResult]) -> Tensor:
         """(R,) bool: the RoIs in the mask loss (option `mask_rois`)."""
-        chosen = self.positives_of_base(sampling_results)
+        chosen = self.positives_of_base(results)
         if self.options.mask_rois == "gt":
-            chosen = chosen & torch.cat([res.pos_is_gt for res in sampling_results]).bool()
+            chosen = chosen & torch.cat([res.pos_is_gt for res in results]).bool()
         return chosen
-
-    @classmethod
-    def mask_targets(
-        cls, sampling_results: list[SamplingResult], batch_gt_instances: InstanceList, chosen: Tensor, size: int
-    ) -> Tensor:
-        """Masks (M, size, size) in {0, 1} of the objects assigned to the M chosen RoIs, cropped to the RoIs."""
-        return cls.positive_masks(sampling_results, batch_gt_instances, size)[chosen].float()
-
-    @staticmethod
-    def positive_masks(sampling_results: list[SamplingResult], batch_gt_instances: InstanceList, size: int) -> Tensor:
-        """Masks (R, size, size) bool of the objects assigned to the positive RoIs, cropped to the RoIs."""
-        return torch.cat(
-            [
-                crop_masks(instances.masks, res.pos_priors, res.pos_assigned_gt_inds, size)
-                for res, instances in zip(sampling_results, batch_gt_instances, strict=True)
-            ]
-        )
 
     def predict_mask(
         self,
-        x: tuple[Tensor],
+        x: tuple[Tensor, ...],
         batch_img_metas: list[dict],
         results_list: InstanceList,
         rescale: bool = False,
@@ -120,12 +185,12 @@ class PartialRoIHead(StandardRoIHead):
             rescale=rescale,
         )
 
-    def detection_logits(self, x: tuple[Tensor], rois: Tensor, results_list: InstanceList) -> Tensor:
+    def detection_logits(self, x: tuple[Tensor, ...], rois: Tensor, results_list: InstanceList) -> Tensor:
         """Mask logits (R, 1, H, W) of the detections, whose boxes are `rois` (R, 5)."""
         return self._mask_forward(x, rois)["mask_preds"]
 
     def predict_masks_in_boxes(
-        self, x: tuple[Tensor], batch_img_metas: list[dict], boxes: list[Tensor], labels: list[Tensor]
+        self, x: tuple[Tensor, ...], batch_img_metas: list[dict], boxes: list[Tensor], labels: list[Tensor]
     ) -> InstanceList:
         """Masks of the mask branch in given boxes: a reading of mask quality without the detector.
 

@@ -5,11 +5,9 @@ boxes (and, where a system wants them, from the dense head's detections) and seg
 Shapes: R RoIs of the batch, image by image.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 from mmdet.models.detectors import SingleStageDetector
-from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
@@ -19,19 +17,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from contrastmask.config.options import SingleStageOptions
-from contrastmask.models.common.partial_roi_head import PartialRoIHead
-
-
-@dataclass(frozen=True)
-class MaskRoIs:
-    """An image's RoIs of the mask branch in training, each with its object; fields as in mmdet's SamplingResult."""
-
-    pos_priors: Tensor
-    """(R, 4), in pixels of the network's input."""
-    pos_assigned_gt_inds: Tensor
-    """(R,), rows of the image's ground truth."""
-    pos_gt_labels: Tensor
-    """(R,)"""
+from contrastmask.models.common.partial_roi_head import MaskBatch, MaskRoIs, PartialRoIHead
 
 
 @MODELS.register_module()
@@ -82,7 +68,8 @@ class SingleStageMaskDetector(SingleStageDetector):
 class MaskBranch(PartialRoIHead):
     """A RoI head without box head, whose mask loss sees RoIs of base categories only.
 
-    A system says which RoIs it trains on (`training_rois`) and how it segments them (`mask_loss`, `detection_logits`).
+    A system says which RoIs it trains on (`training_rois`) and how it segments them, in `train_masks` and
+    `detection_logits`.
     """
 
     options_class = SingleStageOptions
@@ -91,26 +78,25 @@ class MaskBranch(PartialRoIHead):
         """None: RoIs come from the ground truth."""
 
     def loss(
-        self, x: tuple[Tensor], detections: InstanceList | None, batch_data_samples: list[DetDataSample]
+        self, x: tuple[Tensor, ...], detections: InstanceList | None, batch_data_samples: list[DetDataSample]
     ) -> dict[str, Tensor]:
         """The mask branch's losses, on features in fp32 (see `PartialRoIHead.loss`)."""
         ground_truth = [sample.gt_instances for sample in batch_data_samples]
         rois = self.training_rois(ground_truth, detections)
-        features: Any = tuple(level.float() for level in x)
-        no_box_head: Any = None
-        return self.mask_loss(features, rois, no_box_head, ground_truth)["loss_mask"]
+        batch = MaskBatch(rois, ground_truth, self.mask_rois(rois))
+        return self.mask_losses(tuple(level.float() for level in x), batch)
 
     def training_rois(self, ground_truth: InstanceList, detections: InstanceList | None) -> list[MaskRoIs]:
         """RoIs of each image; here the ground-truth boxes themselves."""
         return [MaskRoIs(gt.bboxes, _rows(gt), gt.labels) for gt in ground_truth]
 
-    def mask_rois(self, sampling_results: list[SamplingResult]) -> Tensor:
+    def mask_rois(self, results: list[MaskRoIs]) -> Tensor:
         """(R,) bool: all RoIs of base categories."""
-        return self.positives_of_base(sampling_results)
+        return self.positives_of_base(results)
 
     def predict(
         self,
-        x: tuple[Tensor],
+        x: tuple[Tensor, ...],
         detections: InstanceList,
         batch_data_samples: list[DetDataSample],
         rescale: bool = False,

@@ -4,18 +4,17 @@ Shapes: R positive RoIs of the batch (training) or detections (test), C channels
 """
 
 from copy import deepcopy
-from functools import cache, partial
 
 import torch
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.registry import MODELS
-from mmdet.utils import InstanceList
 from torch import Tensor
 
 from contrastmask.config.options import ContrastMaskOptions
-from contrastmask.models.common.cam_roi_head import CAMRoIHead
 from contrastmask.models.common.cam import activation_prior, min_max, resize
+from contrastmask.models.common.cam_roi_head import CAMRoIHead
+from contrastmask.models.common.partial_roi_head import MaskBatch
 from contrastmask.models.contrastmask.cl_head import ContrastiveHead
 from contrastmask.models.contrastmask.contrast import contrastive_loss, contrastive_weight
 from contrastmask.models.contrastmask.keys import KeySets, Partition, key_sets, partition
@@ -35,7 +34,6 @@ class ContrastMaskRoIHead(CAMRoIHead):
         parsed = ContrastMaskOptions(**options)
         mask_head = dict(mask_head, fusion=parsed.fusion if parsed.cl else None)
         super().__init__(options=options, mask_roi_extractor=mask_roi_extractor, mask_head=mask_head, **kwargs)
-        self.progress = 0.0  # share of the training that is done, set before each iteration
         if self.options.cl:
             self.cl_head = ContrastiveHead(mask_roi_extractor["out_channels"], self.options)
             self.cl_roi_extractor = self._resized_extractor(mask_roi_extractor, self.options.cl_size)
@@ -48,28 +46,16 @@ class ContrastMaskRoIHead(CAMRoIHead):
 
     # ------------------------------------------------------------------ training
 
-    def mask_loss(
-        self,
-        x: tuple[Tensor],
-        sampling_results: list[SamplingResult],
-        bbox_feats: Tensor,
-        batch_gt_instances: InstanceList,
-    ) -> dict:
-        """L_mask and lambda L_con of Eq. 5. `bbox_feats` is the class branch's map, see `_bbox_forward`."""
-        rois, raw_cam = self._positives(sampling_results, bbox_feats)
-        chosen = self.mask_rois(sampling_results).nonzero()[:, 0]
-        masks = cache(partial(self.positive_masks, sampling_results, batch_gt_instances))  # each size is cropped once
-        losses, encoded = {}, None
+    def train_masks(self, x: tuple[Tensor, ...], batch: MaskBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mask logits, and lambda L_con of Eq. 5."""
+        raw_cam, losses, encoded = self._raw_cam(batch), {}, None
         if self.options.cl and self.options.cl_loss:
-            every = self._encode(x, rois)
-            regions, keys = self._regions_and_keys(
-                raw_cam.detach(), self.positives_of_base(sampling_results), masks(self.options.cl_size)
-            )
-            losses["loss_contrast"] = self._contrastive_loss(every, regions, keys, sampling_results)
-            encoded = every[chosen]
-        logits = self._mask_logits(x, rois[chosen], raw_cam[chosen], encoded)
-        targets = masks(self.train_cfg.mask_size)[chosen].to(logits.dtype)
-        return dict(loss_mask=self.gated_mask_loss(logits, targets) | losses)
+            every = self._encode(x, batch.positives)
+            is_base, masks = self.is_base[batch.positive_labels], batch.masks(self.options.cl_size)
+            regions, keys = self._regions_and_keys(raw_cam.detach(), is_base, masks)
+            losses["loss_contrast"] = self._contrastive_loss(every, regions, keys, batch.results)
+            encoded = every[batch.rows]
+        return self._mask_logits(x, batch.rois, raw_cam[batch.rows], encoded), losses
 
     def _contrastive_loss(
         self,
@@ -116,15 +102,15 @@ class ContrastMaskRoIHead(CAMRoIHead):
         return cam if self.options.cl_size == self.mask_size else min_max(resize(cam, self.options.cl_size))
 
     @torch.no_grad()
-    def pseudo_masks(self, x: tuple[Tensor], rois: Tensor, labels: Tensor) -> tuple[Tensor, Partition]:
+    def pseudo_masks(self, x: tuple[Tensor, ...], rois: Tensor, labels: Tensor) -> tuple[Tensor, Partition]:
         """A (R, S, S) and I+, I- that RoIs (R, 5) of novel categories `labels` (R,) get in training (Fig. 7)."""
-        cam = self._contrastive_cam(self.bbox_head.activation(self._bbox_forward(x, rois)["bbox_feats"], labels))
+        cam = self._contrastive_cam(self.bbox_head.activation(self._bbox_forward(x, rois)["class_map"], labels))
         is_base = torch.zeros(len(rois), dtype=torch.bool, device=rois.device)
         unread = torch.zeros(cam.shape, dtype=torch.bool, device=rois.device)
         return cam, partition(unread, is_base, cam, self.options)
 
     @torch.no_grad()
-    def features_in_boxes(self, x: tuple[Tensor], rois: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def features_in_boxes(self, x: tuple[Tensor, ...], rois: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """What the head sees of given RoIs (R, 5) with true `labels` (R,), for a close look at the prior.
 
         Returns:
@@ -133,7 +119,7 @@ class ContrastMaskRoIHead(CAMRoIHead):
         """
         seen = self._bbox_forward(x, rois)
         found = {"predicted": seen["cls_score"][:, :-1].argmax(1)}
-        found["cam"] = self._contrastive_cam(self.bbox_head.activation(seen["bbox_feats"], labels))
+        found["cam"] = self._contrastive_cam(self.bbox_head.activation(seen["class_map"], labels))
         if not self.options.cl:
             return found | {"X": self._mask_features(x, rois)}
         found["X"] = self.cl_roi_extractor(x[: self.cl_roi_extractor.num_inputs], rois)
@@ -145,12 +131,14 @@ class ContrastMaskRoIHead(CAMRoIHead):
 
     # ------------------------------------------------------------------ training and test
 
-    def _encode(self, x: tuple[Tensor], rois: Tensor) -> Tensor:
+    def _encode(self, x: tuple[Tensor, ...], rois: Tensor) -> Tensor:
         """f(X): (R, C, S, S)."""
         features = self.cl_roi_extractor(x[: self.cl_roi_extractor.num_inputs], rois)
         return self.cl_head.encode(features.detach() if self.options.detach_cl_input else features)
 
-    def _mask_logits(self, x: tuple[Tensor], rois: Tensor, raw_cam: Tensor, encoded: Tensor | None = None) -> Tensor:
+    def _mask_logits(
+        self, x: tuple[Tensor, ...], rois: Tensor, raw_cam: Tensor, encoded: Tensor | None = None
+    ) -> Tensor:
         """Logits (R, 1, 28, 28) from X, Y and A. `encoded` is f(X), where it has been made already."""
         y = None
         if self.options.cl:

@@ -1,4 +1,1 @@
-"""The other systems, one file each: only what that paper adds to the shared parts.
-
-`engine.build` imports those that are networks, which registers them with mmdet.
-"""
+"""The other systems, one file each: what that paper adds to the shared parts. `models.register` imports them all."""

@@ -12,15 +12,15 @@ import torch
 import torch.nn.functional as F
 from mmdet.models.dense_heads import FCOSHead
 from mmdet.models.roi_heads.mask_heads import FCNMaskHead
-from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.registry import MODELS
-from mmdet.structures.bbox import bbox2roi, bbox_overlaps
+from mmdet.structures.bbox import bbox_overlaps
 from mmdet.utils import InstanceList
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from contrastmask.config.options import CPMaskOptions
-from contrastmask.models.common.single_stage import MaskBranch, MaskRoIs
+from contrastmask.models.common.partial_roi_head import MaskBatch, MaskRoIs
+from contrastmask.models.common.single_stage import MaskBranch
 
 
 @MODELS.register_module()
@@ -57,34 +57,20 @@ class CPMaskBranch(MaskBranch):
         boxes = [found.bboxes for found in detections]
         return [with_detections(*pair, self.train_cfg.pos_iou_thr) for pair in zip(own, boxes, strict=True)]
 
-    def mask_loss(
-        self,
-        x: tuple[Tensor],
-        sampling_results: list[SamplingResult],
-        bbox_feats: Tensor,
-        batch_gt_instances: InstanceList,
-    ) -> dict:
-        """The losses of contour, affinity and mask, each of weight 1, over RoIs of base categories."""
-        chosen = self.mask_rois(sampling_results)
-        rois = bbox2roi([res.pos_priors for res in sampling_results])[chosen]
-        boundary, affinity, logits = self._parse(x, rois)
+    def train_masks(self, x: tuple[Tensor, ...], batch: MaskBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mask logits; the losses of contour and affinity, each of weight 1."""
+        boundary, affinity, logits = self._parse(x, batch.rois)
         size = self.train_cfg.mask_size
-        fine, coarse = (
-            self.mask_targets(sampling_results, batch_gt_instances, chosen, pixels) for pixels in (size, size // 2)
-        )
-        return dict(
-            loss_mask=self.gated_mask_loss(logits, fine)
-            | dict(
-                loss_boundary=self.gated_mask_loss(boundary, contours(fine))["loss_mask"],
-                loss_affinity=affinity_loss(affinity, coarse),
-            )
+        return logits, dict(
+            loss_boundary=self.mask_cross_entropy(boundary, contours(batch.targets(size))),
+            loss_affinity=affinity_loss(affinity, batch.targets(size // 2)),
         )
 
-    def detection_logits(self, x: tuple[Tensor], rois: Tensor, results_list: InstanceList) -> Tensor:
+    def detection_logits(self, x: tuple[Tensor, ...], rois: Tensor, results_list: InstanceList) -> Tensor:
         """Masks need the detections' boxes only."""
         return self._parse(x, rois)[-1]
 
-    def _parse(self, x: tuple[Tensor], rois: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _parse(self, x: tuple[Tensor, ...], rois: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits of contour (R, 1, 2h, 2w), affinity (R, P, P) and mask (R, 1, 2h, 2w) of RoIs (R, 5)."""
         features = self.mask_roi_extractor(x[: self.mask_roi_extractor.num_inputs], rois)
         features, boundary = self.boundary(features)

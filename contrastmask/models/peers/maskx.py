@@ -7,14 +7,12 @@ Shapes: R RoIs, K classes, D entries of a class descriptor, C channels, H x W th
 import torch
 from mmdet.models.roi_heads.bbox_heads import BBoxHead
 from mmdet.models.roi_heads.mask_heads import FCNMaskHead
-from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.registry import MODELS
-from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import InstanceList
 from torch import Tensor, nn
 
 from contrastmask.config.options import MaskXOptions
-from contrastmask.models.common.partial_roi_head import PartialRoIHead
+from contrastmask.models.common.partial_roi_head import MaskBatch, PartialRoIHead
 
 
 def class_descriptors(box_head: BBoxHead) -> Tensor:
@@ -89,25 +87,15 @@ class MaskXRoIHead(PartialRoIHead):
         width = class_descriptors(self.bbox_head).shape[1]
         super().init_mask_head(mask_roi_extractor, dict(mask_head, descriptor_channels=width, mlp=self.options.mlp))
 
-    def mask_loss(
-        self,
-        x: tuple[Tensor],
-        sampling_results: list[SamplingResult],
-        bbox_feats: Tensor,
-        batch_gt_instances: InstanceList,
-    ) -> dict:
-        """Mask loss of the RoIs chosen by `mask_rois`, each on the map of its ground-truth class."""
-        chosen = self.mask_rois(sampling_results)
-        rois = bbox2roi([res.pos_priors for res in sampling_results])[chosen]
-        labels = torch.cat([res.pos_gt_labels for res in sampling_results])[chosen]
-        targets = self.mask_targets(sampling_results, batch_gt_instances, chosen, self.train_cfg.mask_size)
-        return dict(loss_mask=self.gated_mask_loss(self._mask_logits(x, rois, labels), targets))
+    def train_masks(self, x: tuple[Tensor, ...], batch: MaskBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Each RoI on the map of its ground-truth class."""
+        return self._mask_logits(x, batch.rois, batch.labels), {}
 
-    def detection_logits(self, x: tuple[Tensor], rois: Tensor, results_list: InstanceList) -> Tensor:
+    def detection_logits(self, x: tuple[Tensor, ...], rois: Tensor, results_list: InstanceList) -> Tensor:
         """Each detection on the map of its predicted class."""
         return self._mask_logits(x, rois, torch.cat([results.labels for results in results_list]))
 
-    def _mask_logits(self, x: tuple[Tensor], rois: Tensor, labels: Tensor) -> Tensor:
+    def _mask_logits(self, x: tuple[Tensor, ...], rois: Tensor, labels: Tensor) -> Tensor:
         """Logits (R, 1, H, W) of RoIs (R, 5) for classes (R,)."""
         features = self.mask_roi_extractor(x[: self.mask_roi_extractor.num_inputs], rois)
         descriptors = class_descriptors(self.bbox_head)

@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmdet.models.roi_heads.mask_heads import FCNMaskHead
 from mmdet.registry import MODELS
-from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import InstanceList
 from mmengine.model import normal_init, xavier_init
 from mmengine.structures import InstanceData
@@ -24,7 +23,8 @@ from torch import Tensor, nn
 
 from contrastmask.config.options import ShapeMaskOptions
 from contrastmask.data.shape_priors import SIZE
-from contrastmask.models.common.single_stage import MaskBranch, MaskRoIs
+from contrastmask.models.common.partial_roi_head import MaskBatch, MaskRoIs
+from contrastmask.models.common.single_stage import MaskBranch
 
 OBJECTS = 8  # of an image, in the mask losses
 JITTER = 0.025  # standard deviation, as a share of a box's sides
@@ -55,29 +55,25 @@ class ShapeMaskRoIHead(MaskBranch):
             rois.append(MaskRoIs(jitter(gt.bboxes[rows]), rows, gt.labels[rows]))
         return rois
 
-    def mask_loss(
-        self, x: tuple[Tensor], rois: list[MaskRoIs], bbox_feats: Tensor, batch_gt_instances: InstanceList
-    ) -> dict:
+    def mask_losses(self, x: tuple[Tensor, ...], batch: MaskBatch) -> dict[str, Tensor]:
         """Losses of prior, coarse and fine mask (`loss_mask`), over base objects."""
         size = self.input_size(x)
-        inner = [clip(res.pos_priors, size) for res in rois]
-        crops = [replace(res, pos_priors=outer_boxes(boxes, size)) for res, boxes in zip(rois, inner, strict=True)]
-        masks = self._segment(x, torch.cat(inner), bbox2roi([res.pos_priors for res in crops]))
-        chosen = self.mask_rois(rois)
-        prior, coarse, fine = (mask[chosen].float() for mask in masks)
-        small, large = (
-            self.mask_targets(crops, batch_gt_instances, chosen, side) for side in (prior.shape[-1], fine.shape[-1])
-        )
+        inner = [clip(res.pos_priors, size) for res in batch.results]
+        crops = [
+            replace(res, pos_priors=outer_boxes(boxes, size)) for res, boxes in zip(batch.results, inner, strict=True)
+        ]
+        batch = replace(batch, results=crops)
+        masks = self._segment(x, torch.cat(inner), batch.positives)
+        prior, coarse, fine = (mask[batch.rows].float() for mask in masks)
+        small, large = (batch.targets(side) for side in (prior.shape[-1], fine.shape[-1]))
         return dict(
-            loss_mask=dict(
-                loss_prior=PRIOR_WEIGHT * per_target_pixel((prior - small) ** 2 / 2, small),
-                loss_coarse=per_target_pixel(cross_entropy(coarse, small), small),
-                loss_mask=per_target_pixel(cross_entropy(fine, large), large),
-            )
+            loss_prior=PRIOR_WEIGHT * per_target_pixel((prior - small) ** 2 / 2, small),
+            loss_coarse=per_target_pixel(cross_entropy(coarse, small), small),
+            loss_mask=per_target_pixel(cross_entropy(fine, large), large),
         )
 
     def predict_mask(
-        self, x: tuple[Tensor], batch_img_metas: list[dict], results_list: InstanceList, rescale: bool = False
+        self, x: tuple[Tensor, ...], batch_img_metas: list[dict], results_list: InstanceList, rescale: bool = False
     ) -> InstanceList:
         """mmdet's, with masks pasted into the outer boxes; boxes, scores and labels stay the detections'."""
         size = self.input_size(x)
@@ -92,15 +88,15 @@ class ShapeMaskRoIHead(MaskBranch):
                 results.bboxes = results.bboxes / results.bboxes.new_tensor(meta["scale_factor"]).repeat(2)
         return results_list
 
-    def detection_logits(self, x: tuple[Tensor], rois: Tensor, results_list: InstanceList) -> Tensor:
+    def detection_logits(self, x: tuple[Tensor, ...], rois: Tensor, results_list: InstanceList) -> Tensor:
         """Fine mask logits (R, 1, 4S, 4S) in the outer boxes `rois` (R, 5)."""
         return self._segment(x, torch.cat([results.inner for results in results_list]), rois)[2][:, None]
 
-    def _segment(self, x: tuple[Tensor], inner: Tensor, rois: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _segment(self, x: tuple[Tensor, ...], inner: Tensor, rois: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """`ShapeMaskHead.forward` for inner boxes (R, 4) and outer ones `rois` (R, 5)."""
         return self.mask_head(self.mask_roi_extractor(x, rois), inner, rois[:, 1:])
 
-    def input_size(self, x: tuple[Tensor]) -> tuple[int, int]:
+    def input_size(self, x: tuple[Tensor, ...]) -> tuple[int, int]:
         """Height and width of the network's input, padding included: boxes are clipped to it, as released."""
         stride = self.mask_roi_extractor.featmap_strides[0]
         return x[0].shape[-2] * stride, x[0].shape[-1] * stride

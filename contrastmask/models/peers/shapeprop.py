@@ -21,7 +21,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from contrastmask.config.options import ShapePropOptions
-from contrastmask.models.common.partial_roi_head import PartialRoIHead
+from contrastmask.models.common.partial_roi_head import MaskBatch, PartialRoIHead
 
 EPS = 1e-5  # in both normalisations, as released
 
@@ -45,29 +45,15 @@ class ShapePropRoIHead(PartialRoIHead):
         self.saliency = PredictionHead(channels, num_classes + 1)
         self.propagation = PropagationHead(channels, self.options)
 
-    def mask_loss(
-        self,
-        x: tuple[Tensor],
-        sampling_results: list[SamplingResult],
-        bbox_feats: Tensor,
-        batch_gt_instances: InstanceList,
-    ) -> dict:
-        """The losses of saliency, propagation and mask, each of weight 1."""
-        features = self._roi_features(x, bbox2roi([res.priors for res in sampling_results]))
-        maps, labels = self.saliency(features), self.sampled_labels(sampling_results)
-        chosen = self.mask_rois(sampling_results)
-        rows = (labels != self.background).nonzero()[:, 0][chosen]
+    def train_masks(self, x: tuple[Tensor, ...], batch: MaskBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mask logits; the losses of saliency and propagation, each of weight 1."""
+        features = self._roi_features(x, bbox2roi([res.priors for res in batch.results]))
+        maps, labels = self.saliency(features), self.sampled_labels(batch.results)
+        rows = (labels != self.background).nonzero()[:, 0][batch.rows]
         shapes, logits = self._shapes_and_masks(features[rows], maps[rows, labels[rows]])
-        coarse, fine = (
-            self.mask_targets(sampling_results, batch_gt_instances, chosen, size)
-            for size in (shapes.shape[-1], self.train_cfg.mask_size)
-        )
-        return dict(
-            loss_mask=self.gated_mask_loss(logits, fine)
-            | dict(
-                loss_saliency=saliency_loss(maps, labels),
-                loss_propagation=self.gated_mask_loss(shapes, coarse)["loss_mask"],
-            )
+        return logits, dict(
+            loss_saliency=saliency_loss(maps, labels),
+            loss_propagation=self.mask_cross_entropy(shapes, batch.targets(shapes.shape[-1])),
         )
 
     def sampled_labels(self, sampling_results: list[SamplingResult]) -> Tensor:
@@ -77,7 +63,7 @@ class ShapePropRoIHead(PartialRoIHead):
             parts += [res.pos_gt_labels, res.pos_gt_labels.new_full((len(res.neg_priors),), self.background)]
         return torch.cat(parts)
 
-    def _roi_features(self, x: tuple[Tensor], rois: Tensor) -> Tensor:
+    def _roi_features(self, x: tuple[Tensor, ...], rois: Tensor) -> Tensor:
         """(S, C, h, w)."""
         return self.mask_roi_extractor(x[: self.mask_roi_extractor.num_inputs], rois)
 
@@ -86,7 +72,7 @@ class ShapePropRoIHead(PartialRoIHead):
         shapes = self.propagation(features, saliency[:, None])
         return shapes, self.mask_head(features, shapes)
 
-    def detection_logits(self, x: tuple[Tensor], rois: Tensor, results_list: InstanceList) -> Tensor:
+    def detection_logits(self, x: tuple[Tensor, ...], rois: Tensor, results_list: InstanceList) -> Tensor:
         """Each detection's saliency is that of its label in its final box."""
         features = self._roi_features(x, rois)
         labels = torch.cat([results.labels for results in results_list])

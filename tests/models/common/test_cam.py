@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from contrastmask.models.contrastmask.box_head import CAMBoxHead
 from contrastmask.models.common.cam import activation_prior, class_activation_map, min_max, resize
+from contrastmask.models.contrastmask.box_head import CAMBoxHead
 
 ROIS, CHANNELS, CLASSES = 3, 6, 4
 

@@ -21,6 +21,8 @@ from models.tiny import (
     sampling,
 )
 
+from contrastmask.models.common.partial_roi_head import MaskBatch
+
 SYSTEMS = [("mask-rcnn", "paper"), ("contrastmask", "paper"), ("contrastmask", "official")]
 TINY = Object((10, 10, 11, 11), 1), Object((40, 40, 41, 41), 0)
 HARD = {
@@ -115,7 +117,7 @@ def test_mask_targets_are_the_objects_cropped_to_the_rois(build: Build) -> None:
     batch = make_batch()
     results, truth = sampling(model, batch)
     chosen = model.roi_head.positives_of_base(results) & torch.cat([r.pos_is_gt for r in results]).bool()
-    targets = model.roi_head.mask_targets(results, truth, chosen, 28)
+    targets = MaskBatch(results, truth, chosen).targets(28)
     assert targets.shape == (2, 28, 28)
     assert set(targets.unique().tolist()) == {0, 1}
     y, x = (torch.stack(torch.meshgrid(*[torch.arange(28) + 0.5] * 2, indexing="ij")) - 14) / 14
@@ -129,7 +131,7 @@ def test_mask_loss_is_the_mean_cross_entropy_of_base_rois(build: Build) -> None:
     logits, targets = torch.randn(3, 1, 28, 28), torch.randint(0, 2, (3, 28, 28)).float()
     p = torch.sigmoid(logits[:, 0].double())
     expected = -(targets * p.log() + (1 - targets) * (1 - p).log()).mean()
-    assert float(head.gated_mask_loss(logits, targets)["loss_mask"]) == pytest.approx(float(expected), abs=1e-5)
+    assert float(head.mask_cross_entropy(logits, targets)) == pytest.approx(float(expected), abs=1e-5)
 
 
 def given_boxes() -> list[torch.Tensor]:

@@ -8,13 +8,19 @@ import torch
 from models.tiny import BASE, IMAGES, NOVEL, A, B, Batch, Build, C, D, grads, make_batch, roi_losses, sampling
 
 import contrastmask.models.contrastmask.roi_head as module
-from contrastmask.models.common.cam_roi_head import positive_rows
 from contrastmask.models.common.cam import min_max, resize
+from contrastmask.models.common.cam_roi_head import positive_rows
+from contrastmask.models.common.partial_roi_head import MaskBatch
 
 from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead  # isort: skip  # after contrastmask.models
 from mmdet.structures.bbox import bbox2roi
 
 PRESETS = ("paper", "official")
+
+
+def object_masks(results: list, truth: list, size: int) -> torch.Tensor:
+    """Masks (R, size, size) of the positives' objects."""
+    return MaskBatch(results, truth, torch.zeros(0)).masks(size)
 
 
 # ---------------------------------------------------------------- gradients
@@ -93,7 +99,7 @@ def test_supervision_empties_the_sets_of_other_rois(build: Build, preset: str, w
     results, truth = sampling(build(), make_batch())
     is_base = head.positives_of_base(results)
     assert 0 < is_base.sum() < len(is_base)
-    cam, masks = torch.rand(len(is_base), 7, 7), head.positive_masks(results, truth, head.options.cl_size)
+    cam, masks = torch.rand(len(is_base), 7, 7), object_masks(results, truth, head.options.cl_size)
     regions, keys = head._regions_and_keys(cam, is_base, masks)
     allowed = {"all": is_base | True, "base": is_base, "novel": ~is_base}[who]
     for found in regions:
@@ -136,7 +142,7 @@ def test_true_masks_as_prior_give_novel_rois_a_boundary(build: Build) -> None:
     model, batch = build(novel_masks="keys"), make_batch()
     results, ground_truth = sampling(model, batch)
     labels = torch.cat([res.pos_gt_labels for res in results])
-    maps, masks = torch.rand(len(labels), 7, 7), model.roi_head.positive_masks(results, ground_truth, 14)
+    maps, masks = torch.rand(len(labels), 7, 7), object_masks(results, ground_truth, 14)
     is_base = model.roi_head.is_base[labels]
     assert (~is_base).any()
     got = model.roi_head._regions_and_keys(maps, is_base, masks)
@@ -150,7 +156,7 @@ def test_a_roi_with_too_few_keys_gives_none(build: Build) -> None:
     batch = make_batch()
     results, truth = sampling(build(), batch)
     is_base = head.positives_of_base(results)
-    cam, masks = torch.rand(len(is_base), 7, 7), head.positive_masks(results, truth, 14)
+    cam, masks = torch.rand(len(is_base), 7, 7), object_masks(results, truth, 14)
     keys = head._regions_and_keys(cam, is_base, masks)[1]
     every = build().roi_head._regions_and_keys(cam, is_base, masks)[1]
     for roi in range(len(is_base)):
@@ -174,7 +180,7 @@ def test_sampling_reads_the_mask_heads_map_resized_and_normalised(
     head = build(preset=preset).roi_head
     results, truth = sampling(build(), make_batch())
     is_base = head.positives_of_base(results)
-    raw, masks = torch.rand(len(is_base), 7, 7), head.positive_masks(results, truth, size)
+    raw, masks = torch.rand(len(is_base), 7, 7), object_masks(results, truth, size)
     seen = []
     real = module.partition
     monkeypatch.setattr(module, "partition", lambda m, b, cam, o: (seen.append(cam), real(m, b, cam, o))[1])
@@ -218,7 +224,7 @@ def priors_seen(head: torch.nn.Module) -> tuple[list[torch.Tensor], Callable[[],
 def maps_of(head: torch.nn.Module, features: tuple, rois: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """The RoIs' own maps, from a pass of the box head that sees them alone."""
     with torch.no_grad():
-        raw = head.bbox_head.activation(head._bbox_forward(features, rois)["bbox_feats"], labels)
+        raw = head.bbox_head.activation(head._bbox_forward(features, rois)["class_map"], labels)
     return min_max(resize(raw, 14))
 
 

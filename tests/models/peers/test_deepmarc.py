@@ -29,6 +29,7 @@ from contrastmask.config.options import check_options, preset_options
 from contrastmask.config.yamlfiles import read_yaml
 from contrastmask.errors import OptionError
 from contrastmask.models.common.norm import RoIBatchNorm, synchronise
+from contrastmask.models.common.partial_roi_head import MaskBatch
 from contrastmask.training.build import build_model
 
 SYSTEMS = {
@@ -166,7 +167,7 @@ def test_mask_loss_is_the_mean_over_ground_truth_boxes_of_base(method: str, monk
     seen = record_mask_head(net.roi_head, monkeypatch)
     loss = roi_losses(net, batch)["loss_mask"]
     assert seen["logits"].shape == (int(chosen.sum()), 1, 64, 64)
-    targets = net.roi_head.mask_targets(results, truth, chosen, 64)
+    targets = MaskBatch(results, truth, chosen).targets(64)
     expected = F.binary_cross_entropy_with_logits(seen["logits"][:, 0].double(), targets.double())
     assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-4)
 

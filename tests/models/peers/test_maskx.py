@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from contrastmask.config import CONFIGS, load_settings, resolve, run_spec
 from contrastmask.config.options import preset_options
 from contrastmask.config.yamlfiles import read_yaml
+from contrastmask.models.common.partial_roi_head import MaskBatch
 from contrastmask.models.peers.maskx import class_descriptors
 from contrastmask.training.build import build_model
 
@@ -180,7 +181,7 @@ def test_the_loss_is_the_cross_entropy_on_the_ground_truths_channel() -> None:
     assert labels.equal(torch.cat([r.pos_gt_labels for r in results])[chosen])
     assert set(labels.tolist()) == set(BASE)
     p = naive_maps(head, x)[torch.arange(len(x)), labels].double().sigmoid()
-    targets = head.mask_targets(results, truth, chosen, 28)
+    targets = MaskBatch(results, truth, chosen).targets(28)
     expected = -(targets * p.log() + (1 - targets) * (1 - p).log()).mean()
     assert float(loss.detach()) == pytest.approx(float(expected), abs=1e-5)
 

@@ -30,8 +30,9 @@ from contrastmask.config.fragments import fragment
 from contrastmask.config.options import check_options, preset_options
 from contrastmask.config.yamlfiles import read_yaml
 from contrastmask.errors import OptionError
-from contrastmask.models.common.norm import RoIBatchNorm, synchronise
 from contrastmask.models.common.cam import EPS
+from contrastmask.models.common.norm import RoIBatchNorm, synchronise
+from contrastmask.models.common.partial_roi_head import MaskBatch
 from contrastmask.training.build import build_model, train_pipeline
 from contrastmask.training.train import optim_wrapper, total_iterations
 
@@ -202,7 +203,7 @@ def test_mask_loss_is_the_mean_over_all_positive_rois_of_base(monkeypatch: pytes
     seen = record_mask_head(net.roi_head, monkeypatch)
     loss = roi_losses(net, batch)["loss_mask"]
     assert len(seen["logits"]) == int(base.sum())
-    targets = net.roi_head.mask_targets(results, truth, base, 28)
+    targets = MaskBatch(results, truth, base).targets(28)
     expected = F.binary_cross_entropy_with_logits(seen["logits"][:, 0].double(), targets.double())
     assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-4)
 
@@ -237,7 +238,7 @@ def test_a_detections_map_is_of_its_proposal_and_its_mask_of_the_refined_box(mon
         results = net.roi_head.predict_bbox(features, metas, batch.fresh().proposals, net.roi_head.test_cfg)
         proposals, refined = (bbox2roi([r[name].clone() for r in results]) for name in ("proposals", "bboxes"))
         labels = torch.cat([r.labels for r in results])
-        class_map = net.roi_head._bbox_forward(features, proposals)["bbox_feats"]
+        class_map = net.roi_head._bbox_forward(features, proposals)["class_map"]
         x = net.roi_head._mask_features(features, refined)
         seen = record_mask_head(net.roi_head, monkeypatch)
         found = net.roi_head.predict_mask(features, metas, results, rescale=True)
