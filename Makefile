@@ -3,6 +3,8 @@ PYTHON ?= python3
 CORES ?= $(shell nproc)
 SCALE ?= smoke
 BIN := .venv/bin
+# a test on each core, as many as have memory for it; tests that share a chain stay in one process
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadgroup
 HOST_PATH := $(PATH)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -11,7 +13,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 RESOLVE := $(BIN)/uv pip compile --generate-hashes --python-platform x86_64-manylinux_2_28 --no-header --no-annotate \
     --extra dev --no-emit-package contrastmask --no-emit-package opencv-python pyproject.toml
 
-.PHONY: tables report test test-slurm test-tracking-server faults ui sync tracking-server tracking-user model-table
+.PHONY: tables report test test-all test-slurm test-tracking-server faults ui sync tracking-server tracking-user model-table
 .PHONY: bench bench-rows bench-gpu lint lock clean help
 
 help:  ## this list
@@ -23,8 +25,11 @@ tables: $(BIN)/.ready  ## Tables 1-7 at smoke scale on embedded data
 report: $(BIN)/.ready  ## the tables, then one page with everything behind them
 	snakemake --cores $(CORES) report
 
-test: $(BIN)/.ready  ## all tests
-	$(BIN)/python -m pytest
+test: $(BIN)/.ready  ## the tests, one small chain among them: minutes
+	$(PYTEST) -m "not slow and not faults"
+
+test-all: test  ## and all tables at smoke scale, whole trainings, and the faults in their short form
+	$(PYTEST) -m "slow or faults"
 
 test-slurm: $(BIN)/.ready  ## the test on a real one-node Slurm (Debian: munge slurmctld slurmd slurm-client)
 	TEST_SLURM=1 $(BIN)/python -m pytest tests/slurm

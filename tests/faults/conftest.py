@@ -12,6 +12,13 @@ from faults.micro import Results, Warm, copy_of, micro_project
 from faults.suite import FULL
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "faults" in item.path.parts:  # they share one prepared project: one process, one after the other
+            item.add_marker(pytest.mark.faults)
+            item.add_marker(pytest.mark.xdist_group("faults"))
+
+
 @pytest.fixture(scope="session")
 def ledger() -> Iterator[Ledger]:
     """What was injected and survived; `make faults` keeps it in results/reference/faults and docs/reliability.md."""

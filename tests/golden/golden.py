@@ -45,8 +45,10 @@ def smoke_data(folder: Path) -> tuple[dict[str, Any], dict[str, Any], Path]:
     return dataset, split, folder / "nonvoc2voc" / "instances_train.json"
 
 
-def first_losses(config: dict[str, Any], data: tuple[dict[str, Any], dict[str, Any], Path]) -> list[dict[str, float]]:
-    """Losses of the first steps of a training on the CPU, by name, one dict a step."""
+def first_steps(
+    config: dict[str, Any], data: tuple[dict[str, Any], dict[str, Any], Path], priors: Path | None = None
+) -> tuple[list[dict[str, float]], dict[str, Any]]:
+    """Losses of the first steps of a training on the CPU, by name, one dict a step; and the weights after them."""
     import torch
     from mmengine.dataset import pseudo_collate
     from mmengine.logging import MMLogger
@@ -61,7 +63,7 @@ def first_losses(config: dict[str, Any], data: tuple[dict[str, Any], dict[str, A
     torch.set_num_threads(1)
     torch.manual_seed(0)
     dataset, split, annotations = data
-    model: Any = build_model(config, dataset, split, None)
+    model: Any = build_model(config, dataset, split, None, priors)
     model.init_weights()
     model.train()
     stream = Stream(build_dataset(config, dataset, "train", annotations), 0, config["batch"])
@@ -72,7 +74,7 @@ def first_losses(config: dict[str, Any], data: tuple[dict[str, Any], dict[str, A
         torch.manual_seed(part_seed(0, 0, step))
         values = model.train_step(batch, optim_wrapper=optimizer)
         losses.append({name: float(value.detach()) for name, value in values.items()})
-    return losses
+    return losses, model.state_dict()
 
 
 def machine() -> str:
@@ -86,7 +88,7 @@ def machine() -> str:
 def make() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = smoke_data(Path(folder))
-        losses = {system.name: first_losses(system.config, data) for system in smoke_systems()}
+        losses = {system.name: first_steps(system.config, data)[0] for system in smoke_systems()}
     content = {"machine": machine(), "identities": identities(), "losses": losses}
     FILE.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 

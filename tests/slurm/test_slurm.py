@@ -48,7 +48,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project with a scale of its own: the smoke scale, shorter, with a checkpoint every other step."""
     folder = fresh_project(tmp_path_factory.mktemp("project"))
     scale = yaml.safe_load((folder / "configs" / "scales" / "smoke.yaml").read_text())
-    scale |= {"name": "tiny", "one_x": {"iterations": 24}, "checkpoint_every": 2, "images_per_gpu": 2}
+    scale |= {"name": "tiny", "one_x": {"iterations": 24}, "checkpoint_every": 2, "batch": 4, "images_per_gpu": 2}
     scale["dataset"] |= {"train_images": 16, "val_images": 8}
     (folder / "configs" / "scales" / "tiny.yaml").write_text(yaml.safe_dump(scale))
     return folder

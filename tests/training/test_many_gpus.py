@@ -29,7 +29,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project with a scale of its own, whose data is ready."""
     folder = fresh_project(tmp_path_factory.mktemp("many"))
     scale = yaml.safe_load((folder / "configs" / "scales" / "smoke.yaml").read_text())
-    scale |= {"name": "tiny", "one_x": {"iterations": ITERATIONS}, "checkpoint_every": 4, "images_per_gpu": 2}
+    scale |= {"name": "tiny", "one_x": {"iterations": ITERATIONS}, "checkpoint_every": 4}
+    scale |= {"batch": 4, "images_per_gpu": 2, "lr": 0.002}
     scale["dataset"] |= {"train_images": 16, "val_images": 2}
     (folder / "configs" / "scales" / "tiny.yaml").write_text(yaml.safe_dump(scale))
     done = snakemake(folder, "results/tiny/data/nonvoc2voc/split.json", "--config", "scale=tiny")

@@ -1,0 +1,121 @@
+"""Every command in README and docs is one that the project knows.
+
+Almost all of them train, download, or need COCO, a GPU, a cluster or root: they are parsed as their program parses
+them, and what they name (verbs, options, settings, targets, files of configs/) must exist. What edits files is run, on
+a copy.
+"""
+
+import importlib.util
+import re
+import shlex
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from contrastmask.cli import main
+from contrastmask.config import load_settings, load_tables
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PROGRAMS = ("make", "snakemake", "contrastmask", "python", "sed")  # the others are the system's: only their syntax
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced part of a page."""
+
+    page: str
+    language: str
+    text: str
+
+
+def blocks() -> list[Block]:
+    fence = re.compile(r"^```(\w*)\n(.*?)^```", re.S | re.M)
+    return [Block(page.name, *found) for page in PAGES for found in fence.findall(page.read_text(encoding="utf-8"))]
+
+
+def documented(program: str) -> list[list[str]]:
+    """The distinct commands of a program, as words: in fenced blocks, and in backticks where they have arguments."""
+    lines = [line for block in blocks() if not block.language for line in block.text.replace("\\\n", " ").splitlines()]
+    for page in PAGES:
+        lines += re.findall(r"`((?:make|snakemake|contrastmask) [^`\n]+)`", page.read_text(encoding="utf-8"))
+    words = [shlex.split(line, comments=True) for line in lines if line.startswith(f"{program} ")]
+    return [list(command) for command in dict.fromkeys(tuple(line) for line in words if "…" not in line)]
+
+
+def as_id(command: list[str]) -> str:
+    return " ".join(command)[:80]
+
+
+@pytest.fixture(scope="module")
+def configs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """configs/ with what the pages say to add to it: tables, lists, and a scale, made by the pages' own commands."""
+    folder = tmp_path_factory.mktemp("project") / "configs"
+    shutil.copytree(ROOT / "configs", folder)
+    for command in documented("sed"):
+        subprocess.run(shlex.join(command).replace("'>'", ">"), shell=True, cwd=folder.parent, check=True)
+    for block in blocks():
+        content = yaml.safe_load(block.text) if block.language == "yaml" else {}
+        if "rows" in content:
+            name = "table8" if block.page == "README.md" else "mine"
+            (folder / "tables" / f"{name}.yaml").write_text(block.text, encoding="utf-8")
+        elif "name" in content:
+            (folder / "splits" / f"{content['name']}.yaml").write_text(block.text, encoding="utf-8")
+    return folder
+
+
+def test_the_pages_have_commands_of_every_program() -> None:
+    assert all(documented(program) for program in PROGRAMS if program != "python")
+
+
+SHELL = [block for block in blocks() if re.match(r"(?:export|apt-get|install|eval|docker)\b", block.text)]
+
+
+@pytest.mark.parametrize("block", SHELL, ids=lambda block: block.text[:30])
+def test_shell_commands_can_be_parsed(block: Block) -> None:
+    subprocess.run(["bash", "-n"], input=block.text, text=True, check=True)
+
+
+def test_targets_of_make_exist() -> None:
+    targets = {word for command in documented("make") for word in command[1:] if "=" not in word}
+    subprocess.run(["make", "-n", *sorted(targets)], cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("command", documented("python"), ids=as_id)
+def test_modules_exist(command: list[str]) -> None:
+    assert command[1] == "-m" and importlib.util.find_spec(command[2])
+
+
+@pytest.mark.parametrize("command", documented("contrastmask"), ids=as_id)
+def test_verbs_know_their_arguments(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos", "frames", "photo.jpg"):
+        Path(name).mkdir()
+    verb, *arguments = command[1:]
+    if verb.startswith("-"):
+        assert verb == "--help"
+    elif verb.islower() and "--help" not in arguments:
+        context = click.Context(main)
+        found = main.get_command(context, verb)
+        assert found is not None, verb
+        if arguments:  # otherwise the text only names the verb
+            found.make_context(verb, arguments, context)
+
+
+@pytest.mark.parametrize("command", documented("snakemake"), ids=as_id)
+def test_snakemake_finds_settings_tables_and_targets(command: list[str], configs: Path) -> None:
+    from snakemake.cli import get_argument_parser
+
+    given = get_argument_parser().parse_args([word if word != "N" else "2" for word in command[1:]])
+    changes = dict(setting.split("=", 1) for setting in given.config or [])
+    settings: dict[str, Any] = yaml.safe_load((configs / "config.yaml").read_text(encoding="utf-8"))
+    loaded = load_settings(settings | {k: yaml.safe_load(v) for k, v in changes.items()}, configs)
+    workflow = "".join(file.read_text() for file in (ROOT / "workflow").rglob("*.smk"))
+    known = set(re.findall(r"rule (\w+):", workflow)) | set(load_tables(loaded, configs)) | {"figure6", "figure7"}
+    assert all(target in known or target.startswith("results/") for target in [*given.targets, *(given.forcerun or ())])
