@@ -9,10 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Count:
-    """Annotations of one category, crowds included, and how many of them have a segmentation."""
+    """Objects of one category, how many of them have a segmentation, and crowds with one, which nothing learns from."""
 
     annotations: int = 0
     masks: int = 0
+    crowds: int = 0
 
     @property
     def mixed(self) -> bool:
@@ -23,29 +24,45 @@ class Count:
 Counts = Mapping[int, Count]
 
 
-def count_masks(annotations: Iterable[Mapping[str, Any]]) -> dict[int, Count]:
+def count_masks(annotations: Iterable[Mapping[str, Any]]) -> dict[Any, Count]:
     """Counts by category id; a category without any annotation is not in them.
 
     A segmentation that is missing, null or empty is no mask.
     """
     totals: dict[int, list[int]] = {}
     for annotation in annotations:
-        total = totals.setdefault(annotation["category_id"], [0, 0])
-        total[0] += 1
-        total[1] += bool(annotation.get("segmentation"))
+        total = totals.setdefault(annotation["category_id"], [0, 0, 0])
+        masked = bool(annotation.get("segmentation"))
+        if annotation.get("iscrowd"):
+            total[2] += masked
+        else:
+            total[0] += 1
+            total[1] += masked
     return {category: Count(*total) for category, total in totals.items()}
+
+
+CROWDS = (
+    "has only crowds (iscrowd 1) as masks, {crowds} of them, from which nothing is learned; if they are single "
+    "objects, as brush tools write them, say `crowds: objects` under `dataset` in the scale"
+)
 
 
 def say_split(base: Sequence[int], novel: Sequence[int], names: Mapping[int, str], counts: Counts) -> str:
     """A split for a person to confirm: the categories of each side, with how many examples there are of each."""
     lines = [f"  base, masks are learned: {_categories(base)}"]
-    lines += [f"    {counts.get(i, Count()).annotations:7d} masks  {names[i]} (id {i})" for i in base]
+    for i in base:
+        count = counts.get(i, Count())
+        lines.append(f"    {count.annotations:7d} masks  {names[i]} (id {i}){_crowds(count)}")
     lines += [f"  novel, only boxes are used: {_categories(novel)}"]
     for i in novel:
         count = counts.get(i, Count())
         unused = f", {count.masks} with a mask that is not used" if count.masks else ""
-        lines.append(f"    {count.annotations:7d} boxes  {names[i]} (id {i}){unused}")
+        lines.append(f"    {count.annotations:7d} boxes  {names[i]} (id {i}){unused}{_crowds(count)}")
     return "\n".join(lines)
+
+
+def _crowds(count: Count) -> str:
+    return f", and {count.crowds} crowds, which training leaves out" if count.crowds else ""
 
 
 def _categories(ids: Sequence[int]) -> str:

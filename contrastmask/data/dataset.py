@@ -1,6 +1,7 @@
 """`prepare`: find or make a data set, verify all of it once, and record it as `dataset.json`.
 
-    python -m contrastmask.data.dataset --config '{"kind": "folder"}' --root DIR --out dataset.json
+Beside dataset.json lie dataset-train.json and dataset-val.json: the verified annotations as training and evaluation
+read them (normalise.py). Nothing after `prepare` reads a person's annotation files again.
 
 The digest is sha256, cut to 32 hex digits (what MLflow takes), over the two annotation files' sha256 and the
 sorted (part, file name, byte size) of all images. Paths do not enter: a moved copy is the same data.
@@ -13,27 +14,30 @@ import hashlib
 import json
 import os
 import sys
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contrastmask.data.verify import check_annotations, check_images, check_measurable, check_parts, check_shape
+from contrastmask.data import normalise, verify
+from contrastmask.data.counts import CROWDS, count_masks
+from contrastmask.data.formats import what_is_here
+from contrastmask.data.problems import Problems
 from contrastmask.errors import DataError
-from contrastmask.runtime.files import parse_coco, raise_problems, read_coco_bytes, read_record, write_json
+from contrastmask.runtime.files import parse_person, read_coco_bytes, read_record, write_json
 
 PATHS = ("annotations", "images")  # of a part: relative to dataset.json where they lie beside or below it
-THREADS = 16  # for image headers: mostly waiting for the disk
+PARTS = ("train", "val")
 
 SYNTHETIC_KEYS = ("train_images", "val_images", "image_size", "seed", "categories")
 FOLDER_KEYS = ("train_images_dir", "train_annotations", "val_images_dir", "val_annotations")
-KEYS = {"synthetic": SYNTHETIC_KEYS, "coco": (), "folder": FOLDER_KEYS}
+KEYS = {"synthetic": SYNTHETIC_KEYS, "coco": (), "folder": (*FOLDER_KEYS, "crowds")}
 
 COCO_LAYOUT = (
     *("train2017", "annotations/instances_train2017.json"),
     *("val2017", "annotations/instances_val2017.json"),
 )
 PLAIN_LAYOUT = ("train", "annotations/instances_train.json", "val", "annotations/instances_val.json")
+ROBOFLOW_LAYOUT = ("train", "train/_annotations.coco.json", "valid", "valid/_annotations.coco.json")
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,9 @@ def prepare(config: dict[str, Any], root: Path, out: Path, workers: int = 1) -> 
       synthetic  generated under `root` unless complete there; `train_images`, `val_images`, `image_size`,
                  `seed`, and optionally `categories` (80), as in `synthetic.generate`; `workers` processes
       coco       train2017/, val2017/, annotations/instances_{train,val}2017.json
-      folder     any COCO-format folder: coco's layout, or train/, val/, annotations/instances_{train,val}.json,
-                 or all four of train_images_dir, train_annotations, val_images_dir, val_annotations, relative
-                 to `root`
+      folder     any COCO-format folder: coco's layout, or train/, val/, annotations/instances_{train,val}.json, or
+                 Roboflow's, or all four of train_images_dir, train_annotations, val_images_dir, val_annotations,
+                 relative to `root`; `crowds: objects` takes annotations with iscrowd 1 for single objects
     Of kind folder, categories may lack masks, also in val: what cannot be measured there is a warning.
     `config["name"]` is optional; by default the kind, for a folder the name of `root`.
     Warnings (data that training leaves out) go to stderr.
@@ -69,20 +73,66 @@ def prepare(config: dict[str, Any], root: Path, out: Path, workers: int = 1) -> 
     title = f"{root}: the data is not usable"
     if kind == "synthetic":
         title += " (generated: remove the folder, and it is made again)"
-    described, categories, digest, warnings = _verify(*parts, title, need_masks=kind != "folder")
-    for text, count in sorted(warnings.items()):
+    found = Problems()
+    digest = hashlib.sha256(b"crowds are objects\n" if config.get("crowds") == "objects" else b"")
+    read = [_read(name, part, config, digest, found) for name, part in zip(PARTS, parts, strict=True)]
+    if all(read):
+        verify.check_parts(*read, tuple(part.annotations for part in parts), found)
+        verify.check_shared(*read, tuple(part.images for part in parts), found)
+    found.check(title)
+    for text, count in sorted(found.warnings.items()):
         print(f"warning: {count} {text}", file=sys.stderr)
+    categories = normalise.our_categories(read[0]["categories"])
     name = config.get("name", root.name if kind == "folder" else kind)
-    for part in described.values():
-        part |= {key: _from(out.absolute().parent, part[key]) for key in PATHS}
-    write_json(out, {"name": name, "kind": kind, "digest": digest, **described, "categories": categories})
+    described = {
+        part: _write(out.with_name(f"{out.stem}-{part}.json"), coco, source, categories)
+        for part, coco, source in zip(PARTS, read, parts, strict=True)
+    }
+    write_json(
+        out, {"name": name, "kind": kind, "digest": digest.hexdigest()[:32], **described, "categories": categories}
+    )
     return read_dataset(out)
 
 
-def _from(folder: Path, path: str) -> str:
+def _read(name: str, part: Part, config: dict[str, Any], digest: Any, found: Problems) -> dict | None:
+    """The content of a part's annotation file, checked and amended; None if it is no COCO file."""
+    raw = read_coco_bytes(part.annotations)
+    digest.update(f"{name} {hashlib.sha256(raw).hexdigest()}\n".encode())
+    coco = parse_person(raw, part.annotations, found.warn)
+    del raw  # 450 MB for COCO
+    if not verify.check_shape(coco, part.annotations, found):
+        return None
+    measured, own = name == "val", config["kind"] == "folder"
+    normalise.amend(coco, part.images, config.get("crowds") == "objects", found)
+    verify.check_lists(coco, part.annotations, found)
+    verify.check_annotations(coco, part.annotations, found, need_masks=measured and not own, measured=measured)
+    for file_name, n_bytes in sorted(verify.check_images(coco, part.images, part.annotations, found).items()):
+        digest.update(f"{name}\t{file_name}\t{n_bytes}\n".encode())
+    counts = count_masks(coco["annotations"])
+    for category in coco["categories"]:
+        count = counts.get(category["id"])
+        if count and count.crowds and not count.masks:
+            found.warn(f"category of {part.annotations.name}, {category['name']}, {CROWDS.format(crowds=count.crowds)}")
+    return coco
+
+
+def _write(path: Path, coco: dict, source: Part, categories: list[dict]) -> dict[str, Any]:
+    """Write a part's annotations as all others read them; returns its description."""
+    folder = path.absolute().parent
+    sha256 = normalise.write_ours(path, coco, categories)
+    return {
+        "annotations": path.name,
+        "images": _from(folder, source.images),
+        "source": _from(folder, source.annotations),
+        "n_images": len(coco["images"]),
+        "n_annotations": len(coco["annotations"]),
+        "sha256": sha256,
+    }
+
+
+def _from(folder: Path, path: Path) -> str:
     """`path` relative to `folder` if it lies in it: a results folder that makes its own data can be moved."""
-    inside = Path(path).is_relative_to(folder)
-    return Path(path).relative_to(folder).as_posix() if inside else path
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
 
 def read_dataset(path: Path) -> dict[str, Any]:
@@ -92,8 +142,9 @@ def read_dataset(path: Path) -> dict[str, Any]:
         DataError: it is missing, damaged, or not one that `prepare` wrote.
     """
     dataset = read_record(path, {"digest": str, "train": dict, "val": dict, "categories": list})
-    wrong = [part for part in ("train", "val") if not all(isinstance(dataset[part].get(key), str) for key in PATHS)]
-    if wrong or check_shape({"images": [], "annotations": [], "categories": dataset["categories"]}, path):
+    wrong = [part for part in PARTS if not all(isinstance(dataset[part].get(key), str) for key in PATHS)]
+    lists = {"images": [], "annotations": [], "categories": dataset["categories"]}
+    if wrong or not verify.check_shape(lists, path, Problems()):
         raise DataError(f"{path}: damaged at {', '.join(wrong) or 'categories'}; delete it, and it is made again")
     for part in (dataset["train"], dataset["val"]):
         part |= {key: str(path.absolute().parent / part[key]) for key in PATHS}
@@ -106,6 +157,8 @@ def _check_config(config: dict[str, Any]) -> str:
         given = config.get("kind") if isinstance(config, dict) else config
         raise DataError(f"data: kind must be one of {', '.join(KEYS)}, not {given!r}")
     kind = config["kind"]
+    if config.get("crowds", "objects") not in ("objects", "ignored"):
+        raise DataError(f"data: crowds must be objects or ignored, not {config['crowds']!r}")
     unknown = set(config) - {"kind", "name", *KEYS[kind]}
     if unknown:
         allowed = ", ".join(("name", *KEYS[kind]))
@@ -136,7 +189,8 @@ def find_parts(config: dict[str, Any], root: Path) -> tuple[Part, Part]:
     if given and len(given) < len(FOLDER_KEYS):
         lacking = ", ".join(key for key in FOLDER_KEYS if key not in given)
         raise DataError(f"data: give all of {', '.join(FOLDER_KEYS)} or none; {lacking} missing")
-    layouts = {"coco": [COCO_LAYOUT], "synthetic": [PLAIN_LAYOUT], "folder": [COCO_LAYOUT, PLAIN_LAYOUT]}
+    layouts = {"coco": [COCO_LAYOUT], "synthetic": [PLAIN_LAYOUT]}
+    layouts["folder"] = [COCO_LAYOUT, PLAIN_LAYOUT, ROBOFLOW_LAYOUT]
     candidates = [tuple(config[key] for key in FOLDER_KEYS)] if given else layouts[config["kind"]]
     for layout in candidates:
         train_images, train_file, val_images, val_file = (root / path for path in layout)
@@ -145,56 +199,7 @@ def find_parts(config: dict[str, Any], root: Path) -> tuple[Part, Part]:
     lines = [f"{root}: no data set found (data_root). Looked for"]
     for layout in candidates:
         lines.append("  " + ", ".join(f"{p}{'' if (root / p).exists() else ' (missing)'}" for p in layout))
-    raise DataError("\n".join(lines))
-
-
-def _verify(train: Part, val: Part, title: str, need_masks: bool) -> tuple[dict[str, Any], list[dict], str, Counter]:
-    """All checks; `title` heads their error, `need_masks` asks for a mask on every annotation of val.
-
-    Returns the parts' descriptions, the categories, the digest and the warnings' counts.
-    """
-    digest = hashlib.sha256()
-    problems: list[str] = []
-    warnings: Counter = Counter()
-    described: dict[str, Any] = {}
-    read: dict[str, dict] = {}
-    for name, part in (("train", train), ("val", val)):
-        raw = read_coco_bytes(part.annotations)
-        sha256 = hashlib.sha256(raw).hexdigest()
-        coco = parse_coco(raw, part.annotations)
-        del raw  # 450 MB for COCO
-        malformed = check_shape(coco, part.annotations)
-        if malformed:
-            problems += malformed
-            continue
-        measured = name == "val"
-        found, counted = check_annotations(coco, part.annotations, need_masks and measured, measured)
-        if name == "val" and not need_masks:
-            unmeasurable, lacking = check_measurable(coco, part.annotations)
-            found, counted = found + unmeasurable, counted + lacking
-        in_images, turned, sizes = check_images(coco, part.images, part.annotations, THREADS)
-        problems += found + in_images
-        warnings += counted + turned
-        read[name] = {"images": coco["images"], "categories": coco["categories"]}
-        described[name] = _describe(part, coco, sha256)
-        digest.update(f"{name} {sha256}\n".encode())
-        for file_name, n_bytes in sorted(sizes.items()):
-            digest.update(f"{name}\t{file_name}\t{n_bytes}\n".encode())
-    if len(read) == 2:
-        problems += check_parts(read["train"], read["val"], train.annotations, val.annotations)
-    raise_problems(title, problems)
-    categories = [{"id": c["id"], "name": c["name"]} for c in read["train"]["categories"]]
-    return described, categories, digest.hexdigest()[:32], warnings
-
-
-def _describe(part: Part, coco: dict, sha256: str) -> dict[str, Any]:
-    return {
-        "annotations": str(part.annotations),
-        "images": str(part.images),
-        "n_images": len(coco["images"]),
-        "n_annotations": len(coco["annotations"]),
-        "sha256": sha256,
-    }
+    raise DataError("\n".join(lines + what_is_here(root)))
 
 
 def _read_config(text: str) -> dict[str, Any]:

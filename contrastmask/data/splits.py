@@ -25,11 +25,19 @@ from typing import Any
 from contrastmask.config.setting import SPLITS, parse_setting
 from contrastmask.config.yamlfiles import read_yaml
 from contrastmask.data.categories import coco_categories
-from contrastmask.data.counts import Count, Counts, count_masks, say_split
+from contrastmask.data.counts import CROWDS, Count, Counts, count_masks, say_split
 from contrastmask.data.dataset import read_dataset
 from contrastmask.data.masks import box_polygon
 from contrastmask.errors import ConfigError, DataError
-from contrastmask.runtime.files import parse_coco, raise_problems, read_coco_bytes, read_record, write_coco, write_json
+from contrastmask.runtime.files import (
+    check_unchanged,
+    parse_coco,
+    raise_problems,
+    read_coco_bytes,
+    read_record,
+    write_coco,
+    write_json,
+)
 
 
 def read_list(path: Path) -> dict[str, Any]:
@@ -99,6 +107,10 @@ def _undecided(categories: list[dict], counts: Counts) -> list[str]:
         f"category {name} ({number}) has masks on {count.masks} of its {count.annotations} training annotations; "
         "to make it base, add the others' masks; to make it novel, name it in a split list (docs/own-data.md)"
         for name, number, count in mixed
+    ] + [
+        f"category {c['name']} ({c['id']}) {CROWDS.format(crowds=count.crowds)}; or name it in a split list"
+        for c in categories
+        if (count := counts.get(c["id"], Count())).crowds and not count.masks
     ]
 
 
@@ -162,7 +174,7 @@ def decide(
     inferred = any("inferred" in read_list(splits_dir / f"{name}.yaml") for name in parse_setting(setting, splits_dir))
     if show or inferred:
         names = {category["id"]: category["name"] for category in dataset["categories"]}
-        print(f"Setting {setting}, training annotations {dataset['train']['annotations']}:")
+        print(f"Setting {setting}, training annotations {_source(dataset)}:")
         print(say_split(base, novel, names, counts), flush=True)
     if inferred:
         print("  Inferred from which categories have masks. To decide otherwise, write lists: docs/own-data.md")
@@ -194,14 +206,15 @@ def write_split(dataset_json: Path, setting: str, out_dir: Path, splits_dir: Pat
         _without_novel_masks(coco["annotations"], novel_ids),
         dataset["categories"],
     )
-    n_novel = sum(annotation["category_id"] in novel_ids for annotation in coco["annotations"])
+    counts = count_masks(coco["annotations"])
     identity = {"dataset": dataset["digest"], "setting": setting, "base": base, "novel": novel}
     split = {
         "setting": setting,
         "base": base,
         "novel": novel,
-        "n_base_masks": len(coco["annotations"]) - n_novel,
-        "n_novel_boxes": n_novel,
+        "n_base_masks": sum(counts[i].masks for i in base if i in counts),
+        "n_novel_boxes": sum(counts[i].annotations for i in novel if i in counts),
+        "untrained": _untrained(coco["annotations"], base + novel),
         "digest": hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32],
         "sha256": hashlib.sha256((out_dir / "instances_train.json").read_bytes()).hexdigest(),
     }
@@ -224,13 +237,23 @@ def read_split(path: Path) -> dict[str, Any]:
 def read_train(dataset: dict[str, Any], dataset_json: Path) -> dict[str, Any]:
     """The training annotations, if they are still those that were verified."""
     path = Path(dataset["train"]["annotations"])
-    raw = read_coco_bytes(path)
-    if hashlib.sha256(raw).hexdigest() != dataset["train"]["sha256"]:
-        raise DataError(
-            f"{path}: changed since {dataset_json} was written; verify it again with "
-            "python -m contrastmask.data.dataset"
-        )
-    return parse_coco(raw, path)
+    check_unchanged(path, dataset["train"]["sha256"], dataset_json)
+    return parse_coco(read_coco_bytes(path), path)
+
+
+def _source(dataset: dict[str, Any]) -> str:
+    """The person's training file; descriptions of before there were files of ours name it as `annotations`."""
+    return dataset["train"].get("source", dataset["train"]["annotations"])
+
+
+def _untrained(annotations: list[dict], categories: list[int]) -> list[int]:
+    """Categories of which training sees no object (mmdet's rule, `CocoDataset.parse_data_info`): no AP is theirs."""
+    trained = {
+        a["category_id"]
+        for a in annotations
+        if not (a["iscrowd"] or a.get("ignore")) and a["area"] > 0 and min(a["bbox"][2:]) >= 1
+    }
+    return [category for category in categories if category not in trained]
 
 
 def _check_masks(counts: Counts, base: list[int], dataset: dict[str, Any]) -> None:
@@ -243,7 +266,7 @@ def _check_masks(counts: Counts, base: list[int], dataset: dict[str, Any]) -> No
         for i in sorted(lacking)
         if lacking[i]
     ]
-    raise_problems(dataset["train"]["annotations"], problems)
+    raise_problems(_source(dataset), problems)
 
 
 def _without_novel_masks(annotations: list[dict], novel: set[int]) -> Iterator[dict]:

@@ -13,6 +13,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from contrastmask.data.originals import Originals
 from contrastmask.errors import ConfigError
 from contrastmask.evaluation.coco_metrics import coco_metrics, mean_iou
 from contrastmask.evaluation.look import see, trained_model
@@ -38,7 +39,7 @@ def evaluate(run: Run, stop: Stop) -> dict[str, Any]:
     truth = COCO(run.dataset["val"]["annotations"])
     with readable():
         detections, ious = predict(run, truth, stop)
-    write_readings(run.folder, detections, ious)
+    write_readings(run.folder, detections, ious, truth)
     return summary(run, truth, detections, ious, checkpoint=sha256(run.folder / "model.pth"), started=started)
 
 
@@ -62,8 +63,9 @@ def summary(
         started: of time.monotonic.
         masked: the subsets that were segmented; mask numbers of the others are null.
     """
-    subsets = {"novel": run.split["novel"], "base": run.split["base"]}
-    subsets["all"] = [category["id"] for category in run.dataset["categories"]]
+    untrained = set(run.split.get("untrained", ()))  # it cannot be found, whatever the method: no number is of it
+    subsets = {name: [c for c in run.split[name] if c not in untrained] for name in ("novel", "base")}
+    subsets["all"] = [c["id"] for c in run.dataset["categories"] if c["id"] not in untrained]
     segm = coco_metrics(truth, [d for d in detections if "segmentation" in d], iou_type="segm", subsets=subsets)
     bbox = coco_metrics(truth, detections, iou_type="bbox", subsets=subsets)
     given = mean_iou([(category, iou) for _, category, iou in ious], subsets)
@@ -93,6 +95,7 @@ def summary(
                 "segm_AP": None if category["id"] in unmasked else segm.by_category.get(category["id"]),
                 "bbox_AP": bbox.by_category.get(category["id"]),
                 "gt_box_miou": given.by_category.get(category["id"]),
+                **({"trained": False} if category["id"] in untrained else {}),
             }
             for category in run.dataset["categories"]
         ],
@@ -196,16 +199,22 @@ def rle_ious(
     ]
 
 
-def write_readings(folder: Path, detections: list[dict[str, Any]], ious: list[tuple[int, int, float]]) -> None:
-    """The per-image readings behind the metrics, for whoever wants to look closer or to bootstrap."""
+def write_readings(
+    folder: Path, detections: list[dict[str, Any]], ious: list[tuple[int, int, float]], truth: Any
+) -> None:
+    """The per-image readings behind the metrics, for whoever wants to look closer or to bootstrap.
+
+    Ids are those of the person's annotation file, of which `truth` is pycocotools' COCO.
+    """
+    originals = Originals(truth)
     draft = folder / "detections.json.gz.tmp"
     with gzip.open(draft, "wt") as packed:
-        json.dump(detections, packed)
+        json.dump(originals.detections(detections), packed)
     draft.replace(folder / "detections.json.gz")
     with atomic_writer(folder / "gt_box_iou.csv") as file:
         writer = csv.writer(file)
         writer.writerow(("annotation_id", "category_id", "iou"))
-        writer.writerows(ious)
+        writer.writerows(originals.readings(ious))
 
 
 def logged(metrics: dict[str, Any]) -> dict[str, float]:

@@ -26,6 +26,8 @@ from typing import Any
 import cv2
 
 from contrastmask.config.options import GrabCutOptions
+from contrastmask.data.images import read_verified
+from contrastmask.data.originals import Originals
 from contrastmask.errors import ConfigError, DataError, Failed
 from contrastmask.evaluation.evaluate import (
     encode_array,
@@ -85,8 +87,9 @@ def evaluate(run: Run, detector: Detector, processes: int, stop: Stop) -> dict[s
 
     started = time.monotonic()
     truth = COCO(run.dataset["val"]["annotations"])
-    detections, ious = predict(run, truth, detector.detections, processes, stop)
-    write_readings(run.folder, [d for d in detections if "segmentation" in d], ious)
+    found = Originals(truth).our_detections(detector.detections)
+    detections, ious = predict(run, truth, found, processes, stop)
+    write_readings(run.folder, [d for d in detections if "segmentation" in d], ious, truth)
     checkpoint = detector.metrics["checkpoint_sha256"]
     measured = summary(run, truth, detections, ious, checkpoint=checkpoint, started=started, masked=["novel"])
     return measured | {"detector": detector.metrics["run"]}
@@ -167,11 +170,8 @@ def segment_image(task: Task, options: GrabCutOptions) -> list[Rle]:
     if not task.boxes:
         return []
     cv2.setNumThreads(1)  # the processes are the parallelism
-    image = cv2.imread(task.path, cv2.IMREAD_COLOR)
-    if image is None:
-        raise DataError(f"{task.path}: cannot be read as an image; restore it, then run the same command")
-    if image.shape[:2] != task.size:
-        raise DataError(f"{task.path}: is {image.shape[:2]} pixels high and wide, the annotations say {task.size}")
+    height, width = task.size
+    image = read_verified(Path(task.path), (width, height))
     boxes = (corners(box) for box in task.boxes)
     return [encode_array(segment(image, (x1, y1, x2, y2), options)) for x1, y1, x2, y2 in boxes]
 

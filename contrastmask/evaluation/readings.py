@@ -20,6 +20,7 @@ from pycocotools.coco import COCO
 
 from contrastmask.config.yamlfiles import check
 from contrastmask.data.dataset import read_dataset
+from contrastmask.data.originals import Originals
 from contrastmask.errors import DataError
 from contrastmask.evaluation import bootstrap
 from contrastmask.evaluation.bootstrap import Curve, Floats
@@ -86,7 +87,8 @@ class Readings:
 
     def categories(self, subset: str) -> list[int]:
         """Category ids of `novel`, `base` or `all`."""
-        return [c["id"] for c in self.metrics["per_category"] if subset in ("all", c["split"])]
+        measured = (c for c in self.metrics["per_category"] if c.get("trained", True))
+        return [c["id"] for c in measured if subset in ("all", c["split"])]
 
     @cached_property
     def kept(self) -> bool:
@@ -98,8 +100,8 @@ class Readings:
         file = self.folder / "detections.json.gz"
         try:
             with gzip.open(file, "rt", encoding="utf-8") as stream:
-                return json.load(stream)
-        except (OSError, EOFError, ValueError, zlib.error, RecursionError) as error:
+                return Originals(self.val.truth).our_detections(json.load(stream))
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error, RecursionError) as error:
             raise ReadingsError(f"{file} cannot be read: {error}; evaluate the run again") from None
 
     @cached_property
@@ -244,10 +246,11 @@ def read_readings(folder: Path, run: str, seed: int, val: Val) -> Readings:
         raise ReadingsError(f"{place / 'metrics.json'} was measured on other data than {val.name} as it is now")
     if measured.keys() != val.truth.cats.keys():
         raise ReadingsError(f"{place / 'metrics.json'} has other categories than {val.name}: evaluate the run again")
-    unknown = [id for id, _ in rows if id not in val.truth.anns]
+    ours = Originals(val.truth).our_annotations()
+    unknown = [id for id, _ in rows if id not in ours]
     if unknown:
         raise ReadingsError(f"{place / 'gt_box_iou.csv'} has annotation {unknown[0]}, which {val.name} lacks")
-    objects = [val.truth.anns[id] for id, _ in rows]
+    objects = [val.truth.anns[ours[id]] for id, _ in rows]
     return Readings(
         folder=place,
         metrics=metrics,
@@ -259,6 +262,6 @@ def read_readings(folder: Path, run: str, seed: int, val: Val) -> Readings:
     )
 
 
-def _ious(file: Path) -> list[tuple[int, float]]:
+def _ious(file: Path) -> list[tuple[str, float]]:
     with file.open(encoding="utf-8", newline="") as stream:
-        return [(int(row["annotation_id"]), float(row["iou"])) for row in csv.DictReader(stream)]
+        return [(row["annotation_id"], float(row["iou"])) for row in csv.DictReader(stream)]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from contrastmask.data.images import ImageError
 from contrastmask.errors import ConfigError
 from contrastmask.inference.inputs import overlay_names
 from contrastmask.inference.overlay import draw
@@ -19,10 +19,6 @@ from contrastmask.runtime.locks import Interrupted, Stop
 from contrastmask.runtime.progress import Progress
 
 OVERLAYS, RESULTS, IMAGES = "overlays", "results.json", "images.json"
-
-
-class Unreadable(ValueError):
-    """A file that is not a whole image."""
 
 
 @dataclass
@@ -39,7 +35,7 @@ def predict(trained: Trained, images: list[Path], out: Path, threshold: float, d
 
     results.json is a list in COCO's result format; images.json names images and categories (with `split`) as COCO's
     annotation files do, so that `COCO("images.json").loadRes("results.json")` reads both. An image's id is its place
-    in `images`, from 1.
+    in `images`, from 1; a category's is that of the annotation files that were trained on.
 
     Args:
         trained: the detector.
@@ -64,7 +60,7 @@ def predict(trained: Trained, images: list[Path], out: Path, threshold: float, d
                 raise Interrupted(stop.signum)
             try:
                 image, found = detector(path, number)
-            except Unreadable as problem:
+            except ImageError as problem:
                 done.unreadable[path] = str(problem)
             else:
                 found = [entry for entry in found if entry["score"] >= threshold]
@@ -74,8 +70,11 @@ def predict(trained: Trained, images: list[Path], out: Path, threshold: float, d
                 target.parent.mkdir(parents=True, exist_ok=True)
                 draw(image, found, trained.categories, trained.trained_with).save(target, quality=92)
             progress.update(number)
-    write_json(out / RESULTS, done.results)
-    write_json(out / IMAGES, {"images": done.images, "annotations": [], "categories": trained.categories})
+    ids = {category["id"]: category.get("original_id", category["id"]) for category in trained.categories}
+    results = [found | {"category_id": ids[found["category_id"]]} for found in done.results]
+    categories = [{"id": ids[c["id"]], "name": c["name"], "split": c["split"]} for c in trained.categories]
+    write_json(out / RESULTS, results)
+    write_json(out / IMAGES, {"images": done.images, "annotations": [], "categories": categories})
     return done
 
 
@@ -97,26 +96,12 @@ class Detector:
         """The image (H, W, 3) in RGB, turned as its EXIF says, and its detections in COCO's result format.
 
         Raises:
-            Unreadable: saying why.
+            ImageError: saying why it cannot be read.
         """
         from contrastmask.evaluation.evaluate import predict_image
 
-        check_whole(path)
-        try:
-            sample = self.read({"img_path": str(path), "img_id": number})
-        except Exception as error:  # whatever OpenCV and mmcv raise for what PIL could read
-            raise Unreadable(f"cannot be decoded ({error})") from None
+        sample = self.read({"img_path": str(path), "img_id": number})
         image = np.ascontiguousarray(sample["img"][..., ::-1])
         for transform in self.prepare:
             sample = transform(sample)
         return image, predict_image(self.model, sample, self.no_truth, self.categories)[0]
-
-
-def check_whole(path: Path) -> None:
-    """Raise Unreadable, saying why, unless the file is a whole image: OpenCV fills what a cut file lacks with grey."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-    # SyntaxError is how some of PIL's readers report a broken file
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise Unreadable(str(error).replace(f" {str(path)!r}", "")) from None

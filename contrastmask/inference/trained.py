@@ -118,10 +118,7 @@ def load_run(folder: Path) -> Trained:
     for content, key in ((dataset, "data_digest"), (split, "split_digest")):
         if content["digest"] != record[key]:
             raise ConfigError(f"the data in {data} has changed since {folder} was trained on it: train the run again")
-    categories = [
-        {"id": c["id"], "name": c["name"], "split": "base" if c["id"] in split["base"] else "novel"}
-        for c in dataset["categories"]
-    ]
+    categories = [c | {"split": "base" if c["id"] in split["base"] else "novel"} for c in dataset["categories"]]
     name = f"{record['run']} seed {record['seed']}"
     return Trained(name, config, categories, load_weights(folder / "model.pth")[0], record)
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from contrastmask.config import settings_from_json
+from contrastmask.data.images import read_verified
 from contrastmask.errors import ConfigError, DataError, OptionError
 from contrastmask.evaluation.look import corners, see, trained_model, val_samples
 from contrastmask.report.drawing import Instance, Pair, PseudoMask, draw_figure6, draw_figure7, save
@@ -120,10 +121,9 @@ def crop(image: np.ndarray, bbox: Sequence[float]) -> np.ndarray:
 
 def read_image(run: Run, truth: Any, image: int) -> np.ndarray:
     """A val image, (H, W, 3) uint8 RGB."""
-    from PIL import Image
-
-    with Image.open(Path(run.dataset["val"]["images"]) / truth.imgs[image]["file_name"]) as file:
-        return np.asarray(file.convert("RGB"))
+    entry = truth.imgs[image]
+    path = Path(run.dataset["val"]["images"]) / entry["file_name"]
+    return read_verified(path, (entry["width"], entry["height"]))[..., ::-1]
 
 
 def make(figure: str, settings_json: str) -> list[Path]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -100,7 +100,9 @@ def read_coco_bytes(path: Path) -> bytes:
         raise DataError(f"{path}: cannot be read ({error.strerror}). Check data_root and the file.") from error
 
 
-SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # a half of a character, if its other half is not beside it
+SURROGATE = re.compile(
+    rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]"
+)  # a half of a character, if its other half is not beside it
 
 
 def parse_coco(raw: bytes, path: Path) -> Any:
@@ -118,10 +120,28 @@ def parse_coco(raw: bytes, path: Path) -> Any:
         if SURROGATE.search(raw):
             json.dumps(content, ensure_ascii=False).encode()
         return content
+    except DataError:
+        raise
     except UnicodeEncodeError as error:
         half = error.object[error.start]
         raise DataError(f"{path}: {half!r} is half of a character, which no file can hold. Write it whole.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(
             f"{path}: not valid JSON ({error}). The file may be cut short: fetch or export it again."
         ) from error
+
+
+def parse_person(raw: bytes, path: Path, warn: Callable[[str], None]) -> Any:
+    """Parse JSON as a person's tools write it: UTF-8, UTF-16 or UTF-32, with or without a byte order mark; anything
+    else is taken for Windows-1252, and `warn` is told.
+
+    Raises:
+        DataError: as `parse_coco`.
+    """
+    encoding = json.detect_encoding(raw)
+    try:
+        text = raw.decode(encoding, "surrogatepass")
+    except UnicodeDecodeError:
+        warn(f"file that is not in Unicode, read as Windows-1252: {path.name}")
+        text = raw.decode("cp1252", "replace")
+    return parse_coco(text.encode("utf-8", "surrogatepass"), path)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import contrastmask.models.register  # isort: skip  # noqa: F401  # first: puts torchvision's operators behind mmcv's
-from contrastmask.data import images  # isort: skip  # noqa: F401  # registers the reader that pipelines name
+from contrastmask.data import transforms  # isort: skip  # noqa: F401  # registers the reader that pipelines name
 import torch
 from mmdet.datasets import CocoDataset
 from mmdet.registry import MODELS
@@ -63,7 +63,7 @@ def build_dataset(
         ann_file=str(annotations or dataset[part]["annotations"]),
         data_prefix={"img": dataset[part]["images"]},
         metainfo={"classes": tuple(category["name"] for category in dataset["categories"])},
-        filter_cfg={"filter_empty_gt": True, "min_size": 32} if training else None,
+        filter_cfg={"filter_empty_gt": True} if training else None,
         pipeline=train_pipeline(config) if training else test_pipeline(config),
         test_mode=not training,
     )

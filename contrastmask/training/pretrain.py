@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from contrastmask.config import resolve, run_spec, settings_from_json
 from contrastmask.data.dataset import read_dataset
+from contrastmask.data.images import read_verified
 from contrastmask.errors import ConfigError, DataError, OptionError
 from contrastmask.runtime.progress import Progress
 
@@ -43,9 +44,7 @@ def crops(dataset: dict[str, Any], size: int) -> tuple[Tensor, Tensor]:
     pixels, labels = [], []
     for image in annotations["images"]:
         file = Path(dataset["train"]["images"]) / image["file_name"]
-        whole = cv2.imread(str(file))
-        if whole is None:
-            raise ConfigError(f"{file} cannot be read as an image")
+        whole = read_verified(file, (image["width"], image["height"]))
         for (x, y, w, h), label in objects.get(image["id"], []):
             x1, y1 = max(int(x - CONTEXT * w), 0), max(int(y - CONTEXT * h), 0)
             crop = whole[y1 : int(y + (1 + CONTEXT) * h) + 1, x1 : int(x + (1 + CONTEXT) * w) + 1]

@@ -28,7 +28,9 @@ class Stream(Dataset):
 
     def __init__(self, dataset: "CocoDataset", seed: int, neighbours: int) -> None:
         if len(dataset) == 0:
-            raise ValueError("no training image has an object of at least 32 px image size: nothing to train on")
+            raise ValueError(
+                "no training image has an object that training can use (crowds and boxes thinner than 1 px are none)"
+            )
         self.dataset, self.seed, self.neighbours = dataset, seed, neighbours
         self.metainfo = dataset.metainfo
         infos = (dataset.get_data_info(index) for index in range(len(dataset)))

@@ -1,0 +1,107 @@
+"""A person's COCO file as everything after verification reads it: ids of ours, nothing missing, one encoding.
+
+Ids are kept where each is a whole number that pycocotools and NumPy hold exactly; otherwise that list is numbered from
+1 in the file's order, and what was written stays beside it as `original_id` (originals.py gives it back for output).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from contrastmask.data.masks import box_polygon
+from contrastmask.data.problems import Problems
+from contrastmask.runtime.files import write_coco
+
+Id = int | str
+LARGEST = 2**53  # COCOeval keeps ids as floating-point numbers
+
+
+def amend(coco: dict, folder: Path, crowds_are_objects: bool, found: Problems) -> None:
+    """Read in place what is written otherwise but can mean one thing only; each is counted as a warning."""
+    for image in coco["images"]:
+        name = image["file_name"]
+        if "\\" in name and not (folder / name).exists():
+            image["file_name"] = name.replace("\\", "/")
+            found.warn("file names with backslashes, as Windows writes them, read as /")
+    for annotation in coco["annotations"]:
+        if annotation.get("iscrowd") is None:
+            annotation["iscrowd"] = 0
+        if annotation["iscrowd"] == 1 and crowds_are_objects:
+            annotation["iscrowd"] = 0
+            found.warn("crowds that are taken for single objects (crowds: objects)")
+        mask = annotation.get("segmentation")
+        if isinstance(mask, list) and mask and all(isinstance(value, (int, float)) for value in mask):
+            annotation["segmentation"] = [mask]
+            found.warn("segmentations that are a flat list [x, y, ...], read as one polygon [[x, y, ...]]")
+
+
+def numbered(rows: list[dict]) -> dict[Id, int]:
+    """Our id of each id in a list."""
+    ids = [row["id"] for row in rows]
+    if all(type(id) is int and 0 <= id < LARGEST for id in ids):
+        return {id: id for id in ids}
+    return {id: number for number, id in enumerate(ids, start=1)}
+
+
+def our_categories(train: list[dict]) -> list[dict]:
+    """The categories of the data set: those of the training file, in its order."""
+    ours = numbered(train)
+    return [_row(category, ours, ("name",)) for category in train]
+
+
+def write_ours(path: Path, coco: dict, categories: list[dict]) -> str:
+    """Write a verified and amended file with ids of ours; returns its sha256.
+
+    Args:
+        path: file to write.
+        coco: train's or val's content. Categories are told by their names.
+        categories: of `our_categories`.
+    """
+    images, annotations = numbered(coco["images"]), numbered(coco["annotations"])
+    by_name = {category["name"]: category["id"] for category in categories}
+    labels = {category["id"]: by_name[category["name"]] for category in coco["categories"]}
+    sizes = {image["id"]: (image["height"], image["width"]) for image in coco["images"]}
+
+    def rows() -> Iterator[dict]:
+        for annotation in coco["annotations"]:
+            place = {"image_id": images[annotation["image_id"]], "category_id": labels[annotation["category_id"]]}
+            kept = {key: value for key, value in annotation.items() if key != "original_id"}
+            yield kept | _row(annotation, annotations) | place | _completed(annotation, sizes)
+
+    entries = [_row(image, images, ("file_name", "width", "height")) for image in coco["images"]]
+    write_coco(path, entries, rows(), categories)
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _row(row: dict, ours: dict[Id, int], keys: tuple[str, ...] = ()) -> dict[str, Any]:
+    original = {} if ours[row["id"]] == row["id"] else {"original_id": row["id"]}
+    return {"id": ours[row["id"]]} | {key: row[key] for key in keys} | original
+
+
+def _completed(annotation: dict, sizes: dict) -> dict[str, Any]:
+    """What may be missing: area in pixels, of the mask or else of the box; of a crowd without mask, its box as one."""
+    found: dict[str, Any] = {"iscrowd": int(annotation["iscrowd"])}
+    mask = annotation.get("segmentation")
+    if found["iscrowd"] and not mask:
+        found["segmentation"] = box_polygon(annotation["bbox"])
+    if annotation.get("area") is None:
+        found["area"] = _area(mask, *sizes[annotation["image_id"]]) if mask else _area_of(annotation["bbox"])
+    return found
+
+
+def _area_of(box: list[float]) -> float:
+    return float(box[2] * box[3])
+
+
+def _area(mask: Any, height: int, width: int) -> float:
+    from pycocotools import mask as coco_mask
+
+    if isinstance(mask, list):
+        polygons = [polygon for polygon in mask if len(polygon) >= 6 and len(polygon) % 2 == 0]
+        return float(coco_mask.area(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))))
+    rle = coco_mask.frPyObjects(mask, height, width) if isinstance(mask["counts"], list) else mask
+    return float(coco_mask.area(rle))
