@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from contrastmask.data.dataset import read_dataset
-from contrastmask.data.splits import SPLITS, decide, read_train
+from contrastmask.data.splits import SPLITS, decide, for_training, read_train
 from contrastmask.errors import DataError
 from contrastmask.runtime.files import raise_problems, write_coco
 
@@ -26,7 +26,9 @@ def write_all_masks(dataset_json: Path, setting: str, out: Path, splits_dir: Pat
     coco = read_train(dataset, dataset_json)
     _, novel = decide(setting, dataset, coco, splits_dir, show=False)
     names = {category["id"]: category["name"] for category in dataset["categories"]}
-    lacking = {a["category_id"] for a in coco["annotations"] if not a.get("segmentation")} & set(novel)
+    lacking = {a["category_id"] for a in coco["annotations"] if not (a["iscrowd"] or a.get("segmentation"))} & set(
+        novel
+    )
     raise_problems(
         dataset["train"]["annotations"],
         [
@@ -36,7 +38,7 @@ def write_all_masks(dataset_json: Path, setting: str, out: Path, splits_dir: Pat
         ],
     )
     images = [{key: image[key] for key in ("id", "file_name", "width", "height")} for image in coco["images"]]
-    write_coco(out, images, coco["annotations"], dataset["categories"])
+    write_coco(out, images, for_training(coco["annotations"], set()), dataset["categories"])
 
 
 def main(argv: list[str] | None = None) -> int:

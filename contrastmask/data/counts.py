@@ -41,10 +41,18 @@ def count_masks(annotations: Iterable[Mapping[str, Any]]) -> dict[Any, Count]:
     return {category: Count(*total) for category, total in totals.items()}
 
 
-CROWDS = (
-    "has only crowds (iscrowd 1) as masks, {crowds} of them, from which nothing is learned; if they are single "
-    "objects, as brush tools write them, say `crowds: objects` under `dataset` in the scale"
-)
+def say_crowds(categories: Iterable[Mapping[str, Any]], counts: Mapping[Any, Count]) -> str | None:
+    """The categories whose masks are all crowds, which is how brush tools write single objects, and the way out."""
+    found = [
+        (c["name"], count) for c in categories if (count := counts.get(c["id"])) and count.crowds > count.masks == 0
+    ]
+    if not found:
+        return None
+    names = ", ".join(f"{name} ({count.crowds})" for name, count in found)
+    return (
+        f"all masks are crowds (iscrowd 1), from which nothing is learned, of {names}; if they are single objects, as "
+        "brush tools write them, say `crowds: objects` under `dataset` in the scale"
+    )
 
 
 def say_split(base: Sequence[int], novel: Sequence[int], names: Mapping[int, str], counts: Counts) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from contrastmask.data import normalise, verify
-from contrastmask.data.counts import CROWDS, count_masks
+from contrastmask.data.counts import count_masks, say_crowds
 from contrastmask.data.formats import what_is_here
 from contrastmask.data.problems import Problems
 from contrastmask.errors import DataError
@@ -82,6 +82,8 @@ def prepare(config: dict[str, Any], root: Path, out: Path, workers: int = 1) -> 
     found.check(title)
     for text, count in sorted(found.warnings.items()):
         print(f"warning: {count} {text}", file=sys.stderr)
+    if crowds := say_crowds(read[0]["categories"], count_masks(read[0]["annotations"])):
+        print(f"warning: {crowds}", file=sys.stderr)
     categories = normalise.our_categories(read[0]["categories"])
     name = config.get("name", root.name if kind == "folder" else kind)
     described = {
@@ -108,11 +110,6 @@ def _read(name: str, part: Part, config: dict[str, Any], digest: Any, found: Pro
     verify.check_annotations(coco, part.annotations, found, need_masks=measured and not own, measured=measured)
     for file_name, n_bytes in sorted(verify.check_images(coco, part.images, part.annotations, found).items()):
         digest.update(f"{name}\t{file_name}\t{n_bytes}\n".encode())
-    counts = count_masks(coco["annotations"])
-    for category in coco["categories"]:
-        count = counts.get(category["id"])
-        if count and count.crowds and not count.masks:
-            found.warn(f"category of {part.annotations.name}, {category['name']}, {CROWDS.format(crowds=count.crowds)}")
     return coco
 
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from contrastmask.data.masks import box_polygon
 from contrastmask.data.problems import Problems
 from contrastmask.runtime.files import write_coco
 
@@ -83,11 +82,9 @@ def _row(row: dict, ours: dict[Id, int], keys: tuple[str, ...] = ()) -> dict[str
 
 
 def _completed(annotation: dict, sizes: dict) -> dict[str, Any]:
-    """What may be missing: area in pixels, of the mask or else of the box; of a crowd without mask, its box as one."""
+    """What may be missing: area in pixels, of the mask or else of the box."""
     found: dict[str, Any] = {"iscrowd": int(annotation["iscrowd"])}
     mask = annotation.get("segmentation")
-    if found["iscrowd"] and not mask:
-        found["segmentation"] = box_polygon(annotation["bbox"])
     if annotation.get("area") is None:
         found["area"] = _area(mask, *sizes[annotation["image_id"]]) if mask else _area_of(annotation["bbox"])
     return found

@@ -25,7 +25,7 @@ from typing import Any
 from contrastmask.config.setting import SPLITS, parse_setting
 from contrastmask.config.yamlfiles import read_yaml
 from contrastmask.data.categories import coco_categories
-from contrastmask.data.counts import CROWDS, Count, Counts, count_masks, say_split
+from contrastmask.data.counts import Count, Counts, count_masks, say_crowds, say_split
 from contrastmask.data.dataset import read_dataset
 from contrastmask.data.masks import box_polygon
 from contrastmask.errors import ConfigError, DataError
@@ -101,17 +101,15 @@ def _say_empty(split: dict[str, Any]) -> str:
 
 
 def _undecided(categories: list[dict], counts: Counts) -> list[str]:
-    """Categories that are neither base nor novel by their masks: some annotations have one, some have not."""
+    """Categories that are neither base nor novel by their masks: some objects have one, some not, or crowds alone."""
     mixed = [(c["name"], c["id"], counts[c["id"]]) for c in categories if counts.get(c["id"], Count()).mixed]
-    return [
+    problems = [
         f"category {name} ({number}) has masks on {count.masks} of its {count.annotations} training annotations; "
         "to make it base, add the others' masks; to make it novel, name it in a split list (docs/own-data.md)"
         for name, number, count in mixed
-    ] + [
-        f"category {c['name']} ({c['id']}) {CROWDS.format(crowds=count.crowds)}; or name it in a split list"
-        for c in categories
-        if (count := counts.get(c["id"], Count())).crowds and not count.masks
     ]
+    crowds = say_crowds(categories, counts)
+    return [*problems, f"{crowds}; or name them in a split list (docs/own-data.md)"] if crowds else problems
 
 
 def _spell(ids: set[int], names: dict[int, str]) -> str:
@@ -194,16 +192,24 @@ def write_split(dataset_json: Path, setting: str, out_dir: Path, splits_dir: Pat
 
     Raises:
         DataError: the setting or a list is unusable (see `resolve`), the annotations changed since they were
-            verified, or a base annotation has no segmentation.
+            verified, a base annotation has no segmentation, or no base object can be learned from.
     """
     dataset = read_dataset(dataset_json)
     coco = read_train(dataset, dataset_json)
     base, novel = decide(setting, dataset, coco, splits_dir, show=False)
-    novel_ids = set(novel)
+    untrained = _untrained(coco["annotations"], base + novel)
+    if set(base) <= set(untrained):
+        raise DataError(
+            f"{_source(dataset)}: no object of a base category can be learned from: all are crowds (iscrowd 1), "
+            "thinner than 1 px or of area 0"
+        )
+    if untrained:
+        names = {category["id"]: category["name"] for category in dataset["categories"]}
+        print(f"warning: no object to learn from, so not in AP: {_spell(set(untrained), names)}", file=sys.stderr)
     write_coco(
         out_dir / "instances_train.json",
         [{key: image[key] for key in ("id", "file_name", "width", "height")} for image in coco["images"]],
-        _without_novel_masks(coco["annotations"], novel_ids),
+        for_training(coco["annotations"], set(novel)),
         dataset["categories"],
     )
     counts = count_masks(coco["annotations"])
@@ -214,7 +220,7 @@ def write_split(dataset_json: Path, setting: str, out_dir: Path, splits_dir: Pat
         "novel": novel,
         "n_base_masks": sum(counts[i].masks for i in base if i in counts),
         "n_novel_boxes": sum(counts[i].annotations for i in novel if i in counts),
-        "untrained": _untrained(coco["annotations"], base + novel),
+        "untrained": untrained,
         "digest": hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32],
         "sha256": hashlib.sha256((out_dir / "instances_train.json").read_bytes()).hexdigest(),
     }
@@ -269,9 +275,15 @@ def _check_masks(counts: Counts, base: list[int], dataset: dict[str, Any]) -> No
     raise_problems(_source(dataset), problems)
 
 
-def _without_novel_masks(annotations: list[dict], novel: set[int]) -> Iterator[dict]:
+def for_training(annotations: list[dict], novel: set[int]) -> Iterator[dict]:
+    """The annotations without novel masks; a crowd without mask has its box as one, for mmdet's reader."""
     for annotation in annotations:
-        yield _box_only(annotation) if annotation["category_id"] in novel else annotation
+        if annotation["category_id"] in novel:
+            yield _box_only(annotation)
+        elif annotation.get("segmentation"):
+            yield annotation
+        else:
+            yield annotation | {"segmentation": box_polygon(annotation["bbox"])}
 
 
 def _box_only(annotation: dict) -> dict:

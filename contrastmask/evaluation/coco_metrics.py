@@ -25,6 +25,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from contrastmask.data.counts import count_masks
+from contrastmask.data.masks import box_polygon
 
 IouType = Literal["segm", "bbox"]
 Subsets = Mapping[str, Sequence[int]]
@@ -160,7 +161,11 @@ def _with_masks(annotations: Sequence[Mapping[str, Any]]) -> list[Mapping[str, A
     mixed = sorted(category for category, count in counts.items() if count.mixed)
     if mixed:
         raise ValueError(f"categories {mixed} of the ground truth have masks on some of their annotations only")
-    return [annotation for annotation in annotations if counts[annotation["category_id"]].masks]
+    return [
+        a if a.get("segmentation") else {**a, "segmentation": box_polygon(a["bbox"])}  # a crowd
+        for a in annotations
+        if counts[a["category_id"]].masks
+    ]
 
 
 def _results(truth: COCO, detections: Sequence[Mapping[str, Any]], iou_type: IouType) -> list[dict[str, Any]]:

@@ -172,7 +172,10 @@ CORRUPTIONS = {
         [TRAIN, "sum to 9", "1200"],
     ),
     "recorded size": (update("images", 0, width=41), ["train/001.jpg", "is 40x30, recorded as 41x30"]),
-    "other categories": (update("categories", 1, name="bike"), ["instances_val.json: lacks 'bike'", f"{TRAIN}: lacks 'bicycle'", "same list"]),
+    "other categories": (
+        update("categories", 1, name="bike"),
+        ["instances_val.json: lacks 'bike'", f"{TRAIN}: lacks 'bicycle'", "same list"],
+    ),
 }
 
 

@@ -134,7 +134,8 @@ def coco_dicts(draw) -> dict:
         },
         optional={"ignore": st.booleans(), "extra": polygon},
     )
-    annotations = draw(st.lists(annotation, max_size=12))
+    learned = {"image_id": 1, "category_id": 8, "bbox": [1, 1, 9, 9], "area": 81, "iscrowd": 0}
+    annotations = [learned | {"segmentation": rectangle([1, 1, 9, 9])}, *draw(st.lists(annotation, max_size=12))]
     return {
         "images": [{"id": i, "file_name": f"{i}.jpg", "width": 50, "height": 50, "mask": 1} for i in (1, 2, 3)],
         "annotations": [{"id": number, **a} for number, a in enumerate(annotations)],
@@ -297,6 +298,40 @@ def test_an_inferred_split_is_the_one_that_a_file_would_say(synthetic, tmp_path)
     assert (inferred["base"], inferred["novel"]) == (listed["base"], listed["novel"])
     assert (tmp_path / "a/instances_train.json").read_bytes() == (tmp_path / "b/instances_train.json").read_bytes()
     assert inferred["digest"] != write_split(dataset, "masks2rest", tmp_path / "c", lists)["digest"]
+
+
+def crowded(coco: dict, *categories: int) -> dict:
+    """A copy in which all annotations of these categories are crowds."""
+    coco = copy.deepcopy(coco)
+    for annotation in coco["annotations"]:
+        annotation["iscrowd"] = int(annotation["category_id"] in categories or annotation["iscrowd"])
+    return coco
+
+
+def test_a_category_whose_masks_are_all_crowds_is_told_with_the_way_out(synthetic, tmp_path):
+    coco = crowded(boxed(train_of(synthetic), 2), 8)
+    with pytest.raises(DataError, match=r"all masks are crowds .* of truck \(\d+\); .*`crowds: objects`"):
+        write_split(describe(coco, tmp_path / "in"), "masks2boxes", tmp_path / "out")
+
+
+def test_a_category_that_training_never_sees_is_marked(synthetic, tmp_path, capsys):
+    coco = crowded(train_of(synthetic), 8)
+    split = write_split(describe(coco, tmp_path / "in"), "nonvoc2voc", tmp_path / "out")
+    assert split["untrained"] == [8] and "not in AP: truck (8)" in capsys.readouterr().err
+    every = crowded(coco, *(c["id"] for c in coco["categories"]))
+    with pytest.raises(DataError, match="no object of a base category can be learned from"):
+        write_split(describe(every, tmp_path / "in"), "nonvoc2voc", tmp_path / "out")
+
+
+def test_a_crowd_without_mask_has_its_box(synthetic, tmp_path):
+    """mmdet's reader asks every annotation for a mask, also those to ignore."""
+    coco = train_of(synthetic)
+    crowd = next(a for a in coco["annotations"] if a["category_id"] == 8)
+    del crowd["segmentation"]
+    crowd["iscrowd"] = 1
+    write_split(describe(coco, tmp_path / "in"), "nonvoc2voc", tmp_path / "out")
+    after = json.loads((tmp_path / "out" / "instances_train.json").read_text())["annotations"]
+    assert next(a for a in after if a["id"] == crowd["id"])["segmentation"] == rectangle(crowd["bbox"])
 
 
 def test_a_category_with_some_masks_is_neither(synthetic, tmp_path):
