@@ -16,6 +16,7 @@ from contrastmask.errors import ConfigError, DataError, Failed, GpuError, Option
 #: Verb: what stands beside it in the list of verbs.
 VERBS = {
     "configure": "Write down everything that is decided about runs.",
+    "split-data": "Split one annotation file into train and val.",
     "train": "Train one run, or go on with it where it stopped.",
     "evaluate": "Measure a run on the validation images.",
     "tables": "Write tables from what was measured.",
@@ -35,16 +36,20 @@ class WrongInput(click.ClickException):
     exit_code = 2
 
 
+def _module(verb: str) -> str:
+    return f"{__name__}.{verb.replace('-', '_')}"
+
+
 class Verbs(click.Group):
     """Finds a verb's module when it is needed. A verb without a module is not listed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [verb for verb in VERBS if importlib.util.find_spec(f"{__name__}.{verb}")]
+        return [verb for verb in VERBS if importlib.util.find_spec(_module(verb))]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        return importlib.import_module(f"{__name__}.{cmd_name}").command
+        return importlib.import_module(_module(cmd_name)).command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):

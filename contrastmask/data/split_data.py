@@ -54,10 +54,9 @@ def split_data(annotations: Path, val: float, seed: int, out: Path, group: str |
         raise DataError(f"{annotations}: has {len(groups)} group of images, so nothing would be left to train on")
     chosen = choose(held, {name: len(images) for name, images in groups.items()}, val, seed)
     for part, path in paths.items():
-        images = [
-            i for name, group_images in groups.items() if (name in chosen) == (part == "val") for i in group_images
-        ]
-        ids = {image["id"] for image in images}
+        names = chosen if part == "val" else groups.keys() - chosen
+        ids = {image["id"] for name in names for image in groups[name]}
+        images = [image for image in coco["images"] if image["id"] in ids]
         write_coco(path, images, [a for a in coco["annotations"] if a["image_id"] in ids], coco["categories"])
     in_val = set().union(*(held[name] for name in chosen))
     lacking = [c["name"] for c in coco["categories"] if c["id"] in set().union(*held.values()) - in_val]

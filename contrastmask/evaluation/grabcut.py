@@ -28,7 +28,7 @@ import cv2
 from contrastmask.config.options import GrabCutOptions
 from contrastmask.data.images import read_verified
 from contrastmask.data.originals import Originals
-from contrastmask.errors import ConfigError, DataError, Failed
+from contrastmask.errors import ConfigError, Failed
 from contrastmask.evaluation.evaluate import (
     encode_array,
     logged,

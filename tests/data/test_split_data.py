@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from contrastmask.data.split_data import choose, split_data
 from contrastmask.errors import DataError
 
-HELD = st.dictionaries(
-    st.text("abc", min_size=1, max_size=4), st.frozensets(st.integers(0, 5)), min_size=2, max_size=25
-)
+NAMES = st.text("abc", min_size=1, max_size=4)
+HELD = st.dictionaries(NAMES, st.frozensets(st.integers(0, 5)), min_size=2, max_size=25)
 
 
 @given(held=HELD, share=st.floats(0.01, 0.9), seed=st.integers(0, 9))
