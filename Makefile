@@ -13,7 +13,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 RESOLVE := $(BIN)/uv pip compile --generate-hashes --python-platform x86_64-manylinux_2_28 --no-header --no-annotate \
     --extra dev --no-emit-package contrastmask --no-emit-package opencv-python pyproject.toml
 
-.PHONY: tables report test test-all test-slurm test-tracking-server faults ui sync tracking-server tracking-user model-table
+.PHONY: tables report test test-all test-slurm test-tracking-server faults ui sync model-table
 .PHONY: bench bench-rows bench-gpu lint lock clean help
 
 help:  ## this list
@@ -34,26 +34,7 @@ test-all: test  ## and all tables at smoke scale, whole trainings, and the fault
 test-slurm: $(BIN)/.ready  ## the test on a real one-node Slurm (Debian: munge slurmctld slurmd slurm-client)
 	TEST_SLURM=1 $(BIN)/python -m pytest tests/slurm
 
-test-tracking-server: $(BIN)/.ready  ## eight runs against a real MLflow server on PostgreSQL (apt-get install postgresql)
-	CONTRASTMASK_POSTGRES=required $(BIN)/python -m pytest tests/tracking/test_tracking_server.py
-
-faults: $(BIN)/.ready  ## break it: kills, full disks, 10,000 bad files; 45 minutes. The figures: docs/reliability.md
-	CONTRASTMASK_FAULTS=full $(BIN)/python -m pytest tests/faults
-
-ui: $(BIN)/.ready  ## compare runs in MLflow, http://127.0.0.1:5000
-	$(BIN)/python -m contrastmask.tracking.tracking ui --results results
-
-sync: $(BIN)/.ready  ## bring MLflow up to date with the files under results/
-	$(BIN)/python -m contrastmask.tracking.tracking sync --results results
-
-tracking-server: $(BIN)/.ready  ## MLflow for many writers, on PostgreSQL; for this machine unless told (docs/tracking.md)
-	$(BIN)/python -m contrastmask.tracking.tracking_server serve $(if $(TRACKING_HOST),--host $(TRACKING_HOST)) \
-	    $(if $(TRACKING_PORT),--port $(TRACKING_PORT)) $(if $(TRACKING_NAMES),--names $(TRACKING_NAMES))
-
-tracking-user: $(BIN)/.ready  ## a log-in for it, or a new password: make tracking-user LOGIN=alice
-	$(BIN)/python -m contrastmask.tracking.tracking_server user '$(LOGIN)'
-
-model-table: $(BIN)/.ready  ## parameters and FLOPs of each system at paper scale
+test-model-table: $(BIN)/.ready  ## parameters and FLOPs of each system at paper scale
 	$(BIN)/python -m benchmarks.model_table
 
 bench: $(BIN)/.ready  ## time and memory of a training step of each system; make bench SCALE=paper on a GPU

@@ -22,7 +22,6 @@ from contrastmask.data.shape_priors import read_priors
 from contrastmask.errors import ConfigError, DataError, Failed
 from contrastmask.inference.trained import read_weights
 from contrastmask.paths import ROOT
-from contrastmask.tracking import tracking
 from contrastmask.training import checkpoint
 from contrastmask.training.weights import WeightsError
 
@@ -208,18 +207,8 @@ def test_every_text_of_an_option_is_one_of_a_list(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------- servers
 
 
-def test_mlflow_listens_on_this_machine_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[list[str]] = []
-    monkeypatch.setattr(tracking, "_sync_command", lambda results: 0)
-    monkeypatch.setattr(tracking.os, "execve", lambda _, command, __: started.append(command))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    tracking.main(["ui", "--results", str(tmp_path)])
-    (command,) = started
-    assert command[command.index("--host") + 1] == "127.0.0.1"
-
-
 def test_nothing_in_the_repository_binds_to_every_address() -> None:
     text = {path: path.read_text(errors="replace") for folder in ("contrastmask", "workflow", "profiles", "configs")
             for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".smk", ".yaml", ".sh")}  # fmt: skip
     found = {path.name for path, content in text.items() if "0.0.0.0" in content}
-    assert found == {"tracking_server.py"}  # which asks for --names first, as its tests show
+    assert not found

@@ -21,7 +21,8 @@ from contrastmask.runtime.files import atomic_writer, check_unchanged, read_reco
 from contrastmask.runtime.gpu import lease
 from contrastmask.runtime.locks import Interrupted, RunLock, Stop, on_signals
 from contrastmask.runtime.progress import Progress
-from contrastmask.tracking.tracking import LOCK_NAME
+from contrastmask.tracking.curves import LOCK_NAME
+from contrastmask.tracking.sync import live
 from contrastmask.training.run import Run, open_tracker
 
 SUBSETS = ("novel", "base", "all")
@@ -256,10 +257,11 @@ def start(run: Run, processes: int | None = None) -> dict[str, Any]:
     record = read_record(run.folder / "train.json", {"iterations": int})
     with RunLock(run.work / LOCK_NAME), lease(1), on_signals() as stop:
         tracker = open_tracker(run)
-        with tracker.session("evaluate"):
+        with live(run.folder), tracker.session("evaluate"):
             val = run.dataset["val"]["annotations"]
             tracker.dataset(run.dataset["name"], run.dataset["digest"], val, "evaluation")
             metrics = evaluate(run, stop)
             tracker.metrics(logged(metrics), step=record["iterations"], final=True)
+            tracker.table("per_category.json", metrics["per_category"])
             write_json(run.folder / "metrics.json", metrics)
     return metrics

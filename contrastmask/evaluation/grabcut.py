@@ -42,7 +42,8 @@ from contrastmask.models.peers.grabcut import segment
 from contrastmask.runtime.files import write_json
 from contrastmask.runtime.locks import Interrupted, RunLock, Stop, on_signals
 from contrastmask.runtime.progress import Progress
-from contrastmask.tracking.tracking import LOCK_NAME
+from contrastmask.tracking.curves import LOCK_NAME
+from contrastmask.tracking.sync import live
 from contrastmask.training.record import record_run
 from contrastmask.training.run import Run, open_tracker
 
@@ -211,7 +212,7 @@ def start(run: Run, processes: int) -> dict[str, Any]:
 
 def _record(run: Run, detector: Detector, processes: int, stop: Stop) -> dict[str, Any]:
     tracker = open_tracker(run)
-    with tracker.session("evaluate"):
+    with live(run.folder), tracker.session("evaluate"):
         record_run(run, tracker, {"detector": run.config["detector"]["run"]})
         tracker.tags(
             {
@@ -222,5 +223,6 @@ def _record(run: Run, detector: Detector, processes: int, stop: Stop) -> dict[st
         tracker.dataset(run.dataset["name"], run.dataset["digest"], run.dataset["val"]["annotations"], "evaluation")
         metrics = evaluate(run, detector, processes, stop)
         tracker.metrics(logged(metrics), step=0, final=True)
+        tracker.table("per_category.json", metrics["per_category"])
         write_json(run.folder / "metrics.json", metrics)
     return metrics

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from contrastmask.report.page.evidence import read_curves
+from contrastmask.tracking.curves import read_curves
 
 SHOWN = ("loss_cls", "loss_bbox", "loss_mask", "loss_contrast")
 BINS = 30  # points of a curve: losses of single batches hide the trend
@@ -13,9 +13,9 @@ BINS = 30  # points of a curve: losses of single batches hide the trend
 Curve = list[tuple[float, float]]
 
 
-def read_losses(spool: Path) -> dict[str, Curve]:
-    """The losses SHOWN in a run's tracking.jsonl: (iteration, mean over a thirtieth of the training)."""
-    curves = read_curves(spool)
+def read_losses(folder: Path) -> dict[str, Curve]:
+    """The losses SHOWN of the run in a folder: (iteration, mean over a thirtieth of the training)."""
+    curves = read_curves(folder)
     return {name: _binned(curves[name]) for name in SHOWN if name in curves}
 
 

@@ -90,7 +90,7 @@ def make(settings_json: str) -> list[Path]:
     ]
     note = f"scale {settings.scale['name']} · seed {settings.seeds[0]} · novel objects in their true boxes"
     folder = settings.folder / "figures"
-    losses = {label: read_losses(run.work / "tracking.jsonl") for label, run in runs.items()}
+    losses = {label: read_losses(run.folder) for label, run in runs.items()}
     return [*save(draw_objects(drawn, note), folder / "objects"), *save(draw_curves(losses, note), folder / "curves")]
 
 

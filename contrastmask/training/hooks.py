@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from contrastmask.errors import Failed
 from contrastmask.runtime.locks import Interrupted, Stop
 from contrastmask.runtime.progress import Progress
-from contrastmask.tracking.tracking import Tracker
+from contrastmask.tracking.curves import Curves
 from contrastmask.training import checkpoint
 from contrastmask.training.steps import bare
 
@@ -115,17 +115,17 @@ class Resume(Hook):
 
 
 class Record(Hook):
-    """Sends losses and learning rate to the tracker, averaged over the iterations between two points.
+    """Writes losses and learning rate to the run's curves, averaged over the iterations between two points.
 
     Args:
-        tracker: of the run; None in processes other than the first.
+        curves: of the run; None in processes other than the first.
         total: iterations of the whole training.
         images: images of an iteration, over all processes.
-        progress: where to say how far it is; None where the tracker is.
+        progress: where to say how far it is; None where the curves are.
     """
 
-    def __init__(self, tracker: Tracker | None, total: int, images: int, progress: Progress | None = None) -> None:
-        self.tracker, self.total, self.images, self.progress = tracker, total, images, progress
+    def __init__(self, curves: Curves | None, total: int, images: int, progress: Progress | None = None) -> None:
+        self.curves, self.total, self.images, self.progress = curves, total, images, progress
         self.every = math.ceil(total / MAX_POINTS)
         self.sums: dict[str, torch.Tensor] = {}
         self.since, self.count = time.monotonic(), 0
@@ -165,10 +165,10 @@ class Record(Hook):
         speed = self.images * self.count / (now - self.since)
         self.last = means
         self.sums, self.count, self.since = {}, 0, now
-        if self.tracker is None or self.progress is None:
+        if self.curves is None or self.progress is None:
             return
         rate = runner.optim_wrapper.get_lr()["lr"][0]
-        self.tracker.metrics({f"train/{k}": v for k, v in means.items()} | {"train/lr": rate}, step=done)
+        self.curves.metrics({f"train/{k}": v for k, v in means.items()} | {"train/lr": rate}, step=done)
         self.progress.update(done, f"loss {means['loss']:.3f}  {speed:.1f} images/s")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from contrastmask.runtime.files import write_json
 from contrastmask.runtime.provenance import provenance
-from contrastmask.tracking.tracking import Tracker
+from contrastmask.tracking.curves import Curves
 from contrastmask.training.run import Run
 
 
@@ -27,13 +27,13 @@ def step_facts(run: Run, processes: int, norm_images: int | None) -> dict[str, A
     return recipe | {"gpus_per_run": processes, "images_per_gpu": images, "passes": passes}
 
 
-def record_facts(run: Run, tracker: Tracker, total: int, step: dict[str, Any]) -> None:
+def record_facts(run: Run, tracker: Curves, total: int, step: dict[str, Any]) -> None:
     """The facts of a training: of the run, and what only a training has; `step` from `step_facts`."""
     record_run(run, tracker, {"iterations": total} | step)
     tracker.dataset(run.dataset["name"], run.dataset["digest"], run.dataset["train"]["annotations"], "training")
 
 
-def record_run(run: Run, tracker: Tracker, params: dict[str, Any]) -> None:
+def record_run(run: Run, tracker: Curves, params: dict[str, Any]) -> None:
     """Parameters, rows, provenance: what a person needs to trust the run and to compare it."""
     names = ("run", "method", "backbone", "schedule", "setting", "preset", "seed")
     tracker.params(
@@ -44,6 +44,9 @@ def record_run(run: Run, tracker: Tracker, params: dict[str, Any]) -> None:
             "scale": run.scale,
             "note": run.decided["scale"]["note"],
             "table_rows": "; ".join(run.decided["table_rows"]),
+            "source": "contrastmask",
+            "description": f"Rows: {'; '.join(run.decided['table_rows']) or 'none'}  \n"
+            f"Scale: {run.decided['scale']['note']}  \nFiles: `{run.scale}/runs/{run.id}/seed{run.seed}` under results",
             "config.hash": run.config_hash,
             "data.digest": run.dataset["digest"],
             "split.digest": run.split["digest"],
@@ -55,7 +58,7 @@ def record_run(run: Run, tracker: Tracker, params: dict[str, Any]) -> None:
 
 
 def write_train_record(
-    run: Run, tracker: Tracker, total: int, step: dict[str, Any], seconds: float, losses: dict[str, float]
+    run: Run, tracker: Curves, total: int, step: dict[str, Any], seconds: float, losses: dict[str, float]
 ) -> None:
     """train.json: what was trained, on what, how long."""
     import torch

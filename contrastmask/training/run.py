@@ -11,7 +11,7 @@ from contrastmask.data.dataset import read_dataset
 from contrastmask.data.splits import read_split
 from contrastmask.errors import ConfigError
 from contrastmask.runtime.provenance import code_digest
-from contrastmask.tracking.tracking import Tracker, tracking_uri
+from contrastmask.tracking.curves import Curves
 
 
 @dataclass(frozen=True)
@@ -113,11 +113,6 @@ def _inside(folder: Path, path: str) -> Path:
     return Path(os.path.normpath(folder / path))
 
 
-def open_tracker(run: Run) -> Tracker:
-    """The tracker of a run, shared by training and evaluation."""
-    return Tracker(
-        run.work,
-        experiment=f"contrastmask/{run.scale}",
-        run_name=run.title,
-        uri=tracking_uri(run.file("results")),
-    )
+def open_tracker(run: Run) -> Curves:
+    """The curves of a run, which training and evaluation share."""
+    return Curves(run.folder, run.title)

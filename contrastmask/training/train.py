@@ -15,7 +15,8 @@ from contrastmask.runtime.files import check_unchanged, read_record
 from contrastmask.runtime.gpu import lease
 from contrastmask.runtime.locks import RunLock, Stop, on_signals
 from contrastmask.runtime.progress import Progress
-from contrastmask.tracking.tracking import LOCK_NAME
+from contrastmask.tracking.curves import LOCK_NAME
+from contrastmask.tracking.sync import live
 from contrastmask.training import processes
 from contrastmask.training.record import record_facts, step_facts, write_train_record
 from contrastmask.training.run import Run, open_tracker
@@ -102,7 +103,7 @@ def train(run: Run, stop: Stop) -> None:
         with readable():
             runner.train()
         return
-    with tracker.session("train", start), progress, readable():
+    with live(run.folder), tracker.session("train", start), progress, readable():
         record_facts(run, tracker, total, step)
         runner.train()
         meta = {"run": run.id, "seed": run.seed, "identity": run.identity, "iterations": total}

@@ -233,7 +233,7 @@ def test_a_stopped_training_goes_on_and_ends_as_if_undisturbed(
     undisturbed = torch.load(seed_folder(project) / "model.pth", weights_only=True)["state_dict"]
     resumed = torch.load(folder / "model.pth", weights_only=True)["state_dict"]
     assert all(torch.equal(undisturbed[key], resumed[key]) for key in undisturbed)
-    events = [json.loads(line) for line in (folder / "work" / "tracking.jsonl").read_text().splitlines()]
+    events = [json.loads(line) for line in (folder / "curves.jsonl").read_text().splitlines()]
     steps = [event["step"] for event in events if event["event"] == "metrics" and "train/loss" in event["values"]]
     assert steps == sorted(set(steps)) == list(range(1, len(steps) + 1))
     assert sum(event["event"] == "run" for event in events) == 1
@@ -267,7 +267,7 @@ def test_a_stopped_snakemake_goes_on_by_the_same_command(project: Path, tmp_path
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert frame(again, "table7").equals(frame(project, "table7"))
     for folder in again.glob("results/smoke/runs/*/seed0"):
-        events = [json.loads(line) for line in (folder / "work" / "tracking.jsonl").read_text().splitlines()]
+        events = [json.loads(line) for line in (folder / "curves.jsonl").read_text().splitlines()]
         steps = [event["step"] for event in events if event["event"] == "metrics" and "train/loss" in event["values"]]
         assert steps == list(range(1, read(folder / "train.json")["iterations"] + 1))
 
@@ -321,7 +321,7 @@ def test_scrambled_novel_masks_change_nothing(project: Path, tmp_path: Path, run
     losses, curves = [], []
     for folder in (seed_folder(project, run), results / "smoke" / "runs" / run / "seed0"):
         losses.append(read(folder / "train.json")["losses"])
-        events = [json.loads(line) for line in (folder / "work" / "tracking.jsonl").read_text().splitlines()]
+        events = [json.loads(line) for line in (folder / "curves.jsonl").read_text().splitlines()]
         curves.append([e["values"] for e in events if e["event"] == "metrics" and "train/loss" in e["values"]])
     assert losses[0] == losses[1]
     assert curves[0] == curves[1]

@@ -55,7 +55,7 @@ def test_losses_fall_and_masks_are_not_boxes(shared_dir: Path, run: str) -> None
 
 def first_and_last_losses(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
     """Mean of each loss over the first and the last tenth of the training."""
-    events = [json.loads(line) for line in (folder / "work" / "tracking.jsonl").read_text().splitlines()]
+    events = [json.loads(line) for line in (folder / "curves.jsonl").read_text().splitlines()]
     points = [e["values"] for e in events if e["event"] == "metrics" and "train/loss" in e["values"]]
     tenth = max(len(points) // 10, 1)
     names = [name for name in points[0] if "loss" in name]

@@ -24,7 +24,7 @@ from contrastmask.evaluation import evaluate
 from contrastmask.evaluation.coco_metrics import coco_metrics
 from contrastmask.evaluation.grabcut import Task, segment_image, segment_images
 from contrastmask.models.peers.grabcut import segment
-from contrastmask.tracking.tracking import tracking_uri
+from contrastmask.tracking.store import tracking_uri
 from contrastmask.training import train
 from contrastmask.training.run import Run
 
@@ -171,8 +171,9 @@ def test_the_command_measures_records_and_says_where_it_comes_from(results: Path
 
 @pytest.fixture
 def no_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spools are written, nothing is sent."""
-    monkeypatch.setattr("contrastmask.tracking.tracker.ship", lambda *_: None)
+    """The curves are written, nothing is sent."""
+    monkeypatch.setattr("contrastmask.tracking.sync.connect", lambda _: None)
+    monkeypatch.setattr("contrastmask.tracking.sync.send", lambda *_: 0)
 
 
 @pytest.mark.usefixtures("no_mlflow")

@@ -14,6 +14,8 @@ from typing import Any
 import yaml
 from end_to_end.chain import ROOT, fresh_project
 
+from contrastmask.tracking.curves import read_curves
+
 RUN = "contrastmask-paper_r50_1x_nonvoc2voc"
 ITERATIONS, EVERY = 12, 3
 SCALE: dict[str, Any] = yaml.safe_load((ROOT / "configs" / "scales" / "smoke.yaml").read_text()) | {
@@ -178,9 +180,8 @@ class Results:
             assert command.code == 0, command.said
 
     def points(self) -> int:
-        """Iterations that the run's spool knows."""
-        spool = self.work / "tracking.jsonl"
-        return spool.read_bytes().count(b'"event":"metrics"') if spool.exists() else 0
+        """Iterations that the run's curves know."""
+        return len(read_curves(self.run).get("loss", ()))
 
     def train_until(self, point: int, faults: tuple[dict[str, Any], ...] = ()) -> Command:
         """A training that has just reached so many iterations, and goes on."""

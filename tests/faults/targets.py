@@ -34,6 +34,7 @@ from contrastmask.errors import ConfigError, Failed
 from contrastmask.inference.trained import read_weights
 from contrastmask.paths import CONFIGS
 from contrastmask.tracking import tracking
+from contrastmask.tracking.curves import Curves
 from contrastmask.training import checkpoint
 
 Target = Callable[[Random], bool]
@@ -259,7 +260,7 @@ def readings(results: Path) -> Target:
     shutil.copytree(run, other)
     data = results / "micro" / "data" / "dataset.json"
     files = [run / "metrics.json", run / "detections.json.gz", run / "gt_box_iou.csv", run / "config.json", data,
-             run / "train.json", run / "work" / "tracking.jsonl"]  # fmt: skip
+             run / "train.json", run / "curves.jsonl"]  # fmt: skip
     whole = {file: file.read_bytes() for file in files}
 
     def target(random: Random) -> bool:
@@ -317,14 +318,13 @@ def same_but_free(given: dict[str, Any], whole: dict[str, Any], name: str) -> No
 
 
 def tracking_files(results: Path) -> Target:
-    """The spool and its mark, to `sync` and to a session that goes on with it."""
-    folder = results / "spools"
-    (folder / "micro" / "runs" / "r" / "seed0").mkdir(parents=True)
-    work = folder / "micro" / "runs" / "r" / "seed0" / "work"
-    shutil.copytree(results / "micro" / "runs" / RUN / "seed0" / "work", work)
+    """The curves and the note of where they were sent, to `sync` and to a session that goes on with them."""
+    folder = results / "curves"
+    run = folder / "micro" / "runs" / "r" / "seed0"
+    shutil.copytree(results / "micro" / "runs" / RUN / "seed0", run)
     shutil.copy(results / "mlflow.db", folder / "mlflow.db")
-    spool, mark = work / "tracking.jsonl", work / "tracking.offset.json"
-    lines, offset = spool.read_text().splitlines(), json.loads(mark.read_text())
+    curves, note = run / "curves.jsonl", run / "work" / "mlflow.json"
+    lines, sent = curves.read_text().splitlines(), json.loads(note.read_text())
     whole = [json.loads(line) for line in lines]
 
     def target(random: Random) -> bool:
@@ -332,17 +332,14 @@ def tracking_files(results: Path) -> Target:
         for _ in range(random.choice((1, 2, 5))):
             place = random.randrange(len(kept))
             kept[place] = as_json(whole[place], random).decode(errors="replace")
-        spool.write_bytes(cut_or_flipped("\n".join(kept).encode(errors="replace"), random))
-        mark.write_bytes(as_json(offset, random))
+        curves.write_bytes(cut_or_flipped("\n".join(kept).encode(errors="replace"), random))
+        note.write_bytes(as_json(sent, random))
         taken = outcome(lambda: tracking.main(["sync", "--results", str(folder)]))
-        tracker = tracking.Tracker(work, experiment="contrastmask/micro", run_name="r", uri="sqlite:////nowhere/x.db",
-                                   interval=600.0)  # fmt: skip
-        with tracker.session("train", 3):
-            tracker.close_timeout = 0.0
-            tracker.metrics({"train/loss": 1.0}, 4)
-        tracker.close(0.0)
-        if tracker.spool.state().status != "FINISHED":
-            raise Wrong("a session on a damaged spool does not end as it ended")
+        again = Curves(run)
+        with again.session("train", 3):
+            again.metrics({"train/loss": 1.0}, 4)
+        if Curves(run).status != "FINISHED":
+            raise Wrong("a session on damaged curves does not end as it ended")
         return taken
 
     return target

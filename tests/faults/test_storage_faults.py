@@ -139,7 +139,7 @@ def test_tracking_store_locked(new_results: New, undisturbed: Results, ledger: L
 def test_tracking_store_gone(new_results: New, undisturbed: Results, ledger: Ledger, moments: random.Random) -> None:
     for _ in range(times(2, 1)):
         results = new_results()
-        with ledger.injecting("tracking store deleted while training", "made anew from the spools"):
+        with ledger.injecting("tracking store deleted while training", "made anew from the files"):
             command = results.train_until(moments.randint(1, ITERATIONS))
             (results.folder / "mlflow.db").unlink()
             assert command.wait() == 0, command.said

@@ -19,6 +19,8 @@ import torch
 import yaml
 from end_to_end.chain import fresh_project, snakemake
 
+from contrastmask.tracking.curves import read_events
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
 MISSING = [name for name in PROGRAMS if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")]
 SCRIPT = Path(__file__).with_name("cluster.sh")
@@ -99,8 +101,7 @@ def test_a_table_made_through_preemption_and_cancellation_equals_an_undisturbed_
 
 
 def statuses(run: Path) -> list[str]:
-    spool = run / "work" / "tracking.jsonl"
-    events = [json.loads(line) for line in spool.read_text().splitlines()] if spool.exists() else []
+    events = [event for event, _ in read_events(run / "curves.jsonl")]
     assert sum(event["event"] == "run" for event in events) <= 1
     return [event["status"] for event in events if event["event"] == "status"]
 

@@ -1,14 +1,16 @@
-"""Eight runs that write to the real server on a real PostgreSQL while it is stopped and started again."""
+"""The server of compose.yaml, without its containers: Debian's PostgreSQL, MLflow's server and its log-ins.
 
-from __future__ import annotations
+The command, the settings and the file of the log-ins are those of compose.yaml; only addresses and folders differ.
+"""
 
 import math
+import multiprocessing
 import os
+import pwd
 import re
 import shutil
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import tempfile
@@ -19,47 +21,34 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
+import yaml
 
-from contrastmask.tracking import tracking_server
-from contrastmask.tracking.postgres import PostgresError, program
-from contrastmask.tracking.spool import Spool
-from contrastmask.tracking.store import StoreError, ensure_store, shown
-from contrastmask.tracking.tracker import SPOOL_NAME
-from contrastmask.tracking.tracking import sync
-from contrastmask.tracking.tracking_server import (
-    Place,
-    ServerError,
-    add_user,
-    doors,
-    is_loopback,
-    main,
-    read_credentials,
-)
+from contrastmask.tracking.curves import Curves, read_curves
+from contrastmask.tracking.store import StoreError, connect
+from contrastmask.tracking.sync import live, sync
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tracking server")]
 
 ROOT = Path(__file__).parents[2]
-EXPERIMENT = "contrastmask/smoke"
-RUNS = [f"run-{number}" for number in range(8)]
-EARLY = RUNS[:2]  # end while the server is down
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
+SECRETS = {"POSTGRES_PASSWORD": "p" * 24, "MLFLOW_ADMIN_PASSWORD": "a" * 24, "MLFLOW_COOKIE_KEY": "c" * 24}
+RUNS = [f"run{i}" for i in range(8)]
+EARLY = RUNS[:2]  # these end while the server is down
+fork = multiprocessing.get_context("fork")
 
-WRITER = f"""
-import math, sys, time
-from pathlib import Path
-from contrastmask.runtime.locks import RunLock
-from contrastmask.tracking.tracking import LOCK_NAME, Tracker, tracking_uri
-work, run = Path(sys.argv[1]), sys.argv[2]
-with RunLock(work / LOCK_NAME):
-    tracker = Tracker(work, experiment="{EXPERIMENT}", run_name=run, uri=tracking_uri(work), interval=0.5)
-    with tracker.session("train"):
-        tracker.params({{"run": run, "lr": 0.02}})
-        tracker.tags({{"git.commit": "abc"}})
-        tracker.dataset("synthetic", "d" * 32, "train.json", "training")
-        tracker.text("config.json", run * 1000)
-        step = 0
-        while not (work / "finish").exists():
-            step += 1
-            tracker.metrics({{"loss": math.exp(-step / 7) / 3, "lr": 0.02 / step}}, step)
-            time.sleep(0.02)
-"""
+
+def fill_in(text: str, settings: dict[str, str]) -> str:
+    """What compose does to ${NAME}, ${NAME:?why}, ${NAME:-default} and ${NAME:+text}."""
+
+    def one(found: re.Match[str]) -> str:
+        name, sign, other = found[1], found[2], found[3] or ""
+        value = settings.get(name, "")
+        if sign == ":+":
+            return other if value else ""
+        assert value or sign != ":?", f"{name}: {other}"
+        return value or other
+
+    return re.sub(r"\$\{(\w+)(?:(:[-?+])([^}]*))?\}", one, text)
 
 
 def free_port() -> int:
@@ -68,65 +57,136 @@ def free_port() -> int:
         return int(attempt.getsockname()[1])
 
 
-def wait_for(what: Callable[[], bool], seconds: float = 120) -> None:
+def wait_for(what: Callable[[], object], seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.1)
 
 
-class Server:
-    """The real command, in a process of its own."""
+# ---------------------------------------------------------------------------- the two servers
 
-    def __init__(self, folder: Path) -> None:
-        self.place = Place(folder)
-        self.ports = {"--port": str(free_port()), "--database-port": str(free_port())}
-        self.url = f"http://127.0.0.1:{self.ports['--port']}"
-        self.process: subprocess.Popen[str] | None = None
+
+def postgres_programs() -> Path:
+    """The folder of PostgreSQL's programs: Debian's newest, or on PATH."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    program = found[-1] if found else shutil.which("initdb")
+    if program is None:
+        reason = "PostgreSQL is not there: apt-get install postgresql"
+        pytest.fail(reason) if os.environ.get("CONTRASTMASK_POSTGRES") == "required" else pytest.skip(reason)
+    return Path(program).parent
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[int]:
+    """The port of a PostgreSQL with an empty database `mlflow`, whose owner has a password."""
+    import psycopg2
+
+    programs, port = postgres_programs(), free_port()
+    folder = Path(tempfile.mkdtemp(prefix="contrastmask-postgres-"))  # a folder that the database's user may enter
+    (folder / "password").write_text(SECRETS["POSTGRES_PASSWORD"])
+    as_owner = []
+    if os.geteuid() == 0:  # PostgreSQL refuses root
+        as_owner = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+        for path in (folder, folder / "password"):
+            os.chown(path, pwd.getpwnam("postgres").pw_uid, -1)
+    data = folder / "data"
+    options = ["--auth=scram-sha-256", "--username=mlflow", f"--pwfile={folder / 'password'}"]
+    subprocess.run([*as_owner, programs / "initdb", "-D", data, *options], check=True, cwd="/", capture_output=True)
+    options = ["-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
+    process = subprocess.Popen(
+        [*as_owner, programs / "postgres", "-D", data, *options], cwd="/", stderr=subprocess.DEVNULL
+    )
+
+    def create() -> bool:
+        try:
+            connection = psycopg2.connect(**login(port, "postgres"))
+        except psycopg2.OperationalError:
+            return False
+        connection.autocommit = True
+        connection.cursor().execute("CREATE DATABASE mlflow")
+        connection.close()
+        return True
+
+    try:
+        wait_for(create)
+        yield port
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+        shutil.rmtree(folder)
+
+
+def login(port: int, database: str) -> dict[str, object]:
+    password = SECRETS["POSTGRES_PASSWORD"]
+    return {"host": "127.0.0.1", "port": port, "user": "mlflow", "dbname": database, "password": password}
+
+
+class Server:
+    """MLflow as compose.yaml starts it."""
+
+    def __init__(self, folder: Path, database: int) -> None:
+        self.port, self.log, self.database = free_port(), folder / "log", database
+        self.url = f"http://127.0.0.1:{self.port}"
+        service = COMPOSE["services"]["mlflow"]
+        here = {"0.0.0.0": "127.0.0.1", "5000": str(self.port), "/artifacts": str(folder / "artifacts")}
+        here |= {"database:5432": f"127.0.0.1:{database}"}
+
+        def local(text: str) -> str:
+            return re.sub("|".join(map(re.escape, here)), lambda found: here[found[0]], text)
+
+        self.command = [sys.executable, *(local(word) for word in service["command"][1:])]
+        (folder / "auth.ini").write_text(local(COMPOSE["configs"]["auth"]["content"]))
+        names = SECRETS | {"MLFLOW_NAMES": "tracking.test", "MLFLOW_ORIGINS": "https://tracking.test"}
+        settings = {key: fill_in(value, names) for key, value in service["environment"].items()}
+        self.environment = os.environ | settings | {"MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini")}
+        self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        options = [word for pair in self.ports.items() for word in pair]
-        command = [sys.executable, "-m", "contrastmask.tracking.tracking_server", "serve", *options]
-        command += ["--folder", str(self.place.folder), "--names", "tracking.test"]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout and self.url in self.process.stdout.readline(), self.logs()
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command, env=self.environment, stdout=log, stderr=log)
+        wait_for(self.answers)
+
+    def answers(self) -> bool:
+        assert self.process and self.process.poll() is None, self.log.read_text()[-3000:]
+        try:
+            return requests.get(f"{self.url}/health", timeout=5).ok
+        except requests.RequestException:
+            return False
 
     def stop(self) -> None:
         assert self.process
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(timeout=60) == 0
-
-    def logs(self) -> str:
-        return "\n".join(file.read_text() for file in self.place.log("x").parent.glob("*.log"))
+        self.process.wait(60)
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    """A server that is up. Not below pytest's folder: as root, the database's user may not enter that."""
-    try:
-        program("initdb")
-    except PostgresError as error:
-        if os.environ.get("CONTRASTMASK_POSTGRES") == "required":
-            raise
-        pytest.skip(str(error))
-    folder = Path(tempfile.mkdtemp(prefix="contrastmask-tracking-"))
-    folder.chmod(0o711)
-    server = Server(folder)
+def server(database: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("server"), database)
     try:
         server.start()
         yield server
     finally:
         if server.process and server.process.poll() is None:
             server.stop()
-        shutil.rmtree(folder)
+
+
+def add_user(server: Server, name: str) -> tuple[str, str]:
+    """A log-in, made by the administrator."""
+    user = {"username": name, "password": name * 8}
+    admin = ("admin", SECRETS["MLFLOW_ADMIN_PASSWORD"])
+    made = requests.post(f"{server.url}/api/2.0/mlflow/users/create", json=user, auth=admin, timeout=30)
+    assert made.ok or made.json()["error_code"] == "RESOURCE_ALREADY_EXISTS", made.text
+    return user["username"], user["password"]
 
 
 @pytest.fixture
 def home(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home folder whose ~/.mlflow/credentials are a user's, and runs that go to the server."""
+    user, password = add_user(server, "alice")
     credentials = tmp_path / "home" / ".mlflow" / "credentials"
     credentials.parent.mkdir(parents=True)
-    shutil.copy(add_user(server.place, "alice"), credentials)
+    credentials.write_text(f"[mlflow]\nmlflow_tracking_username = {user}\nmlflow_tracking_password = {password}\n")
     for name in ("USERNAME", "PASSWORD", "TOKEN"):
         monkeypatch.delenv(f"MLFLOW_TRACKING_{name}", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -134,12 +194,32 @@ def home(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return tmp_path / "home"
 
 
-def query(server: Server, sql: str) -> list[tuple]:
+# ---------------------------------------------------------------------------- nothing is lost
+
+
+def write(folder: Path) -> None:
+    """What a training does until the file `finish` is there."""
+    curves = Curves(folder, folder.parent.name)
+    with live(folder, interval=0.5), curves.session("train"):
+        curves.params({"run": folder.parent.name, "lr": 0.02})
+        curves.tags({"git.commit": "abc"})
+        curves.dataset("synthetic", "d" * 32, "train.json", "training")
+        curves.text("config.json", folder.parent.name * 1000)
+        step = 0
+        while not (folder / "finish").exists():
+            step += 1
+            curves.metrics({"train/loss": math.exp(-step / 7) / 3, "train/lr": 0.02 / step}, step)
+            time.sleep(0.02)
+
+
+def steps_of(folder: Path) -> int:
+    return len(read_curves(folder).get("loss", ()))
+
+
+def query(port: int, sql: str) -> list[tuple]:
     import psycopg2
 
-    passwords = str(server.place.secrets / "pgpass")
-    port = int(server.ports["--database-port"])
-    connection = psycopg2.connect(host="127.0.0.1", port=port, user="contrastmask", dbname="mlflow", passfile=passwords)
+    connection = psycopg2.connect(**login(port, "mlflow"))
     try:
         with connection.cursor() as cursor:
             cursor.execute(sql)
@@ -148,102 +228,83 @@ def query(server: Server, sql: str) -> list[tuple]:
         connection.close()
 
 
-def steps_of(work: Path) -> int:
-    """Points of each curve that the run has noted so far."""
-    return sum(event is not None and event["event"] == "metrics" for event, _ in Spool(work / SPOOL_NAME).read())
-
-
-# ---------------------------------------------------------------------------- nothing is lost
-
-
 def test_eight_runs_while_the_server_is_stopped_and_started(server: Server, home: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
-    works = {run: results / "smoke" / "runs" / run / "seed0" / "work" for run in RUNS}
-    writers = {
-        run: subprocess.Popen([sys.executable, "-c", WRITER, str(work), run], cwd=ROOT) for run, work in works.items()
-    }
+    folders = {run: results / "smoke" / "runs" / run / "seed0" for run in RUNS}
+    late = [folders[run] for run in RUNS if run not in EARLY]
+    connect(server.url)  # MLflow is imported before the processes are forked
+    writers = {run: fork.Process(target=write, args=(folder,)) for run, folder in folders.items()}
     try:
-        wait_for(lambda: all((work / "tracking.offset.json").exists() for work in works.values()))
+        for writer in writers.values():
+            writer.start()
+        wait_for(lambda: all((folder / "work" / "mlflow.json").exists() for folder in folders.values()))
         server.stop()
-        at_stop = {run: steps_of(work) for run, work in works.items()}
+        at_stop = {folder: steps_of(folder) for folder in folders.values()}
         for run in EARLY:
-            (works[run] / "finish").touch()
-        wait_for(lambda: all(steps_of(works[run]) > at_stop[run] + 50 for run in RUNS if run not in EARLY))
+            (folders[run] / "finish").touch()
+        wait_for(lambda: all(steps_of(folder) > at_stop[folder] + 50 for folder in late))
         for run in EARLY:
-            assert writers[run].wait(timeout=60) == 0
+            writers[run].join(120)
         server.start()
-        at_start = {run: steps_of(work) for run, work in works.items()}
-        wait_for(lambda: all(steps_of(works[run]) > at_start[run] + 50 for run in RUNS if run not in EARLY))
+        at_start = {folder: steps_of(folder) for folder in folders.values()}
+        wait_for(lambda: all(steps_of(folder) > at_start[folder] + 50 for folder in late))
         for run in RUNS:
-            (works[run] / "finish").touch()
-        assert [writer.wait(timeout=120) for writer in writers.values()] == [0] * len(RUNS)
+            (folders[run] / "finish").touch()
+        for writer in writers.values():
+            writer.join(120)
+        assert [writer.exitcode for writer in writers.values()] == [0] * len(RUNS)
     finally:
         for writer in writers.values():
             writer.kill()
     assert sync(results).failed == []
-    assert_complete(works)
-    points = 2 * sum(steps_of(work) for work in works.values())
-    down = 2 * sum(at_start[run] - at_stop[run] for run in RUNS)
+    assert_complete(server, folders)
+    points = 2 * sum(steps_of(folder) for folder in folders.values())
+    down = 2 * sum(at_start[folder] - at_stop[folder] for folder in folders.values())
     print(f"{points} points of {len(RUNS)} runs, {down} of them written while the server was down")
-    assert query(server, "SELECT count(*) FROM metrics") == [(points,)]
-    assert query(server, "SELECT count(*) FROM runs") == [(len(RUNS),)]
+    assert query(server.database, "SELECT count(*) FROM metrics") == [(points,)]
+    assert query(server.database, "SELECT count(*) FROM runs") == [(len(RUNS),)]
     assert sync(results).lines == 0
 
 
-def assert_complete(works: dict[str, Path]) -> None:
-    """Every run is there once, with every point, parameter, tag, data set and artefact."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
-    experiment = client.get_experiment_by_name(EXPERIMENT)
+def assert_complete(server: Server, folders: dict[str, Path]) -> None:
+    """Every run is there once, with every point, parameter, tag, data set and artifact."""
+    client = connect(server.url)
+    experiment = client.get_experiment_by_name("contrastmask/smoke")
     assert experiment.artifact_location.startswith("mlflow-artifacts:/")
     found = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
     assert sorted(found) == RUNS
     for name, run in found.items():
-        steps = range(1, steps_of(works[name]) + 1)
-        curves = {
-            key: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, key)]
-            for key in ("loss", "lr")
-        }
-        assert curves["loss"] == [(step, math.exp(-step / 7) / 3) for step in steps]
-        assert curves["lr"] == [(step, 0.02 / step) for step in steps]
+        steps = range(1, steps_of(folders[name]) + 1)
+        loss, lr = (client.get_metric_history(run.info.run_id, f"train/{key}") for key in ("loss", "lr"))
+        assert [(point.step, point.value) for point in loss] == [(step, math.exp(-step / 7) / 3) for step in steps]
+        assert [(point.step, point.value) for point in lr] == [(step, 0.02 / step) for step in steps]
         assert run.info.status == "FINISHED"
         assert run.data.params == {"run": name, "lr": "0.02"} and run.data.tags["git.commit"] == "abc"
         assert [data.dataset.digest for data in run.inputs.dataset_inputs] == ["d" * 32]
-        local = client.download_artifacts(run.info.run_id, "config.json", str(works[name]))
+        local = client.download_artifacts(run.info.run_id, "config.json", str(folders[name]))
         assert Path(local).read_text() == name * 1000
 
 
 # ---------------------------------------------------------------------------- who gets in
 
 
-@pytest.mark.parametrize("path", ["/", "/api/2.0/mlflow/experiments/search", "/api/2.0/mlflow-artifacts/artifacts"])
 @pytest.mark.parametrize("login", [None, ("alice", "wrong"), ("admin", "password1234")])
-def test_nobody_gets_in_without_a_log_in(server: Server, path: str, login: tuple[str, str] | None) -> None:
-    assert requests.get(server.url + path, auth=login, timeout=30).status_code == 401
+def test_nobody_gets_in_without_a_log_in(server: Server, login: tuple[str, str] | None) -> None:
+    for path in ("/", "/api/2.0/mlflow/experiments/search", "/api/2.0/mlflow-artifacts/artifacts"):
+        assert requests.get(server.url + path, auth=login, timeout=30).status_code == 401
 
 
 def test_a_run_without_a_log_in_is_told_so(server: Server, home: Path) -> None:
-    ensure_store(server.url)
+    connect(server.url)
     (home / ".mlflow" / "credentials").unlink()
     with pytest.raises(StoreError, match="wants a log-in"):
-        ensure_store(server.url)
-
-
-def test_asking_again_gives_a_new_password_and_ends_the_old(server: Server) -> None:
-    search = f"{server.url}/api/2.0/mlflow/experiments/search?max_results=1"
-    old = read_credentials(add_user(server.place, "bob"))
-    assert requests.get(search, auth=old, timeout=30).status_code == 200
-    new = read_credentials(add_user(server.place, "bob"))
-    assert requests.get(search, auth=old, timeout=30).status_code == 401
-    assert requests.get(search, auth=new, timeout=30).status_code == 200
+        connect(server.url)
 
 
 def test_users_read_and_write_each_others_runs_and_do_not_delete_them(server: Server) -> None:
-    alice, bob = (read_credentials(add_user(server.place, name)) for name in ("alice", "bob"))
+    alice, bob = add_user(server, "alice"), add_user(server, "bob")
     api = f"{server.url}/api/2.0/mlflow"
-    name = {"name": "of-alice"}
-    made = requests.post(f"{api}/experiments/create", json=name, auth=alice, timeout=30).json()
+    made = requests.post(f"{api}/experiments/create", json={"name": "of-alice"}, auth=alice, timeout=30).json()
     ids = {"experiment_id": made["experiment_id"]}
     assert requests.post(f"{api}/runs/create", json=ids, auth=bob, timeout=30).status_code == 200
     assert requests.post(f"{api}/experiments/delete", json=ids, auth=bob, timeout=30).status_code == 403
@@ -252,109 +313,30 @@ def test_users_read_and_write_each_others_runs_and_do_not_delete_them(server: Se
 
 
 def test_only_its_own_names_and_pages_may_ask(server: Server) -> None:
-    alice = read_credentials(add_user(server.place, "alice"))
+    alice = add_user(server, "alice")
     search = f"{server.url}/api/2.0/mlflow/experiments/search"
 
     def ask(**headers: str) -> int:
         return requests.post(search, json={"max_results": 1}, auth=alice, headers=headers, timeout=30).status_code
 
-    port = server.ports["--port"]
-    assert {ask(), ask(Host="tracking.test"), ask(Host=f"tracking.test:{port}", Origin="https://tracking.test")} == {
-        200
-    }
-    assert ask(Host=f"localhost:{port}", Origin=f"http://localhost:{port}") == 200
+    assert {ask(), ask(Host="tracking.test"), ask(Host="tracking.test", Origin="https://tracking.test")} == {200}
     assert {ask(Host="elsewhere.test"), ask(Origin="http://elsewhere.test")} == {403}
 
 
-def test_both_servers_listen_on_loopback_alone(server: Server) -> None:
-    ports = {int(port) for port in server.ports.values()}
-    listening = [c.laddr for c in psutil.net_connections("inet") if c.status == psutil.CONN_LISTEN]
-    ours = [address for address in listening if address.port in ports]
-    assert {address.port for address in ours} == ports and {address.ip for address in ours} == {"127.0.0.1"}
-
-
-def test_passwords_are_in_private_files_only(server: Server) -> None:
-    add_user(server.place, "alice")
-    assert stat.S_IMODE(server.place.secrets.stat().st_mode) == 0o700
-    files = list(server.place.secrets.iterdir())
-    assert {stat.S_IMODE(file.stat().st_mode) for file in files if file.name != "auth.ini"} == {0o600}
-    passwords = {read_credentials(file)[1] for file in files if file.suffix == ".credentials"}
-    passwords |= {(server.place.secrets / name).read_text() for name in ("database", "cookies")}
-    assert len(passwords) >= 4 and min(map(len, passwords)) >= 32
+def test_passwords_are_in_no_command_line_and_no_log(server: Server) -> None:
     assert server.process
     family = [psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children(recursive=True)]
-    lines = " ".join(word for process in family for word in process.cmdline())
-    assert "mlflow" in lines and "postgres" in lines
-    for text in (lines, server.logs(), (server.place.secrets / "auth.ini").read_text()):
-        assert not [password for password in passwords if password in text]
+    said = " ".join(word for process in family for word in process.cmdline()) + server.log.read_text()
+    assert "mlflow" in said and not [secret for secret in SECRETS.values() if secret in said]
 
 
-# ---------------------------------------------------------------------------- what goes wrong
+# ---------------------------------------------------------------------------- the compose file itself
 
 
-def test_a_second_server_in_one_folder_is_refused(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["serve", "--folder", str(server.place.folder), "--port", str(free_port())]) == 2
-    assert "runs in" in capsys.readouterr().err
-
-
-def test_a_port_that_is_taken_is_named(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    with tempfile.TemporaryDirectory(prefix="contrastmask-tracking-") as folder:
-        Path(folder).chmod(0o711)
-        assert main(["serve", "--folder", folder, "--port", server.ports["--port"]]) == 2
-    assert re.search(rf"{server.ports['--port']}.*--port", capsys.readouterr().err)
-
-
-def test_without_postgresql_it_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("contrastmask.tracking.postgres.DEBIAN", tmp_path)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert main(["serve", "--folder", str(tmp_path / "server")]) == 2
-    assert "apt-get install postgresql" in capsys.readouterr().err and not (tmp_path / "server").exists()
-
-
-def test_a_log_in_needs_a_server_and_a_name_for_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["user", "alice", "--folder", str(tmp_path)]) == 2
-    assert "start one" in capsys.readouterr().err
-    for name in ("../alice", "admin", "", "a b"):
-        assert main(["user", name, "--folder", str(tmp_path)]) == 2
-        assert "cannot be a log-in" in capsys.readouterr().err
-    Place(tmp_path).secrets.mkdir()
-    tracking_server.write_credentials(Place(tmp_path).credentials("admin"), "admin", "x")
-    Place(tmp_path).url.write_text(f"http://127.0.0.1:{free_port()}")
-    assert main(["user", "alice", "--folder", str(tmp_path)]) == 2
-    assert "does not answer" in capsys.readouterr().err
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has the database run as somebody else")
-def test_as_root_a_folder_that_the_database_cannot_enter_is_named(
-    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    tmp_path.chmod(0o700)
-    assert main(["serve", "--folder", str(tmp_path / "server")]) == 2
-    assert "cannot pass" in capsys.readouterr().err and not (tmp_path / "server").exists()
-
-
-def test_doors() -> None:
-    assert doors("127.0.0.1", 5000, ()) == []
-    with pytest.raises(ServerError, match="--names"):
-        doors("0.0.0.0", 5000, ())
-    hosts, origins = (set(option.split(",")) for option in doors("10.0.0.5", 5000, ("lab", "fd00::1"))[1::2])
-    assert {"10.0.0.5", "10.0.0.5:5000", "lab:5000", "[fd00::1]:5000", "localhost:*"} <= hosts
-    assert {"http://10.0.0.5:5000", "https://lab", "http://[fd00::1]:5000"} <= origins
-    assert not [entry for entry in hosts | origins if entry == "*"]
-
-
-@pytest.mark.parametrize(
-    ("host", "is_local"),
-    [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False), ("10.0.0.1", False), ("lab", False)],
-)
-def test_loopback(host: str, is_local: bool) -> None:
-    assert is_loopback(host) == is_local
-
-
-def test_passwords_of_addresses_are_not_shown() -> None:
-    assert shown("at postgresql+psycopg2://me:s3:c@ret@host:5432/db now") == (
-        "at postgresql+psycopg2://me:***@host:5432/db now"
-    )
-    assert shown("http://host:5000/a@b") == "http://host:5000/a@b"
+def test_it_is_for_this_machine_unless_told_and_starts_with_no_secret_missing() -> None:
+    mlflow, database = COMPOSE["services"]["mlflow"], COMPOSE["services"]["database"]
+    assert [fill_in(port, {}) for port in mlflow["ports"]] == ["127.0.0.1:5000:5000"] and "ports" not in database
+    assert re.fullmatch(r"postgres:\d+\.\d+-\w+", database["image"])
+    asked = set(re.findall(r"\$\{(\w+):\?", (ROOT / "compose.yaml").read_text()))
+    example = (ROOT / ".env.example").read_text()
+    assert asked == set(SECRETS) and all(f"\n{name}=\n" in example for name in asked)

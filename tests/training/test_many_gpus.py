@@ -68,7 +68,7 @@ def environment(results: Path) -> dict[str, str]:
 
 
 def events(folder: Path, kind: str) -> list[dict]:
-    lines = (folder / "work" / "tracking.jsonl").read_text().splitlines()
+    lines = (folder / "curves.jsonl").read_text().splitlines()
     return [event for event in map(json.loads, lines) if event["event"] == kind]
 
 

@@ -12,10 +12,8 @@ from urllib.parse import urlsplit
 from contrastmask.config import Settings
 from contrastmask.config.yamlfiles import check
 from contrastmask.errors import ConfigError
-from contrastmask.tracking.spool import Spool
-
-Curve = list[tuple[int, float]]
-"""(iteration, value), by rising iteration."""
+from contrastmask.tracking.curves import Curve, read_curves
+from contrastmask.tracking.sending import mlflow_run
 
 FILES = ("train.json", "metrics.json", "config.json")
 SCHEMAS = ("train", "metrics")  # in workflow/schemas
@@ -58,15 +56,14 @@ def read_evidence(settings: Settings, run: str, seed: int) -> Evidence:
     folder = settings.run_folder(run, seed)
     problems: list[str] = []
     train, metrics, config = (_json(folder / name, problems) for name in FILES)
-    mark = _json(folder / "work" / "tracking.offset.json", problems)
-    mlflow_id, uri = str(mark.get("run_id", "")), str(mark.get("uri", ""))
+    uri, mlflow_id = mlflow_run(folder)
     return Evidence(
         run=run,
         seed=seed,
         train=train,
         metrics=metrics,
         config=config,
-        curves=read_curves(folder / "work" / "tracking.jsonl"),
+        curves=read_curves(folder),
         mlflow_id=mlflow_id,
         mlflow_link=run_page(uri, mlflow_id),
         problems=tuple(problems),
@@ -91,18 +88,6 @@ def _json(path: Path, problems: list[str]) -> dict[str, Any]:
             problems.append(str(error))
             return {}
     return content
-
-
-def read_curves(path: Path) -> dict[str, Curve]:
-    """The training curves of a spool, by name without "train/". A repeated step keeps its last value."""
-    points: dict[str, dict[int, float]] = {}
-    for event, _ in Spool(path).read():
-        if event is None or event["event"] != "metrics":
-            continue
-        for name, value in event["values"].items():
-            if name.startswith("train/"):
-                points.setdefault(name.removeprefix("train/"), {})[event["step"]] = float(value)
-    return {name: sorted(curve.items()) for name, curve in points.items()}
 
 
 def thin(curve: Curve, most: int) -> Curve:

@@ -12,9 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from contrastmask.report.page.cells import Grid
-from contrastmask.report.page.evidence import Curve, Evidence, hardware, mean_seconds, thin
+from contrastmask.report.page.evidence import Evidence, hardware, mean_seconds, thin
 from contrastmask.report.page.svg import BASE, COLOURS, MARKERS, NOVEL, PAPER, inline, style, watermark
 from contrastmask.report.view import Record
+from contrastmask.tracking.curves import Curve
 
 POINTS = 200  # of a curve: more than a plot has pixels to tell apart
 NUMBERED = re.compile(r"\s*([^=]+?)\s*=\s*([-+]?\d*\.?\d+(?:e[-+]?\d+)?)\s*", re.I)

@@ -7,6 +7,7 @@ from typing import Any
 from contrastmask.config import Settings, all_runs, load_tables, settings_from_json
 from contrastmask.report.page.build import write_report
 from contrastmask.report.paper import METRICS
+from contrastmask.tracking.curves import Curves
 
 HOSTILE = '"><script>alert(1)</script>&<img src=x onerror=alert(1)> $x_1$'
 MISSING = "contrastmask-paper_r50_1x_nonvoc2voc_tau-0.9"
@@ -41,13 +42,11 @@ def write_run(folder: Path, run: str, seed: int, scale: str) -> None:
     files = {"train.json": train, "metrics.json": metrics(run, seed, scale), "config.json": {"method": run}}
     for name, content in files.items():
         (folder / name).write_text(json.dumps(content))
-    points = [
-        {"event": "metrics", "time": 0, "step": s, "values": {"train/loss": 4 / s, "train/loss_mask": 1 / s}}
-        for s in range(1, 5)
-    ]
-    (folder / "work" / "tracking.jsonl").write_text("".join(json.dumps(point) + "\n" for point in points))
-    mark = {"spool": "x", "uri": "http://user:secret@127.0.0.1:5000", "run_id": "ab12", "offset": 1}
-    (folder / "work" / "tracking.offset.json").write_text(json.dumps(mark))
+    curves = Curves(folder)
+    for step in range(1, 5):
+        curves.metrics({"train/loss": 4 / step, "train/loss_mask": 1 / step}, step)
+    sent = {"uri": "http://user:secret@127.0.0.1:5000", "run_id": "ab12"}
+    (folder / "work" / "mlflow.json").write_text(json.dumps(sent))
 
 
 def make_up(results: Path, scale: str = "smoke") -> Settings:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contrastmask.config import Settings, settings_from_json
-from contrastmask.report.page.evidence import hardware, mean_seconds, read_curves, read_evidence, run_page, thin
+from contrastmask.report.page.evidence import hardware, mean_seconds, read_evidence, run_page, thin
 
 
 @pytest.fixture
@@ -39,23 +39,6 @@ def test_a_damaged_file_is_named(settings: Settings, content: str):
     (folder / "metrics.json").write_text(content)
     evidence = read_evidence(settings, "a", 0)
     assert evidence.state == "unreadable" and evidence.problems[0].startswith("metrics.json")
-
-
-def test_curves_take_the_last_value_of_a_step_and_skip_damage(tmp_path: Path):
-    path = tmp_path / "tracking.jsonl"
-    lines = [
-        {"event": "run", "time": 0, "id": "x", "experiment": "e", "name": "n"},
-        {"event": "metrics", "time": 0, "step": 2, "values": {"train/loss": 2.0, "segm/novel/AP": 0.1}},
-        {"event": "metrics", "time": 0, "step": 1, "values": {"train/loss": 3.0}},
-        {"event": "metrics", "time": 0, "step": 2, "values": {"train/loss": 1.5}},
-        {"event": "metrics", "time": 0, "step": 3, "values": {"train/loss": "nan"}},
-    ]
-    path.write_text(
-        "\n".join(map(json.dumps, lines)) + '\n{"event": "metr\n' + '{"event": "metrics", "time": 0, "step": 9'
-    )
-    curves = read_curves(path)
-    assert list(curves) == ["loss"]
-    assert curves["loss"][:2] == [(1, 3.0), (2, 1.5)] and curves["loss"][2][0] == 3
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=300), st.integers(1, 50))
