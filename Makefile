@@ -34,7 +34,19 @@ test-all: test  ## and all tables at smoke scale, whole trainings, and the fault
 test-slurm: $(BIN)/.ready  ## the test on a real one-node Slurm (Debian: munge slurmctld slurmd slurm-client)
 	TEST_SLURM=1 $(BIN)/python -m pytest tests/slurm
 
-test-model-table: $(BIN)/.ready  ## parameters and FLOPs of each system at paper scale
+test-tracking-server: $(BIN)/.ready  ## eight runs against a real MLflow server on PostgreSQL (apt-get install postgresql)
+	CONTRASTMASK_POSTGRES=required $(BIN)/python -m pytest tests/tracking/test_tracking_server.py
+
+faults: $(BIN)/.ready  ## break it: kills, full disks, 10,000 bad files; 45 minutes. The figures: docs/reliability.md
+	CONTRASTMASK_FAULTS=full $(BIN)/python -m pytest tests/faults
+
+ui: $(BIN)/.ready  ## compare runs in MLflow, http://127.0.0.1:5000; another port: make ui PORT=5001
+	$(BIN)/python -m contrastmask.tracking.tracking ui --results results --port $(or $(PORT),5000)
+
+sync: $(BIN)/.ready  ## bring MLflow up to date with the files under results/
+	$(BIN)/python -m contrastmask.tracking.tracking sync --results results
+
+model-table: $(BIN)/.ready  ## parameters and FLOPs of each system at paper scale
 	$(BIN)/python -m benchmarks.model_table
 
 bench: $(BIN)/.ready  ## time and memory of a training step of each system; make bench SCALE=paper on a GPU
