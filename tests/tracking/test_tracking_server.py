@@ -310,6 +310,8 @@ def test_users_read_and_write_each_others_runs_and_do_not_delete_them(server: Se
     assert requests.post(f"{api}/experiments/delete", json=ids, auth=bob, timeout=30).status_code == 403
     users = requests.post(f"{api}/users/create", json={"username": "x", "password": "y" * 20}, auth=bob, timeout=30)
     assert users.status_code == 403
+    admin = ("admin", SECRETS["MLFLOW_ADMIN_PASSWORD"])
+    assert requests.get(f"{server.url}/signup", auth=admin, timeout=30).status_code == 200
 
 
 def test_only_its_own_names_and_pages_may_ask(server: Server) -> None:
