@@ -1,8 +1,26 @@
-"""ContrastMask's modules, registered with mmdet when this package is imported."""
+"""ContrastMask's modules, registered with mmdet when this package is imported: the one place where mmdet is brought in.
 
-from contrastmask.models.common import ops
+All of mmdet is registered, so its own Runner and apis find what they ask for. Libraries that only others of its
+systems use are loaded when one of those asks for them (models/common/deferred.py).
+"""
+
+import contextlib
+import io
+
+import torch  # noqa: F401
+
+from contrastmask.models.common.deferred import deferred
+
+with deferred("torch._dynamo"):  # torchvision asks for it, for a way of RoIAlign that is not taken here
+    from contrastmask.models.common import ops
 
 ops.install()  # before mmdet imports mmcv.ops
+
+_OF_OTHER_USES = ("imagecorruptions", "imgaug", "matplotlib", "scipy", "sklearn")
+# mmdet prints that it goes without OneDL's datasets, which nobody asked for
+with deferred(*_OF_OTHER_USES), contextlib.redirect_stdout(io.StringIO()):
+    import mmdet.datasets
+    import mmdet.models  # noqa: F401
 
 from contrastmask.models.common.efficientnet_lite import EfficientNetLite0  # noqa: E402
 from contrastmask.models.common.norm import RoIBatchNorm  # noqa: E402

@@ -7,7 +7,6 @@ from typing import Any
 
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
-from timm import create_model
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -25,6 +24,8 @@ class EfficientNetLite0(BaseModule):
     """
 
     def __init__(self, frozen_stages: int = 1, norm_eval: bool = True, init_cfg: dict | None = None) -> None:
+        from timm import create_model  # half a second that the other backbones do without
+
         super().__init__(init_cfg)
         self.net = create_model("tf_efficientnet_lite0", features_only=True, out_indices=(1, 2, 3, 4))
         self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
