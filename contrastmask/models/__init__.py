@@ -5,7 +5,6 @@ systems use are loaded when one of those asks for them (models/common/deferred.p
 """
 
 import contextlib
-import io
 
 import torch  # noqa: F401
 
@@ -18,7 +17,7 @@ ops.install()  # before mmdet imports mmcv.ops
 
 _OF_OTHER_USES = ("imagecorruptions", "imgaug", "matplotlib", "scipy", "sklearn")
 # mmdet prints that it goes without OneDL's datasets, which nobody asked for
-with deferred(*_OF_OTHER_USES), contextlib.redirect_stdout(io.StringIO()):
+with deferred(*_OF_OTHER_USES), contextlib.redirect_stdout(None):
     import mmdet.datasets
     import mmdet.models  # noqa: F401
 
