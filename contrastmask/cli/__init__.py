@@ -21,6 +21,8 @@ VERBS = {
     "evaluate": "Measure a run on the validation images.",
     "tables": "Write tables from what was measured.",
     "report": "Write the report of all tables as one page.",
+    "figure": "Draw Figure 6 or 7, or novel objects as several rows segment them.",
+    "evidence": "Copy tables, claims and digests to where they are committed.",
     "plan": "Say what is left to run, and what it will cost.",
     "claims": "Say which of the paper's claims the runs support.",
     "compare": "Say how two runs differ, in configuration and results.",

@@ -29,6 +29,7 @@ def command(
     from contrastmask.paths import CONFIGS
     from contrastmask.report.claims import claims, to_csv, to_markdown
     from contrastmask.runtime.files import atomic_writer
+    from contrastmask.runtime.terminal import visible
 
     asked = options.defaults() | options.given(scale=scale, seeds=seeds, preset=preset, results=results)
     found = read_yaml(CONFIGS / "scales" / f"{asked['scale']}.yaml", "scale")
@@ -38,4 +39,4 @@ def command(
     for suffix, text in texts.items():
         with atomic_writer(folder / f"claims.{suffix}") as file:
             file.write(text)
-    click.echo(texts["md"])
+    click.echo(visible(texts["md"]))

@@ -28,7 +28,7 @@ def command(scale: str | None, results: Path | None, changes: dict[str, Any], ou
       contrastmask report --scale paper --config data_root=/data/coco seeds=[0,1,2]
     """
     from contrastmask.config import load_tables
-    from contrastmask.report.page.build import write_report
+    from contrastmask.report.page import write_report
 
     settings = options.load(changes, scale, results)
     click.echo(write_report(settings, load_tables(settings), out))

@@ -36,11 +36,13 @@ def command(
     """
     from contrastmask.config import CONFIGS, load_table
     from contrastmask.config.yamlfiles import read_yaml
-    from contrastmask.report.tables import build, write
+    from contrastmask.report.formats import write
+    from contrastmask.report.tables import build
+    from contrastmask.runtime.terminal import visible
 
     asked = options.defaults() | options.given(scale=scale, results=results, preset=preset, seeds=seeds)
     found = read_yaml(CONFIGS / "scales" / f"{asked['scale']}.yaml", "scale")
     for table in [load_table(CONFIGS / "tables" / f"{name}.yaml", asked["preset"]) for name in tables]:
-        frame = build(table, Path(asked["results"]), found, asked["seeds"], asked["preset"])
-        paths = write(table, frame, Path(asked["results"]), found, asked["seeds"], folder)
-        click.echo(paths[1].read_text(encoding="utf-8") if show else "\n".join(map(str, paths)))
+        rows = build(table, Path(asked["results"]), found, asked["seeds"], asked["preset"])
+        paths = write(table, rows, Path(asked["results"]) / found["name"] / folder, found, asked["seeds"])
+        click.echo(visible(paths[1].read_text(encoding="utf-8")) if show else "\n".join(map(str, paths)))

@@ -1,8 +1,8 @@
 """Do the paper's claims hold? Each claim of configs/claims.yaml with its effect, its interval and a verdict, computed.
 
 A claim is that some runs are better than others. Each pair is compared by a paired bootstrap over the val images, and
-over the seeds where both runs have several (evaluation/bootstrap.py): *supported* if the 95 % interval of the effect lies
-above 0, *contradicted* if it lies below, *inconclusive* if it holds 0, *not run* if a run is missing, *not measured*
+over the seeds where both runs have several (evaluation/bootstrap.py): *supported* if the 95 % interval of the effect
+lies above 0, *contradicted* if it lies below, *inconclusive* if it holds 0, *not run* if a run is missing, *not measured*
 if the val images hold no object to measure on.
 
 A claim of several pairs ("the best of") is as good as its worst pair: contradicted if one pair is, supported only if
@@ -24,7 +24,7 @@ import numpy as np
 from contrastmask.config import RunSpec
 from contrastmask.evaluation import bootstrap
 from contrastmask.evaluation.bootstrap import Floats
-from contrastmask.evaluation.readings import ReadingsError, Val, read_readings, read_val
+from contrastmask.evaluation.measurements import MeasurementError, Val, read_measurements, read_val
 from contrastmask.paths import CONFIGS
 from contrastmask.report import paper
 from contrastmask.report.statements import Side, Statement, load_statements
@@ -39,7 +39,7 @@ WORST_FIRST: tuple[Verdict, ...] = ("contradicted", "inconclusive", "supported")
 
 @dataclass(frozen=True)
 class Effect:
-    """One pair by one reading, times 100; numbers are None where nothing was measured."""
+    """One pair by one measure, times 100; numbers are None where nothing was measured."""
 
     pair: str
     ours: float | None
@@ -51,7 +51,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim by mask AP, with mask IoU in ground-truth boxes as the second reading."""
+    """A claim by mask AP, with mask IoU in ground-truth boxes as the second measure."""
 
     text: str
     where: str
@@ -98,7 +98,7 @@ def claims(
     then left out.
     """
     statements = load_statements(preset, configs)
-    measured = Measurements(folder, tuple(seeds), resamples, seed)
+    measured = Resampled(folder, tuple(seeds), resamples, seed)
     subsets = tuple(dict.fromkeys(statement.subset for statement in statements))
     for run in dict.fromkeys(run for statement in statements for run in statement.runs):
         measured.read(run.id, subsets)
@@ -106,7 +106,7 @@ def claims(
     return [claim for claim, statement in zip(found, statements, strict=True) if claim.seeds or not statement.beyond]
 
 
-class Measurements:
+class Resampled:
     """AP and mean mask IoU of runs under common resamples of the val images."""
 
     def __init__(self, folder: Path, seeds: tuple[int, ...], resamples: int, seed: int) -> None:
@@ -128,12 +128,12 @@ class Measurements:
             if not (self.folder / "runs" / run / f"seed{seed}" / "metrics.json").exists():
                 continue
             try:
-                readings = read_readings(self.folder, run, seed, self._val)
+                measurements = read_measurements(self.folder, run, seed, self._val)
                 for subset in subsets:
-                    categories = readings.categories(subset)
-                    ap = readings.average_precision(categories, self._weights)
-                    self.values[run, seed, subset] = ap, readings.mean_iou(categories, self._weights)
-            except ReadingsError as error:
+                    categories = measurements.categories(subset)
+                    ap = measurements.average_precision(categories, self._weights)
+                    self.values[run, seed, subset] = ap, measurements.mean_iou(categories, self._weights)
+            except MeasurementError as error:
                 log.warning("the claims go without %s, seed %d: %s", run, seed, error)
 
     def finished(self, runs: Sequence[RunSpec], subset: str) -> tuple[int, ...]:
@@ -144,16 +144,16 @@ class Measurements:
         """Runs without any seed."""
         return tuple(run.id for run in runs if not self.finished([run], subset))
 
-    def difference(self, a: str, b: str, seeds: Sequence[int], subset: str, reading: int) -> bootstrap.Interval | None:
-        """a - b with its interval; `reading` 0 is AP, 1 IoU."""
-        values = [self.values[a, s, subset][reading] - self.values[b, s, subset][reading] for s in seeds]
+    def difference(self, a: str, b: str, seeds: Sequence[int], subset: str, measure: int) -> bootstrap.Interval | None:
+        """a - b with its interval; `measure` 0 is AP, 1 IoU."""
+        values = [self.values[a, s, subset][measure] - self.values[b, s, subset][measure] for s in seeds]
         return bootstrap.interval(bootstrap.over_seeds(np.stack(values), self.seed))
 
 
-def _claim(statement: Statement, measured: Measurements) -> Claim:
+def _claim(statement: Statement, measured: Resampled) -> Claim:
     seeds = measured.finished(statement.runs, statement.subset)
-    by_ap, by_iou = (worst([_effect(statement, pair, measured, seeds, reading) for pair in statement.pairs])
-                     for reading in (0, 1))  # fmt: skip
+    by_ap, by_iou = (worst([_effect(statement, pair, measured, seeds, measure) for pair in statement.pairs])
+                     for measure in (0, 1))  # fmt: skip
     return Claim(
         text=statement.text,
         where=statement.where,
@@ -171,13 +171,13 @@ def _claim(statement: Statement, measured: Measurements) -> Claim:
 
 
 def _effect(
-    statement: Statement, pair: tuple[Side, Side], measured: Measurements, seeds: Sequence[int], reading: int
+    statement: Statement, pair: tuple[Side, Side], measured: Resampled, seeds: Sequence[int], measure: int
 ) -> Effect:
     better, than = pair
     name, printed = f"{better.label} - {than.label}", _printed(statement, pair)
     if not seeds:
         return Effect(name, None, None, None, printed, "not run")
-    found = measured.difference(better.run.id, than.run.id, seeds, statement.subset, reading)
+    found = measured.difference(better.run.id, than.run.id, seeds, statement.subset, measure)
     if found is None:
         return Effect(name, None, None, None, printed, "not measured")
     low, high = 100 * found.low, 100 * found.high

@@ -15,16 +15,16 @@ import numpy as np
 from contrastmask.config import runfile
 from contrastmask.evaluation import bootstrap
 from contrastmask.evaluation.bootstrap import Floats, Interval
-from contrastmask.evaluation.readings import (
+from contrastmask.evaluation.measurements import (
     EVERY,
     SIZES,
-    Readings,
-    ReadingsError,
+    MeasurementError,
+    Measurements,
     Size,
     Val,
     check_run,
     finished_seeds,
-    read_readings,
+    read_measurements,
     read_val,
 )
 from contrastmask.report.paper import METRICS
@@ -123,13 +123,13 @@ def compare(
         seed: of the bootstrap.
 
     Raises:
-        ReadingsError: a run is not there, is not finished or is of other data.
+        MeasurementError: a run is not there, is not finished or is of other data.
     """
     for run in (a, b):
         check_run(folder, run)
     seeds = tuple(seeds) or tuple(sorted({*finished_seeds(folder, a)} & {*finished_seeds(folder, b)}))
     if not seeds:
-        raise ReadingsError(
+        raise MeasurementError(
             f"{a} has finished seeds {finished_seeds(folder, a)}, {b} {finished_seeds(folder, b)}: none in common"
         )
     val = read_val(folder)
@@ -157,15 +157,15 @@ def compare(
 
 @dataclass(frozen=True)
 class Pair:
-    """The readings of two runs, seed by seed, and the weightings of the val images under which they are compared."""
+    """The measurements of two runs, seed by seed, and the weightings of the val images for the comparison."""
 
-    a: tuple[Readings, ...]
-    b: tuple[Readings, ...]
+    a: tuple[Measurements, ...]
+    b: tuple[Measurements, ...]
     weights: Floats
 
     @classmethod
     def read(cls, folder: Path, a: str, b: str, seeds: Sequence[int], val: Val, weights: Floats) -> "Pair":
-        left, right = (tuple(read_readings(folder, run, seed, val) for seed in seeds) for run in (a, b))
+        left, right = (tuple(read_measurements(folder, run, seed, val) for seed in seeds) for run in (a, b))
         return cls(left, right, weights)
 
     def ap(self, name: str, categories: Sequence[int], metric: str = "AP", kind: Any = "segm") -> Gain:
@@ -177,8 +177,8 @@ class Pair:
         """Mean mask IoU in ground-truth boxes of `categories`."""
         return self._gain(name, categories, lambda r: r.mean_iou(categories, self.weights, size), size)
 
-    def _gain(self, name: str, categories: Sequence[int], read: Callable[[Readings], Floats], size: Size) -> Gain:
-        a, b = (np.stack([read(readings) for readings in side]) for side in (self.a, self.b))
+    def _gain(self, name: str, categories: Sequence[int], read: Callable[[Measurements], Floats], size: Size) -> Gain:
+        a, b = (np.stack([read(measurements) for measurements in side]) for side in (self.a, self.b))
         objects = int(self.a[0].iou_by_image(categories, size)[1].sum())
         found = bootstrap.interval(bootstrap.over_seeds(b - a))
         return Gain(name, objects, _number(a[:, 0].mean()), _number(b[:, 0].mean()), found)
@@ -192,12 +192,12 @@ def _chosen(pair: Pair, subset: str) -> list[int]:
     """The subset's categories, which must be the same in both runs: another split is another question."""
     a, b = pair.a[0].categories(subset), pair.b[0].categories(subset)
     if a != b:
-        raise ReadingsError(
+        raise MeasurementError(
             f"the {subset} categories of the two runs differ: they are of different settings. Compare them with"
             " --subset all, which holds every category"
         )
     if not a:
-        raise ReadingsError(f"there are no {subset} categories")
+        raise MeasurementError(f"there are no {subset} categories")
     return a
 
 
@@ -227,7 +227,7 @@ def _config(folder: Path, run: str, seed: int) -> dict[str, Any]:
     try:
         return runfile.resolved(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise ReadingsError(f"{file} cannot be read: {error}; train the run again") from None
+        raise MeasurementError(f"{file} cannot be read: {error}; train the run again") from None
 
 
 def differences(a: dict[str, Any], b: dict[str, Any]) -> list[Difference]:

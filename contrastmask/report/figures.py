@@ -1,36 +1,69 @@
-"""Which runs and images Figures 6 and 7 show: configs/figures.yaml, read without torch."""
+"""Figures 6 and 7, and objects as several runs segment them: what they show (configs/figures.yaml), drawn from arrays.
 
+No model is run here: detections are those that evaluation wrote, maps and masks those of evaluation/examples.py.
+"""
+
+import contextlib
+import gzip
+import io
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from contrastmask.config import CONFIGS, RunSpec, load_table
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from contrastmask.config import CONFIGS, Row, RunSpec, Settings, load_table
 from contrastmask.config.yamlfiles import read_yaml
+from contrastmask.data.dataset import read_dataset
+from contrastmask.data.images import read_verified
+from contrastmask.data.originals import Originals
+from contrastmask.data.splits import read_split
 from contrastmask.errors import ConfigError, DataError
+from contrastmask.evaluation.examples import crop, is_object, largest, read_examples
+from contrastmask.report.drawing import Array, Instance, Panel, draw, save
+from contrastmask.report.plots import BASE, NOVEL
+
+FOREGROUND, BACKGROUND, UNDECIDED = "#fde725", "#440154", "#8a8f98"  # the paper's yellow and dark purple
 
 
 class Text(NamedTuple):
     """What stands over a figure."""
 
+    heading: str
     title: str
     caption: str
 
 
 TEXTS = {
     "figure6": Text(
+        "Figure 6",
         "With and without the contrastive learning head",
         "The same images as annotated, without the head and with it. As many detections as the image has objects, best "
         "first. Base categories, learnt from masks, are blue and solid; novel ones, learnt from boxes, are orange and "
         "dashed.",
     ),
     "figure7": Text(
+        "Figure 7",
         "Class activation maps and pseudo masks",
         "The largest novel objects of each image, cropped to their boxes: the image, the class activation map, and the "
         "pseudo mask made from it. Yellow is taken for foreground and dark purple for background; grey is undecided "
         "and gives no keys.",
     ),
+    "objects": Text(
+        "Objects",
+        "Novel objects as each row segments them",
+        "The same objects in their true boxes: as annotated, and for each row its class activation map, if it has one, "
+        "and its mask with the IoU.",
+    ),
 }
-_LABELS = {"figure6": ("without", "with"), "figure7": ("row",)}
+_ROWS = {"figure6": ("without", "with"), "figure7": ("row",)}
+
+
+# ---------------------------------------------------------------------------- what is shown
 
 
 def load_figures(configs: Path = CONFIGS) -> dict[str, Any]:
@@ -42,25 +75,27 @@ def load_figures(configs: Path = CONFIGS) -> dict[str, Any]:
     return read_yaml(configs / "figures.yaml", "figures")
 
 
-def figure_runs(figure: str, preset: str, configs: Path = CONFIGS) -> list[RunSpec]:
-    """The runs that a figure shows, all of one setting: for figure6 without and with the head, for figure7 one.
+def figure_rows(figure: str, preset: str, configs: Path = CONFIGS) -> dict[str, RunSpec]:
+    """The runs that a figure shows by their rows' labels, all of one setting.
+
+    For figure6 without and with the head, for figure7 one, for objects all of figure7's table.
 
     Raises:
         ConfigError: a row that does not exist or has no run, or rows of different settings.
     """
-    chosen = load_figures(configs)[figure]
+    chosen = load_figures(configs)["figure7" if figure == "objects" else figure]
     file = configs / "figures.yaml"
     table = load_table(configs / "tables" / f"{chosen['table']}.yaml", preset, configs)
-    rows = {row.label: row.run for row in reversed(table.rows)}
-    runs = []
-    for key in _LABELS[figure]:
-        run = rows.get(chosen[key])
-        if run is None:
-            raise ConfigError(f"{file}, {figure}.{key}: {table.name} has no row '{chosen[key]}' with a run; there are: "
-                              + ", ".join(sorted(rows)))  # fmt: skip
-        runs.append(run)
-    if len({run.setting for run in runs}) > 1:
-        raise ConfigError(f"{file}, {figure}: its two rows are of different settings; choose rows of one")
+    rows: dict[str, Row] = {row.label: row for row in reversed(table.rows) if row.run}
+    labels = [chosen[key] for key in _ROWS[figure]] if figure in _ROWS else list(reversed(rows))
+    unknown = [label for label in labels if label not in rows]
+    if unknown:
+        raise ConfigError(
+            f"{file}, {figure}: {table.name} has no row '{unknown[0]}' with a run; there are: {', '.join(sorted(rows))}"
+        )
+    runs = {label: run for label in labels if (run := rows[label].run)}
+    if len({run.setting for run in runs.values()}) > 1:
+        raise ConfigError(f"{file}, {figure}: its rows are of different settings; choose rows of one")
     return runs
 
 
@@ -104,17 +139,146 @@ def choose_images(
     return mixed[: content["count"]]
 
 
-def is_object(annotation: dict[str, Any]) -> bool:
-    """Whether an annotation is one object with a box of at least a pixel."""
-    return not annotation.get("iscrowd") and min(annotation["bbox"][2:]) >= 1
-
-
 def best(detections: Iterable[dict[str, Any]], number: int) -> list[dict[str, Any]]:
     """The `number` detections with the highest scores, best first; the first of equals."""
     return sorted(detections, key=lambda detection: -detection["score"])[:number]
 
 
-def largest(annotations: Iterable[dict[str, Any]], categories: Sequence[int], number: int) -> list[dict[str, Any]]:
-    """The `number` objects of these categories with the largest boxes, by falling area, then by id."""
-    mine = [a for a in annotations if a["category_id"] in categories and is_object(a)]
-    return sorted(mine, key=lambda a: (-a["bbox"][2] * a["bbox"][3], a["id"]))[:number]
+# ---------------------------------------------------------------------------- from files to panels
+
+
+class Source:
+    """The val images, annotations and runs that a figure is drawn from.
+
+    Raises:
+        ConfigError, DataError: naming what is wrong or missing.
+    """
+
+    def __init__(self, figure: str, settings: Settings) -> None:
+        from pycocotools.coco import COCO
+
+        self.settings, self.seed = settings, settings.seeds[0]
+        self.runs = figure_rows(figure, settings.preset)
+        self.dataset = read_dataset(settings.dataset)
+        self.split = read_split(settings.split(next(iter(self.runs.values())).setting))
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.truth = COCO(self.dataset["val"]["annotations"])
+        self.names = {category["id"]: category["name"] for category in self.dataset["categories"]}
+        self.images = choose_images(
+            load_figures(), settings.scale["name"], self.truth.dataset["annotations"], self.split["base"],
+            self.split["novel"],
+        )  # fmt: skip
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        """Annotations of the largest novel objects."""
+        return [a for image in self.images for a in largest(self.truth.imgToAnns[image], self.split["novel"])]
+
+    def folder(self, run: RunSpec) -> Path:
+        """That of the seed that is shown."""
+        return self.settings.run_folder(run.id, self.seed)
+
+    def image(self, id: int) -> Array:
+        """(H, W, 3) uint8 RGB."""
+        entry = self.truth.imgs[id]
+        path = Path(self.dataset["val"]["images"]) / entry["file_name"]
+        return read_verified(path, (entry["width"], entry["height"]))[..., ::-1]
+
+    def mask(self, annotation: dict[str, Any]) -> Array:
+        """(H, W) bool; an object that has a box only gets no pixel."""
+        size = self.truth.imgs[annotation["image_id"]]
+        if not annotation.get("segmentation"):
+            return np.zeros((size["height"], size["width"]), dtype=bool)
+        return self.truth.annToMask(annotation).astype(bool)
+
+    def detections(self, run: RunSpec) -> dict[int, list[dict[str, Any]]]:
+        """What evaluation found on the images, by image."""
+        with gzip.open(self.folder(run) / "detections.json.gz", "rt", encoding="utf-8") as file:
+            every = Originals(self.truth).our_detections(json.load(file))
+        return {image: [d for d in every if d["image_id"] == image] for image in self.images}
+
+    def instance(self, found: dict[str, Any], mask: Array) -> Instance:
+        """An annotation, or a detection with its score."""
+        category, (x, y, _, _) = found["category_id"], found["bbox"]
+        label = self.names[category] + (f" {found['score']:.2f}" if "score" in found else "")
+        return Instance(mask, (x, y), label, category in self.split["novel"])
+
+
+def figure6(source: Source) -> tuple[list[str], list[list[Panel]]]:
+    """A column an image: the annotated objects, and as many detections without and with the CL head."""
+    from pycocotools import mask as coco_mask
+
+    found = [source.detections(run) for run in source.runs.values()]
+    columns = []
+    for id in source.images:
+        image = source.image(id)
+        objects = [a for a in source.truth.imgToAnns[id] if is_object(a)]
+        instances = [[source.instance(a, source.mask(a)) for a in objects]]
+        for of_run in found:
+            shown = best(of_run[id], len(objects))
+            instances.append([source.instance(d, coco_mask.decode(d["segmentation"]).astype(bool)) for d in shown])
+        columns.append([Panel(image, of_row) for of_row in instances])
+    return ["annotated", "without CL head", "with CL head"], columns
+
+
+def figure7(source: Source) -> tuple[list[str], list[list[Panel]]]:
+    """A column an object: its crop, its CAM and its pseudo mask."""
+    examples = read_examples(source.folder(next(iter(source.runs.values()))))
+    columns = []
+    for a in source.objects:
+        image, seen = crop(source.image(a["image_id"]), a["bbox"]), examples[a["id"]]
+        columns.append([Panel(image), Panel(image, map=seen["cam"]), Panel(image, map=pseudo_mask_colours(seen))])
+    return ["image", "CAM", "pseudo mask"], columns
+
+
+def objects(source: Source) -> tuple[list[str], list[list[Panel]]]:
+    """A column an object: its crop, its true mask, and the CAM and the mask of each run."""
+    examples = {label: read_examples(source.folder(run)) for label, run in source.runs.items()}
+    columns = []
+    for a in source.objects:
+        image, truth = (crop(whole, a["bbox"]) for whole in (source.image(a["image_id"]), source.mask(a)))
+        panels = {"image": Panel(image), "true mask": Panel(image, [Instance(truth, (0, 0), "annotated", True)])}
+        for label, seen in ((label, of_run[a["id"]]) for label, of_run in examples.items()):
+            mask = seen["mask"]
+            iou = (mask & truth).sum() / max((mask | truth).sum(), 1)
+            panels |= {f"CAM\n{label}": Panel(image, map=seen["cam"])} if "cam" in seen else {}
+            panels[f"mask\n{label}"] = Panel(image, [Instance(mask, (0, 0), f"IoU {iou:.2f}", True)])
+        columns.append(panels)
+    return list(columns[0]), [list(panels.values()) for panels in columns]
+
+
+def pseudo_mask_colours(seen: dict[str, Array]) -> Array:
+    """(S, S, 3) RGB in [0, 1] of `foreground` and `background`, (S, S) bool: one of three colours for each pixel."""
+    image = np.full((*seen["foreground"].shape, 3), to_rgb(UNDECIDED))
+    image[seen["foreground"]] = to_rgb(FOREGROUND)
+    image[seen["background"]] = to_rgb(BACKGROUND)
+    return image
+
+
+# ---------------------------------------------------------------------------- drawing
+
+PANELS = {"figure6": figure6, "figure7": figure7, "objects": objects}
+_NOVEL = Line2D([], [], color=NOVEL, lw=2, ls="--", label="novel: learnt from boxes")
+HANDLES = {
+    "figure6": [Line2D([], [], color=BASE, lw=2, label="base: learnt from masks"), _NOVEL],
+    "figure7": [
+        Patch(facecolor=colour, edgecolor="black", label=label)
+        for colour, label in ((FOREGROUND, "foreground"), (BACKGROUND, "background"), (UNDECIDED, "undecided"))
+    ],
+    "objects": [_NOVEL],
+}
+
+
+def draw_figure(figure: str, settings: Settings) -> list[Path]:
+    """Draw a figure from what is under results/<scale>; returns the files written.
+
+    Raises:
+        ConfigError, DataError: naming what is wrong or missing.
+    """
+    source = Source(figure, settings)
+    rows, columns = PANELS[figure](source)
+    titles = [] if figure == "figure6" else [source.names[a["category_id"]] for a in source.objects]
+    scale = settings.scale
+    note = f"scale {scale['name']}" + ("" if scale["comparable"] else ", not comparable with the paper")
+    note += f" · seed {source.seed} · images {', '.join(map(str, source.images))}"
+    return save(draw(rows, columns, titles, HANDLES[figure], note), settings.folder / "figures" / figure)

@@ -1,4 +1,4 @@
-"""What the finished seeds of one run measured, read from their metrics.json files."""
+"""What the finished seeds of one run measured on novel categories, read from their metrics.json files."""
 
 import json
 import logging
@@ -13,10 +13,13 @@ from contrastmask.report.paper import METRICS
 
 log = logging.getLogger(__name__)
 
+IOU = "IoU"
+"""Mean mask IoU in true boxes, beside the METRICS."""
+
 
 @dataclass(frozen=True)
 class Measured:
-    """Mask AP on novel categories of the seeds that could be read, and the files that could not."""
+    """METRICS and IOU of the seeds that could be read, and the files that could not."""
 
     seeds: tuple[dict[str, float | None], ...]
     """Per finished seed, fractions in [0, 1]; None where nothing could be measured."""
@@ -48,35 +51,38 @@ def read_run(results: Path, scale: str, run: str, seeds: Iterable[int]) -> Measu
         if not file.exists():
             continue
         try:
-            found.append(_novel_mask_ap(file, {"scale": scale, "run": run, "seed": seed}))
+            found.append(_novel(file, {"scale": scale, "run": run, "seed": seed}))
         except (OSError, ValueError, RecursionError) as error:
             log.warning("%s cannot be used, the table goes without it: %s", file, error)
             unreadable.append(file.relative_to(results).as_posix())
     return Measured(tuple(found), tuple(unreadable))
 
 
-def _novel_mask_ap(file: Path, expected: dict[str, Any]) -> dict[str, float | None]:
-    """The six metrics in `file`; ValueError if it is damaged or is not the file that `expected` describes."""
+def _novel(file: Path, expected: dict[str, Any]) -> dict[str, float | None]:
     content = json.loads(file.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
         raise ValueError("it holds no JSON object")
     for key, value in expected.items():
         if content.get(key) != value:
             raise ValueError(f"its {key} is {content.get(key)!r}, not {value!r}")
-    segm = content.get("segm")
+    segm, iou = content.get("segm"), content.get("gt_box_miou", {"novel": None})
     novel = segm.get("novel") if isinstance(segm, dict) else None
     if not isinstance(novel, dict):
         raise ValueError("it has no segm.novel")
-    return {metric: _fraction(novel, metric) for metric in METRICS}
+    if not isinstance(iou, dict):
+        raise ValueError("its gt_box_miou is no JSON object")
+    return {metric: _fraction(novel, metric, "segm.novel") for metric in METRICS} | {
+        IOU: _fraction(iou, "novel", "gt_box_miou")
+    }
 
 
-def _fraction(novel: dict[str, Any], metric: str) -> float | None:
-    if metric not in novel:
-        raise ValueError(f"it has no segm.novel.{metric}")
-    value = novel[metric]
+def _fraction(numbers: dict[str, Any], key: str, where: str) -> float | None:
+    if key not in numbers:
+        raise ValueError(f"it has no {where}.{key}")
+    value = numbers[key]
     if value is None:
         return None
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not is_number or not math.isfinite(value) or not 0 <= value <= 1:
-        raise ValueError(f"its segm.novel.{metric} is {value!r}, not a fraction in [0, 1] or null")
+        raise ValueError(f"its {where}.{key} is {value!r}, not a fraction in [0, 1] or null")
     return float(value)

@@ -1,95 +1,96 @@
-"""Tables from metrics.json files: our numbers, the printed ones and the difference, as csv, md, html and tex."""
+"""A table's rows with what was measured and what is printed, from metrics.json files; and as csv."""
 
+import csv
+import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import pandas as pd
-
+from contrastmask.config import Row, Table
 from contrastmask.report import paper
-from contrastmask.report.as_html import to_html
-from contrastmask.report.as_markdown import to_markdown
-from contrastmask.report.as_tex import to_tex
-from contrastmask.report.measured import Measured, read_run
+from contrastmask.report.measured import IOU, Measured, read_run
 from contrastmask.report.paper import KEYS, METRICS
-from contrastmask.report.view import view
-from contrastmask.runtime.files import atomic_writer
 
-if TYPE_CHECKING:
-    from contrastmask.config import Row, Table
-
-_NUMBERS = (
-    *METRICS,
-    *(f"{metric}_sd" for metric in METRICS),
-    *(f"paper_{metric}" for metric in METRICS),
-    *(f"diff_{metric}" for metric in METRICS),
-)
-_OURS = 2 * len(METRICS)
-COLUMNS = (*KEYS, *_NUMBERS[:_OURS], "n_seeds", *_NUMBERS[_OURS:], "scale", "preset", "run", "status", "note")
+MEASURED = (*METRICS, IOU)
+COLUMNS = (
+    *KEYS, *MEASURED, *(f"{name}_sd" for name in MEASURED), "n_seeds",
+    *(f"paper_{metric}" for metric in METRICS), *(f"diff_{metric}" for metric in METRICS),
+    "scale", "preset", "run", "status", "note",
+)  # fmt: skip
 
 
-def build(table: "Table", results: Path, scale: dict[str, Any], seeds: Sequence[int], preset: str) -> pd.DataFrame:
-    """One line a row of `table`, in its order, with COLUMNS. AP in percent, unrounded; NaN where there is none.
+@dataclass(frozen=True)
+class Number:
+    """A metric of a row, x 100, unrounded; None where there is none."""
+
+    ours: float | None = None
+    """Mean over the finished seeds."""
+    sd: float | None = None
+    printed: float | None = None
+    comparable: bool = True
+
+    @property
+    def diff(self) -> float | None:
+        """Ours minus the printed one; None where the two must not be compared."""
+        if self.ours is None or self.printed is None or not self.comparable:
+            return None
+        return self.ours - self.printed
+
+
+@dataclass(frozen=True)
+class Result:
+    """A row of a table: what it is, what was measured, and what is printed."""
+
+    keys: dict[str, str]
+    """KEYS, as the paper prints them."""
+    numbers: dict[str, Number]
+    """Of each in MEASURED; the paper prints no IoU."""
+    n_seeds: int
+    scale: str
+    preset: str
+    run: str
+    """Id of the run behind it; "" where the system is not implemented."""
+    status: str
+    note: str
+    """What must be known of it whatever it measured."""
+
+
+def build(table: Table, results: Path, scale: dict[str, Any], seeds: Sequence[int], preset: str) -> list[Result]:
+    """A result for each row of `table`, in its order.
 
     `scale` has `name`, `note` and `comparable`; `preset` is that of rows without a run. Files that cannot be read
     are logged and named in `status`; this never raises for what is missing or damaged under `results`.
     """
     measured = {run: read_run(results, scale["name"], run.id, seeds) for run in table.runs}
-    lines = [_line(row, measured[row.run] if row.run else None, len(seeds)) for row in table.rows]
-    frame = pd.DataFrame(lines).assign(scale=scale["name"])
-    frame["preset"] = [_preset(row, preset) for row in table.rows]
-    return frame[list(COLUMNS)].astype(dict.fromkeys(_NUMBERS, float))
+    return [
+        Result(
+            keys=paper.keys(row),
+            numbers=_numbers(row, found := measured[row.run] if row.run else None, scale["comparable"]),
+            n_seeds=len(found.seeds) if found else 0,
+            scale=scale["name"],
+            # a run that is the same in both presets stands in the table's own
+            preset=row.run.preset if row.run and row.run.preset != "both" else preset,
+            run=row.run.id if row.run else "",
+            status=_status(found, len(seeds)),
+            note="; ".join(_notes(row)),
+        )
+        for row in table.rows
+    ]
 
 
-def write(
-    table: "Table",
-    frame: pd.DataFrame,
-    results: Path,
-    scale: dict[str, Any],
-    seeds: Sequence[int],
-    folder: str = "tables",
-) -> list[Path]:
-    """Write `frame` as results/<scale>/<folder>/<table>.{csv,md,html,tex}; return the four paths."""
-    shown = view(table, frame, scale, seeds)
-    content = {
-        "csv": frame.to_csv(index=False, lineterminator="\n"),
-        "md": to_markdown(shown),
-        "html": to_html(shown),
-        "tex": to_tex(shown),
-    }
-    paths = [results / scale["name"] / folder / f"{table.name}.{suffix}" for suffix in content]
-    for path, text in zip(paths, content.values(), strict=True):
-        with atomic_writer(path) as file:
-            file.write(text)
-    return paths
+def _numbers(row: Row, found: Measured | None, comparable: bool) -> dict[str, Number]:
+    printed = paper.printed(row) or {}
+    ours = {name: (found.mean(name), found.sd(name)) if found else (None, None) for name in MEASURED}
+    return {name: Number(*ours[name], printed.get(name), comparable) for name in MEASURED}
 
 
-def _line(row: "Row", measured: Measured | None, n_seeds: int) -> dict[str, Any]:
-    line: dict[str, Any] = {**paper.keys(row), "run": row.run.id if row.run else ""}
-    line |= {"status": _status(measured, n_seeds), "n_seeds": len(measured.seeds) if measured else 0}
-    line["note"] = "; ".join(_notes(row))
-    theirs = paper.printed(row) or dict.fromkeys(METRICS)
-    for metric in METRICS:
-        ours, printed = measured.mean(metric) if measured else None, theirs[metric]
-        line[metric] = ours
-        line[f"{metric}_sd"] = measured.sd(metric) if measured else None
-        line[f"paper_{metric}"] = printed
-        line[f"diff_{metric}"] = None if ours is None or printed is None else ours - printed
-    return line
-
-
-def _notes(row: "Row") -> list[str]:
-    """What must be known of a row whatever it measured."""
+def _notes(row: Row) -> list[str]:
     notes = {
         "reconstruction": paper.is_reconstruction(row.method),
         "uses novel masks": row.run is not None and row.run.uses_novel_masks,
     }
     return [note for note, applies in notes.items() if applies]
-
-
-def _preset(row: "Row", preset: str) -> str:
-    """A run that is the same in both presets stands in the table's own."""
-    return row.run.preset if row.run and row.run.preset != "both" else preset
 
 
 def _status(measured: Measured | None, n_seeds: int) -> str:
@@ -101,3 +102,21 @@ def _status(measured: Measured | None, n_seeds: int) -> str:
     if finished == n_seeds:
         return "no novel masks in val" if all(seed["AP"] is None for seed in measured.seeds) else "ok"
     return f"partial ({finished} of {n_seeds} seeds)" if finished else "not run"
+
+
+def to_csv(results: Sequence[Result]) -> str:
+    """A line a row with COLUMNS, numbers unrounded; diff_ is empty where the scale is not comparable."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for result in results:
+        numbers = result.numbers
+        writer.writerow(
+            result.keys
+            | {name: numbers[name].ours for name in MEASURED}
+            | {f"{name}_sd": numbers[name].sd for name in MEASURED}
+            | {f"paper_{name}": numbers[name].printed for name in METRICS}
+            | {f"diff_{name}": numbers[name].diff for name in METRICS}
+            | {key: getattr(result, key) for key in ("n_seeds", "scale", "preset", "run", "status", "note")}
+        )
+    return text.getvalue()

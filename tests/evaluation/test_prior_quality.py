@@ -1,4 +1,4 @@
-"""Readings of the prior against loops that mirror their definitions."""
+"""Measurements of the prior against loops that mirror their definitions."""
 
 import math
 

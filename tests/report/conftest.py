@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from report.made_up_page import make_up, write
 
 from contrastmask.report.paper import METRICS
 
@@ -20,6 +21,17 @@ def smoke() -> dict[str, Any]:
     return {"name": "smoke", "note": "Made up for a test.", "comparable": False}
 
 
+@pytest.fixture(scope="session")
+def smoke_html(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A page that several tests read, made once."""
+    return write(make_up(tmp_path_factory.mktemp("smoke")))
+
+
+@pytest.fixture(scope="session")
+def paper_html(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write(make_up(tmp_path_factory.mktemp("paper"), "paper"))
+
+
 @pytest.fixture
 def put(results: Path) -> Callable[..., Path]:
     """put(run, seed, AP) writes a metrics.json in which every metric is `AP`, a fraction; `changes` replaces keys."""
@@ -30,6 +42,7 @@ def put(results: Path) -> Callable[..., Path]:
         file = results / scale / "runs" / run / f"seed{seed}" / "metrics.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         content = {"run": run, "seed": seed, "scale": scale, "segm": {"novel": dict.fromkeys(METRICS, AP)}}
+        content["gt_box_miou"] = {"novel": AP}
         file.write_text(json.dumps(content | (changes or {})))
         return file
 

@@ -12,9 +12,9 @@ from matplotlib.colors import to_rgb
 
 from contrastmask.config import CONFIGS
 from contrastmask.errors import ConfigError, DataError
-from contrastmask.report import drawing
-from contrastmask.report.figures import best, choose_images, figure_runs, largest, load_figures
-from contrastmask.report.make_figures import crop
+from contrastmask.evaluation.examples import FILE, crop, largest, read_examples
+from contrastmask.report import drawing, figures
+from contrastmask.report.figures import best, choose_images, figure_rows, load_figures
 
 BASE, NOVEL = [8, 9], [1, 2]
 CONTENT: dict[str, Any] = {"count": 2, "images": {"listed": [5, 3]}}
@@ -63,9 +63,10 @@ def test_largest_of_the_novel_objects():
 
 def test_the_project_s_own_file_names_rows_that_exist():
     assert load_figures()["count"] > 0
-    without, with_ = figure_runs("figure6", "paper")
+    without, with_ = figure_rows("figure6", "paper").values()
     assert dict(without.options)["cl"] is False and with_.options == ()
-    assert figure_runs("figure7", "paper") == [with_]
+    assert list(figure_rows("figure7", "paper").values()) == [with_]
+    assert list(figure_rows("objects", "paper")) == ["Baseline", "Baseline + CM", "Baseline + CM + CL"]
 
 
 def test_a_row_that_does_not_exist_is_named(tmp_path: Path):
@@ -75,15 +76,24 @@ def test_a_row_that_does_not_exist_is_named(tmp_path: Path):
     content = load_figures()
     content["figure7"]["row"] = "Baseline + nothing"
     (tmp_path / "figures.yaml").write_text(yaml.safe_dump(content))
-    with pytest.raises(ConfigError, match=r"figures.yaml, figure7.row: table2 has no row 'Baseline \+ nothing'.*CL"):
-        figure_runs("figure7", "paper", tmp_path)
+    with pytest.raises(ConfigError, match=r"figures.yaml, figure7: table2 has no row 'Baseline \+ nothing'.*CL"):
+        figure_rows("figure7", "paper", tmp_path)
 
 
 def test_a_pseudo_mask_has_three_colours():
-    foreground, background = np.array([[True, False, False]]), np.array([[False, True, False]])
-    shown = drawing.PseudoMask(np.zeros((3, 9, 3), np.uint8), np.zeros((1, 3)), foreground, background, "cup")
-    expected = [to_rgb(c) for c in (drawing.FOREGROUND, drawing.BACKGROUND, drawing.UNDECIDED)]
-    assert np.allclose(drawing.pseudo_mask_image(shown), [expected])
+    seen = {"foreground": np.array([[True, False, False]]), "background": np.array([[False, True, False]])}
+    expected = [to_rgb(c) for c in (figures.FOREGROUND, figures.BACKGROUND, figures.UNDECIDED)]
+    assert np.allclose(figures.pseudo_mask_colours(seen), [expected])
+
+
+def test_examples_that_cannot_be_read_are_named(tmp_path: Path):
+    with pytest.raises(DataError, match=rf"{FILE} cannot be read .* draw the figure again"):
+        read_examples(tmp_path)
+    np.savez(tmp_path / FILE, **{"7/mask": np.ones((2, 3), bool), "7/cam": np.zeros((2, 2))})
+    assert {name: array.shape for name, array in read_examples(tmp_path)[7].items()} == {"mask": (2, 3), "cam": (2, 2)}
+    (tmp_path / FILE).write_bytes(b"PK")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_examples(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -100,8 +110,10 @@ def test_figures_are_the_same_twice_and_take_any_label(tmp_path: Path):
     mask[:8, 5:20] = True
     found = [drawing.Instance(mask, (5, -1), "$x_1$ <cup>", True), drawing.Instance(~mask | mask, (0, 0), "all", False),
              drawing.Instance(mask & ~mask, (3, 3), "box only", False)]  # fmt: skip
+    panels = [drawing.Panel(image, found), drawing.Panel(image, map=np.eye(3)),
+              drawing.Panel(image, map=np.zeros((3, 3, 3)))]  # fmt: skip
     written = []
     for name in ("one", "two"):
-        figure = drawing.draw_figure6([drawing.Pair(image, found, [], found)], "scale smoke")
+        figure = drawing.draw(["a", "b", "$c$"], [panels], ["$title$"], figures.HANDLES["figure6"], "scale smoke")
         written.append([path.read_bytes() for path in drawing.save(figure, tmp_path / name)])
     assert written[0] == written[1] and all(len(content) > 1000 for content in written[0])

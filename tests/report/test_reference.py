@@ -1,84 +1,113 @@
-"""The committed evidence: its tables, claims and priors follow from the runs kept beside them."""
+"""The committed evidence: tables follow from the runs' numbers, verdicts from intervals, and the page from the claims."""
 
 import csv
-import io
 import json
+import re
+from collections import defaultdict
 from pathlib import Path
+from statistics import fmean
 
-import pandas as pd
 import pytest
+from report.made_up import write_run, write_val
 
-from contrastmask.config import CONFIGS, load_table
-from contrastmask.config.yamlfiles import read_yaml
-from contrastmask.evaluation.prior import read
-from contrastmask.evaluation.prior import to_csv as prior_csv
+from contrastmask.errors import DataError
 from contrastmask.paths import ROOT
-from contrastmask.report.claims import claims, to_csv
-from contrastmask.report.tables import build
+from contrastmask.report.claims import verdict
+from contrastmask.report.evidence import MEASURED, export_evidence
+from contrastmask.report.paper import METRICS
 
 REFERENCE = ROOT / "results" / "reference"
-SCALES = sorted(path.parent.name for path in REFERENCE.glob("*/runs"))
-SEEDS = (0, 1, 2)
-# Of commit 50cffd1 with results/reference deleted and nothing else changed, which then counted as a change:
-#   git clone … && git checkout 50cffd1 && rm -r results/reference
-#   { git status --porcelain; git diff --binary HEAD; } | sha256sum
-WITHOUT_REFERENCE = "3311ebe713d9d5cae6dfcc9933be7c95c3a651523ecb52bfdb6a341b883e681d"
+SCALES = sorted(path.parent for path in REFERENCE.glob("*/runs.csv"))
 
 
-def test_there_is_evidence_at_both_scales() -> None:
-    assert {"mini", "coco-mini"} <= {*SCALES}
+def lines(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
 
 
-@pytest.fixture(params=SCALES)
+@pytest.fixture(params=SCALES, ids=[folder.name for folder in SCALES])
 def folder(request: pytest.FixtureRequest) -> Path:
-    return REFERENCE / request.param
+    return request.param
+
+
+def test_there_is_evidence_and_it_is_small() -> None:
+    files = [file for file in REFERENCE.rglob("*") if file.is_file()]
+    assert SCALES and len(files) <= 30 and sum(file.stat().st_size for file in files) < 1_000_000
 
 
 def test_tables_follow_from_the_runs(folder: Path) -> None:
-    scale = read_yaml(CONFIGS / "scales" / f"{folder.name}.yaml", "scale")
-    files = sorted((folder / "tables").glob("*.csv"))
-    assert files
-    for file in files:
-        table = load_table(CONFIGS / "tables" / f"{file.stem}.yaml", "paper")
-        again = build(table, REFERENCE, scale, SEEDS, "paper").to_csv(index=False, lineterminator="\n")
-        pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(again)), pd.read_csv(file), rtol=1e-9)
-
-
-def test_claims_follow_from_the_runs(folder: Path) -> None:
-    scale = read_yaml(CONFIGS / "scales" / f"{folder.name}.yaml", "scale")
-    again = pd.read_csv(io.StringIO(to_csv(claims(folder, SEEDS), scale)))
-    kept = pd.read_csv(folder / "claims.csv")
-    pd.testing.assert_frame_equal(again, kept, rtol=1e-6, atol=1e-9)
-    assert kept["verdict"].isin(["supported", "contradicted", "inconclusive", "not run", "not measured"]).all()
-
-
-def test_priors_follow_from_the_runs(folder: Path) -> None:
-    with (folder / "prior.csv").open(newline="") as file:
-        kept = list(csv.DictReader(file))
-    measured: dict[str, list] = {}
-    for file in sorted(folder.glob("runs/*/seed*/prior.csv")):
-        measured.setdefault(file.parent.parent.name, []).append(read(file))
-    again = {(line["run"], line["split"]): line for line in csv.DictReader(io.StringIO(prior_csv(measured)))}
-    assert kept
-    for line in kept:
-        for name, value in line.items():
-            if value and name not in ("run", "split"):
-                assert float(again[line["run"], line["split"]][name]) == pytest.approx(float(value), abs=1e-6)
+    runs = defaultdict(list)
+    for line in lines(folder / "runs.csv"):
+        runs[line["run"]].append(line)
+    tables = sorted((folder / "tables").glob("*.csv"))
+    assert tables
+    for row in (row for table in tables for row in lines(table) if int(row["n_seeds"])):
+        of_run = runs[row["run"]]
+        assert len(of_run) >= int(row["n_seeds"])
+        for metric in (*METRICS, "IoU"):
+            seeds = [100 * float(line[f"novel_{metric}"]) for line in of_run if line[f"novel_{metric}"]]
+            assert row[metric] == ("" if not seeds else row[metric])
+            assert not seeds or float(row[metric]) == pytest.approx(fmean(seeds[: int(row["n_seeds"])]))
 
 
 def test_every_run_says_where_it_comes_from(folder: Path) -> None:
-    for file in folder.glob("runs/*/seed*/train.json"):
-        record = json.loads(file.read_text())
-        assert record["config_hash"] and record["data_digest"] and record["seconds"] > 0, file
-        said = record["provenance"]
-        assert said["git.commit"] and said["hw.cpu"], file
-        assert said["git.dirty"] == "false" or said["git.diff_sha256"] == WITHOUT_REFERENCE, file
+    for line in lines(folder / "runs.csv"):
+        assert line["config_hash"] and line["data_digest"] and line["git.commit"] and line["hw.cpu"]
+        assert float(line["seconds"]) > 0 and line["git.dirty"] == "false"
 
 
-@pytest.mark.parametrize("scale", ["mini", "coco-mini"])
-def test_the_page_shows_the_claims_as_they_were_computed(scale: str) -> None:
+def test_verdicts_follow_from_the_intervals(folder: Path) -> None:
+    claims = lines(folder / "claims.csv")
+    assert any(claim["ours"] for claim in claims)
+    for claim in claims:
+        for prefix in ("", "iou_"):
+            if claim[f"{prefix}ours"]:
+                low, value, high = (float(claim[prefix + name]) for name in ("low", "ours", "high"))
+                assert claim[f"{prefix}verdict"] == verdict(low, high) and low <= value <= high + 1e-9
+            else:
+                assert claim[f"{prefix}verdict"] in ("not run", "not measured")
+
+
+def test_the_page_shows_the_claims_as_they_were_computed() -> None:
     page = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
-    shown = page.split(f"<!-- claims of {scale} -->\n")[1].split("<!-- end of claims -->")[0]
-    computed = (REFERENCE / scale / "claims.md").read_text(encoding="utf-8").splitlines()
-    lines = [line for line in computed if line.startswith("|") and " | not run | " not in line]
-    assert shown.strip() == "\n".join(lines)
+    shown = re.findall(r"<!-- claims of (\S+) -->\n(.*?)\n<!-- end of claims -->", page, re.S)
+    assert shown and len(page.splitlines()) <= 120
+    for scale, table in shown:
+        computed = (REFERENCE / scale / "claims.md").read_text(encoding="utf-8").splitlines()
+        assert table.splitlines() == [line for line in computed if line[:1] == "|" and " | not run | " not in line]
+
+
+# ---------------------------------------------------------------------------- how it is made
+
+
+def test_evidence_is_tables_claims_and_a_line_a_run(tmp_path: Path) -> None:
+    folder, out = tmp_path / "smoke", tmp_path / "reference" / "smoke"
+    write_val(folder)
+    for seed in (0, 1):
+        write_run(folder, "a-run", 5, seed)
+    (folder / "runs" / "a-run" / "seed1" / "train.json").write_text(
+        json.dumps({"seconds": 7.5, "provenance": {"git.commit": "abc"}})
+    )
+    for name in ("claims.md", "tables/table2.csv", "tables/table2.md", "tables/table2.tex", "report/index.html"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(name)
+    written = export_evidence(folder, out)
+    assert sorted(written) == sorted(file for file in out.rglob("*") if file.is_file())
+    names = {str(file.relative_to(out)) for file in written}
+    assert names == {"claims.md", "tables/table2.csv", "tables/table2.md", "runs.csv"}
+    first, second = lines(out / "runs.csv")
+    metrics = json.loads((folder / "runs" / "a-run" / "seed0" / "metrics.json").read_text())
+    assert (first["seed"], first["data_digest"], first["seconds"]) == ("0", "d1", "")
+    assert (second["seconds"], second["git.commit"]) == ("7.5", "abc")
+    assert float(first["novel_AP"]) == metrics["segm"]["novel"]["AP"] and set(MEASURED) <= set(first)
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no evaluated run"):
+        export_evidence(tmp_path, tmp_path / "out")
+    file = tmp_path / "runs" / "a" / "seed0" / "metrics.json"
+    file.parent.mkdir(parents=True)
+    for content in ("{", "{}", "[]", json.dumps({"segm": 1})):
+        file.write_text(content)
+        with pytest.raises(DataError, match=r"metrics.json or train.json beside it cannot be read"):
+            export_evidence(tmp_path, tmp_path / "out")

@@ -1,4 +1,4 @@
-# What stands behind docs/evidence.md: a close look at trained maps (`snakemake prior`), and pictures (`snakemake evidence`).
+# What stands behind docs/evidence.md: a close look at trained maps (`snakemake prior`).
 WITH_MAP = {name: run for name, run in RUNS.items() if run.method == "contrastmask"}
 
 
@@ -36,17 +36,3 @@ rule prior:
         "Comparing the priors of the wanted tables' runs"
     shell:
         "{PYTHON} -m contrastmask.evaluation.prior {OUT:q} {input:q}"
-
-
-rule evidence:
-    input:
-        [str(SETTINGS.run_folder(run.id, SETTINGS.seeds[0]) / "model.pth") for run in TABLES["table2"].runs],
-    output:
-        [str(OUT / "figures" / f"{name}.{kind}") for name in ("objects", "curves") for kind in ("png", "pdf")],
-    log:
-        str(OUT / "logs" / "figures" / "evidence.log"),
-    threads: SETTINGS.scale["threads"]
-    message:
-        "Drawing novel objects and learning curves of Table 2"
-    shell:
-        "{PYTHON} -m contrastmask.report.make_evidence --settings {SETTINGS_JSON:q} > {log:q} 2>&1"

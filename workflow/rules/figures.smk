@@ -1,11 +1,11 @@
-# Figures 6 and 7, of the runs that configs/figures.yaml names.
-from contrastmask.report.figures import figure_runs
+# Figures 6 and 7 and `objects`, of the runs that configs/figures.yaml names.
+from contrastmask.report.figures import TEXTS, figure_rows
 
 
 def load_figures():
     """The runs of each figure, or one readable error before any work starts."""
     try:
-        return {name: figure_runs(name, SETTINGS.preset) for name in ("figure6", "figure7")}
+        return {name: list(figure_rows(name, SETTINGS.preset).values()) for name in TEXTS}
     except ValueError as error:
         raise WorkflowError(str(error)) from None
 
@@ -49,4 +49,4 @@ for figure, specs in FIGURES.items():
         message:
             "Drawing {params.figure}"
         shell:
-            "{PYTHON} -m contrastmask.report.make_figures {params.figure} --settings {SETTINGS_JSON:q} > {log:q} 2>&1"
+            "{PYTHON} -m contrastmask figure {params.figure} --settings {SETTINGS_JSON:q} > {log:q} 2>&1"

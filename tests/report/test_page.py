@@ -1,0 +1,218 @@
+"""The page made from a made-up results folder: what is in it, and that no text breaks out of its place."""
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from report.made_up_page import HOSTILE, MISSING, make_up, write
+
+from contrastmask.cli import main
+from contrastmask.cli.report import command
+from contrastmask.config import load_tables
+from contrastmask.report.claims import Claim, Effect
+from contrastmask.report.page import shown_tables
+from contrastmask.report.run_files import RunFiles
+
+VOID = {"meta", "link", "img", "br", "input"}
+
+
+class Page(HTMLParser):
+    """Tags, ids, links and text of a page; fails where tags do not nest."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.sources: list[str] = []
+        self.text: list[str] = []
+        self.open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        given = dict(attrs)
+        self.ids += [given["id"]] if given.get("id") else []
+        self.links += [given["href"]] if tag == "a" and given.get("href") else []
+        self.sources += [given[key] or "" for key in ("src", "srcset", "data") if key in given]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def test_links_lead_somewhere_and_ids_are_unique(smoke_html: str):
+    page = Page(smoke_html)
+    inside = {link[1:] for link in page.links if link.startswith("#")}
+    assert inside <= set(page.ids) and f"run-{MISSING}" in inside
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_it_needs_no_other_file(smoke_html: str):
+    page = Page(smoke_html)
+    assert all(source.startswith("data:") for source in page.sources)
+    assert page.tags.count("link") == 1 and 'rel="icon" href="data:,"' in smoke_html
+    assert not re.search(r"@import|url\((?!#|\"data:)", smoke_html) and page.tags.count("script") == 1
+
+
+def test_a_hostile_category_name_is_only_text(smoke_html: str):
+    page = Page(smoke_html)
+    assert "<script>alert" not in smoke_html and "<img src=x" not in smoke_html
+    assert HOSTILE in page.text
+
+
+def test_every_cell_says_how_it_agrees_and_leads_to_its_run(paper_html: str):
+    cells = re.findall(r'<td class="cell (\w+).*?</td>', paper_html, re.S)
+    assert len(cells) == (3 + 3) * 6 and set(cells) == {"same", "higher", "lower", "missing"}
+    table2 = paper_html[paper_html.index('<section id="table2"') : paper_html.index('<section id="table5"')]
+    main = re.findall(r'<td class="cell (\w+)[^>]*><a href="#(run-[^"]+)">(.*?)</td>', table2, re.S)[-6]
+    # 35.2 here, the mean of two seeds; the paper prints 35.1
+    assert main[:2] == ("same", "run-contrastmask-paper_r50_1x_nonvoc2voc")
+    assert "35.2" in main[2] and "±0.1" in main[2] and "35.1" in main[2] and "+0.1" in main[2] and "2 seeds" in main[2]
+    assert "not comparable" not in table2 and "paper scale" not in pictures(paper_html)
+
+
+def pictures(html: str) -> str:
+    """The SVG of all plots."""
+    sources = re.findall(r"data:image/svg\+xml;base64,([^\"]+)", html)
+    return "".join(base64.b64decode(source).decode() for source in sources)
+
+
+def test_a_scale_that_is_not_comparable_says_so_and_compares_nothing(smoke_html: str):
+    assert "Scale smoke: not comparable with the paper" in smoke_html
+    table2 = smoke_html[smoke_html.index('<section id="table2"') : smoke_html.index('<section id="table5"')]
+    assert not re.search(r'class="(diff|sign|verdict|cell (same|higher|lower))', table2)
+    assert "Smoke scale" in table2 and '<td class="cell printed">35.1</td>' in table2
+    assert table2.count('<a href="#run-') == 3 * 7  # six AP and IoU of each row
+    assert len(re.findall(r"<figure", smoke_html)) > 10
+
+
+def test_what_is_recorded_of_a_run(smoke_html: str):
+    start = smoke_html.index('id="run-contrastmask-paper_r50_1x_nonvoc2voc"')
+    section = smoke_html[start : smoke_html.index('<details class="run"', start)]
+    for word in (
+        "aaaaaaaaaaaa, with local changes",
+        "b" * 16,
+        "c" * 16,
+        "d" * 32,
+        "e" * 64,
+        "f" * 32,
+        "Some CPU",
+        "2 h, 4 iterations",
+    ):
+        assert word in section
+    assert 'href="http://127.0.0.1:5000/#/runs/ab12"' in section and "secret" not in smoke_html
+    assert section.count("<img") == 2 and "table5: tau=0.7" in section
+
+
+def test_what_is_missing_is_listed(smoke_html: str):
+    missing = smoke_html[smoke_html.index('<section id="missing"') : smoke_html.index('<section id="runs"')]
+    assert missing.count(f"#run-{MISSING}") == 2 and missing.count("#run-") == 2 and "table5" in missing
+
+
+def test_curves_over_the_swept_number(smoke_html: str):
+    page = Page(smoke_html)
+    assert "sweep-of-table5" in page.ids and "sweep-of-table2" not in page.ids
+
+
+def test_damaged_files_are_named(tmp_path: Path):
+    settings = make_up(tmp_path)
+    (settings.run_folder("mask-rcnn_r50_1x_nonvoc2voc", 0) / "train.json").write_text("{")
+    html = write(settings)
+    assert "train.json: " in html and "unreadable" in html
+
+
+def test_figures_are_embedded_where_they_exist(tmp_path: Path):
+    settings = make_up(tmp_path)
+    assert 'id="figure6"' not in write(settings)
+    (settings.folder / "figures").mkdir()
+    Image.new("RGB", (2400, 1200), "green").save(settings.folder / "figures" / "figure6.png")
+    page = Page(write(settings))
+    assert "figure6" in page.ids and "figure7" not in page.ids
+    assert [source[:23] for source in page.sources if "svg" not in source] == ["data:image/webp;base64,"]
+
+
+def test_the_same_results_give_the_same_page(tmp_path: Path):
+    settings = make_up(tmp_path)
+    assert write(settings) == write(settings)
+
+
+def test_nothing_at_all_is_a_page_too(tmp_path: Path):
+    done = CliRunner().invoke(command, ["--results", str(tmp_path)], catch_exceptions=False)
+    assert done.exit_code == 0
+    html = Path(done.output.strip()).read_text(encoding="utf-8")
+    assert re.search(r"0 of \d+ trainings", html) and Page(html).tags.count("img") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--scale", "nowhere"], ["nowhere", "smoke"]),
+        (["--settings", "{"], ["--settings", "JSON"]),
+        (["--settings", "[]"], ["--settings", "object"]),
+        (["--settings", json.dumps({"tables": ["table99"]})], ["table99"]),
+    ],
+)
+def test_wrong_input_is_said_with_code_2(arguments: list[str], words: list[str]):
+    done = CliRunner().invoke(main, ["report", *arguments], catch_exceptions=False)
+    assert done.exit_code == 2 and all(word in done.output for word in words)
+
+
+# ---------------------------------------------------------------------------- what other modules give to it
+
+
+def claim(text: str, seeds: tuple[int, ...], by_ap: Effect, by_iou: Effect) -> Claim:
+    effect = {name: getattr(by_ap, name) for name in ("pair", "ours", "low", "high", "paper", "verdict")}
+    return Claim(text=text, where="Table 2", subset="novel", in_boxes=by_iou, seeds=seeds, missing=(), **effect)
+
+
+def test_claims_stand_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    settings, asked = make_up(tmp_path), []
+    few = Effect("a - b", -3.5, -4.5, -2.5, None, "contradicted")
+    none = Effect("a - b", None, None, None, None, "not run")
+
+    def claims(folder: Path, seeds: tuple[int, ...], preset: str) -> list[Claim]:
+        asked.append((folder, seeds, preset))
+        return [
+            claim(HOSTILE, (0, 1), Effect("a - b", 1.25, 0.5, 2.0, 2.8, "supported"), few),
+            claim("b", (0,), few, few),
+            claim("c", (), none, none),
+        ]
+
+    monkeypatch.setattr("contrastmask.report.page.claims", claims)
+    html = write(settings)
+    section = html[html.index('<section id="claims"') : html.index('<section id="categories"')]
+    assert asked == [(settings.folder, (0, 1), "paper")]
+    assert "<script>alert" not in section and "&lt;script&gt;" in section
+    assert all(
+        text in section for text in ("+1.2", "+0.5 to +2.0", "+2.8", "supported", "not run", "about this scale alone")
+    )
+    assert section.count("−4.5 to −2.5") == 3  # by IoU of the first claim, by both of the second
+    assert section.count("contradicted (1 seed)") == 2 and "supported (1 seed)" not in section
+
+
+def test_a_table_that_nobody_asked_for_is_shown_once_a_run_of_its_own_is_measured(tmp_path: Path, smoke_html: str):
+    settings = make_up(tmp_path)
+    tables = load_tables(settings)
+    assert 'id="table4"' not in smoke_html and "<code>snakemake table4</code>" in smoke_html
+    runs = {row.label: row.run.id for row in tables["table4"].rows if row.run}
+    seeds = {runs["sigma=0.3"]: [RunFiles("a", 0, metrics={"run": "a"})]}  # table2's too
+    assert "table4" not in shown_tables(tables, settings.tables, seeds)
+    seeds[runs["sigma=0.1"]] = [RunFiles("a", 0, metrics={"run": "a"})]
+    assert list(shown_tables(tables, settings.tables, seeds)) == ["table2", "table5", "table4"]
