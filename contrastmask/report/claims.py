@@ -2,8 +2,8 @@
 
 A claim is that some runs are better than others. Each pair is compared by a paired bootstrap over the val images, and
 over the seeds where both runs have several (evaluation/bootstrap.py): *supported* if the 95 % interval of the effect
-lies above 0, *contradicted* if it lies below, *inconclusive* if it holds 0, *not run* if a run is missing, *not measured*
-if the val images hold no object to measure on.
+lies above 0, *contradicted* if it lies below, *inconclusive* if it holds 0, *not run* if a run is missing, *not
+measured* if the val images hold no object to measure on.
 
 A claim of several pairs ("the best of") is as good as its worst pair: contradicted if one pair is, supported only if
 all are. That pair is the one shown: of those with the worst verdict the one whose interval reaches lowest. Intervals

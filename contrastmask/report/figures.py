@@ -259,7 +259,7 @@ def pseudo_mask_colours(seen: dict[str, Array]) -> Array:
 
 PANELS = {"figure6": figure6, "figure7": figure7, "objects": objects}
 _NOVEL = Line2D([], [], color=NOVEL, lw=2, ls="--", label="novel: learnt from boxes")
-HANDLES = {
+HANDLES: dict[str, list[Any]] = {
     "figure6": [Line2D([], [], color=BASE, lw=2, label="base: learnt from masks"), _NOVEL],
     "figure7": [
         Patch(facecolor=colour, edgecolor="black", label=label)

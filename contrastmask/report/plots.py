@@ -112,7 +112,7 @@ def sweep(view: View, seeds: Seeds, scale: dict[str, Any]) -> Plot | None:
         return plot(figure, scale, f"sweep-of-{view.name}", "Curve", "The dashed line is the paper's.", alt)
 
 
-def _ours(axes: Axes, ours: Sequence[tuple[float, Result]], seeds: Seeds) -> None:
+def _ours(axes: Any, ours: Sequence[tuple[float, Result]], seeds: Seeds) -> None:
     numbers = [(x, result.numbers["AP"]) for x, result in ours]
     several = any(result.n_seeds > 1 for _, result in ours)
     axes.errorbar(
@@ -127,18 +127,20 @@ def _ours(axes: Axes, ours: Sequence[tuple[float, Result]], seeds: Seeds) -> Non
 
 def cost(view: View, setting: str, seeds: Seeds, scale: dict[str, Any]) -> Plot | None:
     """AP on novel categories against training time, all systems of a table in one setting."""
-    results = [result for result in view.results if result.keys["setting"] == setting]
-    points = [(result, _seconds(seeds.get(result.run, ()))) for result in results]
-    points = [(r, s) for r, s in points if s is not None and r.n_seeds and r.numbers["AP"].ours is not None]
+    points: list[tuple[Result, float, float]] = []
+    for result in view.results:
+        seconds, ap = _seconds(seeds.get(result.run, ())), result.numbers["AP"].ours
+        if result.keys["setting"] == setting and seconds is not None and ap is not None:
+            points.append((result, seconds, ap))
     if not points:
         return None
-    unit, size = ("h", 3600.0) if max(s for _, s in points) >= 3600 else ("s", 1.0)
+    unit, size = ("h", 3600.0) if max(s for _, s, _ in points) >= 3600 else ("s", 1.0)
     methods = list(dict.fromkeys(result.keys["method"] for result in view.results))  # one sign in all settings
     with style():
         figure = Figure(figsize=(4.4, 3.2))
         axes = figure.subplots()
         for i, method in enumerate(methods):
-            mine = [(r, s / size, r.numbers["AP"].ours) for r, s in points if r.keys["method"] == method]
+            mine = [(r, seconds / size, ap) for r, seconds, ap in points if r.keys["method"] == method]
             if mine:
                 axes.plot(
                     [x for _, x, _ in mine], [y for *_, y in mine], ls="", label=literal(method), clip_on=False,
@@ -151,7 +153,7 @@ def cost(view: View, setting: str, seeds: Seeds, scale: dict[str, Any]) -> Plot 
         axes.margins(0.18)
         _from_zero(axes)
         _legend_below(axes)
-        machines = {hardware(files) for r, _ in points for files in seeds.get(r.run, ())} - {""}
+        machines = {hardware(files) for r, *_ in points for files in seeds.get(r.run, ())} - {""}
         on = "; ".join(sorted(machines)) or "hardware that is not recorded"
         name = paper.name("settings", setting)
         return plot(

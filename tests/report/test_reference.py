@@ -1,4 +1,4 @@
-"""The committed evidence: tables follow from the runs' numbers, verdicts from intervals, and the page from the claims."""
+"""The committed evidence: tables follow from the runs' numbers, verdicts from intervals, the page from the claims."""
 
 import csv
 import json
