@@ -18,8 +18,9 @@ from matplotlib.figure import Figure
 
 from contrastmask.report import paper
 from contrastmask.report.layout import View
-from contrastmask.report.run_files import Curve, RunFiles, hardware, thin
+from contrastmask.report.run_files import RunFiles, hardware, thin
 from contrastmask.report.tables import Result
+from contrastmask.tracking.curves import Curve
 
 POINTS = 200  # of a curve: more than a plot has pixels to tell apart
 NUMBERED = re.compile(r"\s*([^=]+?)\s*=\s*([-+]?\d*\.?\d+(?:e[-+]?\d+)?)\s*", re.I)
