@@ -59,7 +59,7 @@ def write_run(folder: Path, run: str, shift: float, seed: int = 0, config: dict[
         detections.append(found | {"bbox": [x + off, y, w, h], "segmentation": mask})
     place = folder / "runs" / run / f"seed{seed}"
     place.mkdir(parents=True)
-    write_readings(place, detections, ious)
+    write_readings(place, detections, ious, truth)
     (place / "config.json").write_text(json.dumps(config or {"method": run}))
     (place / "metrics.json").write_text(json.dumps(_metrics(truth, run, seed, detections, ious)))
     return place
