@@ -16,6 +16,8 @@ from contrastmask.errors import ConfigError, DataError, Failed, GpuError, Option
 #: Verb: what stands beside it in the list of verbs.
 VERBS = {
     "configure": "Write down everything that is decided about runs.",
+    "init": "Look at a folder of your own data, and write its scale and table.",
+    "look": "Draw training images with what training learns from.",
     "split-data": "Split one annotation file into train and val.",
     "train": "Train one run, or go on with it where it stopped.",
     "evaluate": "Measure a run on the validation images.",

@@ -45,14 +45,16 @@ def what_is_here(root: Path) -> list[str]:
     """Lines for a message: what a folder holds instead of a data set, and what to do with it."""
     if not root.is_dir():
         return ["There is no such folder." if not root.exists() else "It is not a folder."]
-    files = [path for path in itertools.islice(sorted(root.rglob("*")), LOOKED_AT) if path.is_file()]
-    coco = [path for path in files if path.suffix == ".json" and is_coco(path)]
+    files, coco = _files(root), coco_files(root)
     lines = []
     if coco:
         lines.append(f"There are COCO files under other names: {_some(coco, root)}")
         if len(coco) == 1:
-            lines.append(f"For train and val, split it: `contrastmask split-data {coco[0]}`")
-        lines.append(f"Say where each lies: {IMAGES_DIR}; or `contrastmask init {root}` writes it")
+            lines.append(
+                f"For train and val, split it: `contrastmask split-data {coco[0]}`, then `contrastmask init {root}`"
+            )
+        else:
+            lines.append(f"Say where each lies: `contrastmask init {root}`, or {IMAGES_DIR}")
         return lines
     for format in FORMATS:
         found = [
@@ -73,6 +75,15 @@ def what_is_here(root: Path) -> list[str]:
     else:
         lines.append("The folder is empty.")
     return lines
+
+
+def coco_files(root: Path) -> list[Path]:
+    """The files below `root` that hold COCO's three lists."""
+    return [path for path in _files(root) if path.suffix == ".json" and is_coco(path)]
+
+
+def _files(root: Path) -> list[Path]:
+    return [path for path in itertools.islice(sorted(root.rglob("*")), LOOKED_AT) if path.is_file()]
 
 
 def is_coco(path: Path) -> bool:

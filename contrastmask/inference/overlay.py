@@ -32,7 +32,7 @@ def draw(
 
     Args:
         image: (H, W, 3) uint8, RGB.
-        detections: entries of COCO's result format with masks of (H, W), best first.
+        detections: entries of COCO's result format with masks of (H, W), best first; annotations have no score.
         categories: with `id`, `name`, `split`.
         trained_with: what the training saw of "base" and of "novel" categories, for the legend.
     """
@@ -57,7 +57,8 @@ def draw(
     for found, colour in shown:
         category = by_id[found["category_id"]]
         x, y = found["bbox"][0] * factor, found["bbox"][1] * factor
-        _label(pen, picture.size, (x, y), f"{category['name']} {found['score']:.2f}", colour, font)
+        score = f" {found['score']:.2f}" if "score" in found else ""
+        _label(pen, picture.size, (x, y), category["name"] + score, colour, font)
     splits = [by_id[found["category_id"]]["split"] for found in detections]
     legend = {group: f"{group}: trained with {trained_with[group]} ({splits.count(group)})" for group in COLOURS}
     return _with_legend(picture, legend, width, font)

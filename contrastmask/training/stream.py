@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch.utils.data import Dataset, Sampler
 
+from contrastmask.errors import DataError
+
 if TYPE_CHECKING:
     from mmdet.datasets import CocoDataset
 
@@ -28,9 +30,7 @@ class Stream(Dataset):
 
     def __init__(self, dataset: "CocoDataset", seed: int, neighbours: int) -> None:
         if len(dataset) == 0:
-            raise ValueError(
-                "no training image has an object that training can use (crowds and boxes thinner than 1 px are none)"
-            )
+            raise DataError("no training image has an object that is no crowd and 1 px or more: nothing to train on")
         self.dataset, self.seed, self.neighbours = dataset, seed, neighbours
         self.metainfo = dataset.metainfo
         infos = (dataset.get_data_info(index) for index in range(len(dataset)))

@@ -1,0 +1,92 @@
+"""From a folder to what trains on it: `split-data`, `init` and `look`."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from contrastmask import paths
+from contrastmask.cli import main
+from contrastmask.config.yamlfiles import check
+from contrastmask.data.synthetic import generate
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "configs"
+    shutil.copytree(paths.CONFIGS, folder)
+    monkeypatch.setattr(paths, "CONFIGS", folder)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """One annotation file over all images, as annotation tools export; the first two categories have boxes only."""
+    root = tmp_path / "My Photos"
+    generate(root, train_images=24, val_images=1, image_size=64, seed=0, categories=6)
+    coco = json.loads((root / "annotations" / "instances_train.json").read_text())
+    boxed = {category["id"] for category in coco["categories"][:2]}
+    for annotation in coco["annotations"]:
+        if annotation["category_id"] in boxed:
+            annotation["segmentation"] = []
+    shutil.rmtree(root / "annotations")
+    shutil.rmtree(root / "val")
+    (root / "result.json").write_text(json.dumps(coco))
+    return root
+
+
+def test_from_a_folder_to_a_scale_a_table_and_a_picture(
+    folder: Path, configs: Path, tmp_path: Path, monkeypatch
+) -> None:
+    refused = run("init", folder)
+    assert refused.exit_code == 2 and f"contrastmask split-data {folder / 'result.json'}" in refused.output
+    done = run("split-data", folder / "result.json", "--val", "0.25")
+    assert done.exit_code == 0 and "result-train.json: 18 images" in done.output
+    done = run("init", folder, "--recipe", "coco-mini")
+    assert done.exit_code == 0, done.output
+    assert "base, masks are learned: 4 categories" in done.output and "train: 18 images" in done.output
+    scale = yaml.safe_load((configs / "scales" / "my-photos.yaml").read_text())
+    check(scale, "scale", "my-photos.yaml")
+    check(yaml.safe_load((configs / "tables" / "my-photos.yaml").read_text()), "table", "my-photos.yaml")
+    assert scale["one_x"] == {"iterations": 450}  # 100 passes over 18 images in batches of 4
+    assert scale["dataset"]["train_images_dir"] == "train" and not scale["comparable"]
+    assert "exists" in run("init", folder).output
+
+    from contrastmask.cli import run_options
+
+    monkeypatch.setattr(run_options, "load", lambda *_: _settings(scale, tmp_path))
+    done = run("look", "--scale", "my-photos", "--images", 5, "--out", tmp_path / "a" / "look.png")
+    assert done.exit_code == 0, done.output
+    assert Image.open(tmp_path / "a" / "look.png").size == (4 * 480, 2 * 480)
+
+
+def _settings(scale: dict, tmp_path: Path):
+    from contrastmask.config import load_settings
+    from contrastmask.config.yamlfiles import read_yaml
+
+    changes = {"scale": "my-photos", "results": str(tmp_path / "results")}
+    return load_settings(read_yaml(paths.CONFIGS / "config.yaml", "config") | changes, paths.CONFIGS)
+
+
+@pytest.mark.parametrize(("images", "iterations"), [(4, 100), (343, 3000), (5000, 15000)], ids=["few", "some", "many"])
+def test_length_suits_the_number_of_images(images: int, iterations: int) -> None:
+    from contrastmask.cli.init import scale
+
+    written = yaml.safe_load(scale("mine", "coco-mini", {"kind": "folder"}, images))
+    assert written["one_x"] == {"iterations": iterations} and written["checkpoint_every"] <= 500
+
+
+def test_what_is_wrong_with_the_data_is_said_and_nothing_written(folder: Path, configs: Path) -> None:
+    run("split-data", folder / "result.json")
+    next((folder / "train").glob("*.jpg")).unlink()
+    done = run("init", folder)
+    assert done.exit_code == 2 and "1 image files missing" in done.output
+    assert not (configs / "scales" / "my-photos.yaml").exists()
