@@ -90,17 +90,13 @@ class Curves:
     """
 
     def __init__(self, folder: Path, title: str = "") -> None:
-        self.path = Path(folder) / NAME
-        self._unwritten, self._failing = b"", False
+        self.path, self._title = Path(folder) / NAME, title
+        self._unwritten, self._failing, self._open = b"", False, False
         self._points: dict[str, tuple[int, float]] = {}  # last (step, value) of each curve
         self._unfinished: set[str] = set()  # phases that began and did not finish
         self._resumes, self._begun, self.status = 0, False, ""
         for event, _ in read_events(self.path):
             self._take_in(event)
-        if self.path.exists() and not ends_line(self.path, self.path.stat().st_size):
-            self._write(b"\n")
-        if not self._begun:
-            self._append("run", id=uuid.uuid4().hex, title=title or "/".join(self.path.parent.parts[-2:]))
 
     def params(self, values: Mapping[str, object]) -> None:
         """Hyper-parameters, and what else the run was given and does not change."""
@@ -156,7 +152,17 @@ class Curves:
             raise
         self._append("status", phase=phase, status=FINISHED, reason="")
 
+    def _begin(self) -> None:
+        """Before the first line of this process: end a torn line, and give a new run its name."""
+        self._open = True
+        if self.path.exists() and not ends_line(self.path, self.path.stat().st_size):
+            self._write(b"\n")
+        if not self._begun:
+            self._append("run", id=uuid.uuid4().hex, title=self._title or "/".join(self.path.parent.parts[-2:]))
+
     def _append(self, kind: str, **content: object) -> None:
+        if not self._open:
+            self._begin()
         event = {"event": kind, "time": time.time_ns() // 1_000_000, **content}
         self._take_in(event)
         self._write(_encode(event | {"crc": zlib.crc32(_encode(event))}) + b"\n")
@@ -208,7 +214,7 @@ def end_if_killed(folder: Path) -> bool:
         OSError: the folder cannot be read or written.
     """
     lock = RunLock(Path(folder) / "work" / LOCK_NAME)
-    if _last_status(folder) != RUNNING or not lock.acquire(wait=False):
+    if Curves(folder).status != RUNNING or not lock.acquire(wait=False):
         return False
     with lock:
         curves = Curves(folder)
@@ -216,10 +222,3 @@ def end_if_killed(folder: Path) -> bool:
             curves._append("status", phase="", status=KILLED, reason="the process was gone")
             return True
     return False
-
-
-def _last_status(folder: Path) -> str:
-    status = ""
-    for event, _ in read_events(Path(folder) / NAME):
-        status = {"session": RUNNING, "status": event.get("status", "")}.get(event["event"], status)
-    return status

@@ -32,9 +32,8 @@ ALSO = {  # facts that MLflow shows in places of their own
     "source": "mlflow.source.name",
     "description": "mlflow.note.content",
 }
-MAX_METRICS, MAX_KEYS = 1000, 100  # what MLflow takes in one request, and in one text
-MAX_KEY, MAX_PARAM, MAX_TAG, MAX_NAME, MAX_DIGEST, MAX_SOURCE = 250, 6000, 8000, 500, 36, 60_000
-MAX_TEXT = 1_000_000  # ours: a text is for reading
+MAX_METRICS, MAX_KEYS = 1000, 100  # what MLflow takes in one request,
+MAX_KEY, MAX_PARAM, MAX_TAG, MAX_NAME, MAX_DIGEST = 250, 6000, 8000, 500, 36  # and in one text
 LOCK_TIMEOUT_S = 30.0
 
 
@@ -159,7 +158,7 @@ class _Sender:
                 case "dataset":
                     self._dataset(event)
                 case "text":
-                    self._text(_key(event["name"]), _text(event["text"], MAX_TEXT))
+                    self._text(_key(event["name"]), event["text"])
                 case "table":
                     tags |= self._table(event)
         for points in _parts(metrics, MAX_METRICS):
@@ -182,7 +181,7 @@ class _Sender:
     def _dataset(self, event: Event) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        source = json.dumps({"uri": _text(event["source"], MAX_SOURCE)})
+        source = json.dumps({"uri": _text(event["source"], MAX_TAG)})
         data = Dataset(_text(event["name"], MAX_NAME), event["digest"][:MAX_DIGEST], "local", source)
         self.client.log_inputs(self.id, [DatasetInput(data, [InputTag("mlflow.data.context", event["context"])])])
 
@@ -200,7 +199,7 @@ class _Sender:
             return
         path = artifacts(self.uri) / where.removeprefix(PROXIED) / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
+        path.write_text(content, encoding="utf-8", errors="replace")
 
     def _status(self, events: Sequence[Event]) -> None:
         changes = [event for event in events if event["event"] in ("session", "status")]

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 
 from contrastmask.runtime.locks import RunLock
 from contrastmask.tracking.curves import LOCK_NAME
+from contrastmask.tracking.store import artifacts, tracking_uri
 
 
 def check(results: Results, undisturbed: Results) -> None:
@@ -54,7 +55,7 @@ def mlflow_tells_the_truth(results: Results, undisturbed: Results) -> None:
         ]
         assert curves[0] == curves[1]
         assert [step for step, _ in curves[0]] == list(range(1, ITERATIONS + 1)) and curves[0][-1][1] == last
-    assert list((results.folder / "mlartifacts").rglob(f"{run.info.run_id}/artifacts/config.json"))
+    assert list(artifacts(tracking_uri(results.folder)).rglob(f"{run.info.run_id}/artifacts/config.json"))
 
 
 def nothing_is_left(results: Results) -> None:

@@ -134,6 +134,7 @@ def test_every_value_comes_back_exactly_and_any_truncation_costs_only_its_end(
 ) -> None:
     folder = tmp_path_factory.mktemp("cut")
     curves = Curves(folder)
+    curves.tags({"a": "b"})
     for step, numbers in enumerate(values):
         curves.metrics(numbers, step)
     whole = events(folder)
