@@ -58,7 +58,8 @@ def send(client: "MlflowClient", uri: str, folder: Path) -> int:
     Raises:
         StoreError: it cannot be sent now; repeat it later.
     """
-    path, folder = Path(folder) / NAME, Path(folder)
+    folder = Path(folder).resolve()
+    path = folder / NAME
     header = next((event for event, _ in read_events(path) if event["event"] == "run"), None)
     if header is None:
         return 0

@@ -1,12 +1,14 @@
 """Brings MLflow up to date with the curves files of runs: all of a result folder, or one that goes on."""
 
 import logging
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from contrastmask.errors import ConfigError
 from contrastmask.tracking.curves import NAME, end_if_killed
 from contrastmask.tracking.sending import send
 from contrastmask.tracking.store import StoreError, connect, tracking_uri, without_password
@@ -50,6 +52,23 @@ def sync(results: Path, uri: str | None = None) -> Synced:
     return done
 
 
+def sync_and_say(results: Path) -> bool:
+    """`sync`, and what it did on standard output; whether every run could be sent.
+
+    Raises:
+        ConfigError: there is no such folder.
+        StoreError: the store cannot be used.
+    """
+    if not results.is_dir():
+        raise ConfigError(f"no folder {results}: name the results folder of a workflow with --results")
+    done = sync(results)
+    where = without_password(tracking_uri(results))
+    print(f"{done.runs} runs in {where}: {done.lines} new lines, {done.killed} marked as killed")
+    for failure in done.failed:
+        print(f"tracking: {failure}", file=sys.stderr)
+    return not done.failed
+
+
 # ---------------------------------------------------------------------------- while a run goes on
 
 
@@ -59,8 +78,9 @@ def live(folder: Path, interval: float = INTERVAL_S, end: float = END_S) -> Iter
 
     It neither stops nor fails the run. What the end does not wait for, at most `end` s, the next `sync` sends.
     """
-    uri, closing = tracking_uri(Path(folder).parents[3]), threading.Event()
-    thread = threading.Thread(target=_keep_sending, args=(Path(folder), uri, interval, closing), daemon=True)
+    folder, closing = Path(folder).resolve(), threading.Event()
+    uri = tracking_uri(folder.parents[min(3, len(folder.parents) - 1)])  # the result folder
+    thread = threading.Thread(target=_keep_sending, args=(folder, uri, interval, closing), daemon=True)
     thread.start()
     try:
         yield
