@@ -148,7 +148,7 @@ def test_yaml_runs_nothing(tmp_path: Path, ran: Path) -> None:
 
 def test_a_whole_number_has_no_point(tmp_path: Path) -> None:
     """JSON Schema takes 4.0 for one; it cannot count images."""
-    text = (CONFIGS / "scales" / "mini.yaml").read_text()
+    text = (CONFIGS / "scales" / "coco-mini.yaml").read_text()
     (tmp_path / "mini.yaml").write_text(text.replace("batch: 4\n", "batch: 4.0\n", 1))
     with pytest.raises(ConfigError, match=r"batch: 4\.0 is not of type 'integer'"):
         read_yaml(tmp_path / "mini.yaml", "scale")

@@ -41,12 +41,9 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
     if scale.get("from_scratch"):
         config["weights"] = None
         config["model"]["backbone"] |= {"frozen_stages": -1, "norm_eval": False}
-    elif "pretrain" in scale:
-        config |= {"weights": "pretrain", "pretrain": scale["pretrain"]}
     else:
         config["weights"] = weights_source(backbone, settings, configs)
     put(config, scale.get("config", {}))
-    put(config, scale.get("by_backbone", {}).get(backbone, {}))
     put(config, json.loads(spec.config) if spec.config else {})
     _check_sections(config, spec, scale)
     config["optimizer"]["lr"] = scale["lr"] * config.pop("lr_factor")

@@ -86,7 +86,7 @@ def load_settings(config: dict[str, Any], configs: Path = CONFIGS) -> Settings:
         raise ConfigError(
             f"configs/scales/{config['scale']}.yaml is named '{scale['name']}'; set its name: to its file name"
         )
-    for backbone in (*scale.get("backbones", {}).values(), *scale.get("by_backbone", {})):
+    for backbone in scale.get("backbones", {}).values():
         if not (configs / "backbones" / f"{backbone}.py").exists():
             known = ", ".join(sorted(path.stem for path in (configs / "backbones").glob("*.py")))
             raise ConfigError(f"configs/scales/{scale['name']}.yaml: unknown backbone '{backbone}'; there are: {known}")

@@ -54,7 +54,7 @@ def _models(configs: Path) -> Iterator[dict[str, Any]]:
                 yield from _of(variant.values())
     for path in sorted((configs / "scales").glob("*.yaml")):
         scale = read_yaml(path, "scale")
-        yield from _of([scale.get("config", {}), *scale.get("by_backbone", {}).values()])
+        yield from _of([scale.get("config", {})])
     for path in sorted((configs / "tables").glob("*.yaml")):
         table = read_yaml(path, "table")
         yield from _of(row.get("config", {}) for row in (table.get("base", {}), *table["rows"]))

@@ -148,7 +148,7 @@ def test_config_takes_what_follows_as_for_snakemake() -> None:
     def command(tables: tuple[str, ...], changes: dict[str, Any], quiet: bool) -> None:
         seen.update(changes, tables=tables, quiet=quiet)
 
-    line = ["a", "--settings", '{"seeds": [0], "scale": "mini"}', "--config", "scale=paper", "x={a: 1=2}", "--quiet"]
+    line = ["a", "--settings", '{"seeds": [0], "scale": "smoke"}', "--config", "scale=paper", "x={a: 1=2}", "--quiet"]
     done = CliRunner().invoke(command, [*line, "b", "c=d"])
     assert done.exit_code == 0, done.output
     wanted = {"seeds": [0], "scale": "paper", "x": {"a": "1=2"}}

@@ -25,9 +25,9 @@ def written(results: Path, run: str = MAIN, **changes: object) -> Path:
     return of.run_folder(run, 0)
 
 
-@pytest.mark.parametrize("scale", ["smoke", "mini", "paper"])
+@pytest.mark.parametrize("scale", ["smoke", "coco-mini", "paper"])
 def test_what_is_written_of_every_run_is_read_again(tmp_path: Path, scale: str) -> None:
-    of = settings(tmp_path, scale=scale, data_root="/data" if scale == "paper" else None, gpus_per_run=1)
+    of = settings(tmp_path, scale=scale, data_root=None if scale == "smoke" else "/data", gpus_per_run=1)
     tables = load_tables(of)
     rows = runfile.rows_of(tables.values())
     for run in all_runs(tables).values():
@@ -38,11 +38,11 @@ def test_what_is_written_of_every_run_is_read_again(tmp_path: Path, scale: str) 
 
 
 def test_its_paths_lead_from_the_folder_to_the_files(tmp_path: Path) -> None:
-    of = settings(tmp_path / "r", scale="mini")
-    folder = written(tmp_path / "r", scale="mini")
+    of = settings(tmp_path / "r", scale="coco-mini", data_root="/data")
+    folder = written(tmp_path / "r", scale="coco-mini", data_root="/data")
     files = runfile.read(folder)["files"]
     assert (folder / files["dataset"]).resolve() == of.dataset.resolve()
-    assert (folder / files["weights"]).resolve() == of.backbone_weights("r18").resolve()
+    assert (folder / files["weights"]).resolve() == of.backbone_weights("lite0").resolve()
     assert (folder / files["results"]).resolve() == (tmp_path / "r").resolve()
     assert not any(value.startswith("/") for value in files.values() if value)
     assert (files["priors"], files["detector"]) == (None, None)
@@ -59,7 +59,7 @@ def test_a_file_that_says_the_same_is_left_alone_and_any_other_written_anew(tmp_
     before = file.stat().st_ino
     written(tmp_path)
     assert file.stat().st_ino == before
-    written(tmp_path, gpus_per_run=2, images_per_gpu=2)
+    written(tmp_path, gpus_per_run=2, images_per_gpu=1)
     assert runfile.read(file.parent)["gpus_per_run"] == 2
     file.write_text("{")
     written(tmp_path)

@@ -9,7 +9,7 @@ import torch
 from benchmarks.bench_step import Trainer
 from benchmarks.systems import System, systems, without_data
 
-SCALES = ("mini", "coco-mini")
+SCALES = ("coco-mini",)
 
 
 @pytest.mark.parametrize(

@@ -65,39 +65,19 @@ rule shape_priors:
         " --priors {wildcards.priors} --min-area {wildcards.area} --out {output.priors:q} 2>&1 | tee {log:q}"
 
 
-if "pretrain" in SETTINGS.scale:
-
-    rule pretrain:
-        input:
-            str(SETTINGS.dataset),
-        output:
-            str(OUT / "weights" / "{backbone}.pth"),
-        log:
-            str(OUT / "logs" / "pretrain_{backbone}.log"),
-        threads: SETTINGS.scale["threads"]
-        params:
-            recipe=json.dumps(SETTINGS.scale["pretrain"], sort_keys=True),
-        message:
-            "Pretraining {wildcards.backbone} on boxes and categories"
-        shell:
-            "{PYTHON} -m contrastmask.training.pretrain --backbone {wildcards.backbone}"
-            " --settings {SETTINGS_JSON:q} --out {output:q} > {log:q} 2>&1"
-
-else:
-
-    rule weights:
-        output:
-            str(OUT / "weights" / "{backbone}.pth"),
-        log:
-            str(OUT / "logs" / "weights_{backbone}.log"),
-        retries: 2
-        localrule: True  # the nodes of a cluster often have no way out
-        params:
-            source=lambda wildcards: experiment.weights_source(wildcards.backbone, SETTINGS),
-        message:
-            "Fetching the ImageNet weights of {wildcards.backbone} from {params.source}"
-        shell:
-            "{PYTHON} -m contrastmask.training.weights --backbone {wildcards.backbone} --source {params.source:q} --out {output:q} 2>&1 | tee {log:q}"
+rule weights:
+    output:
+        str(OUT / "weights" / "{backbone}.pth"),
+    log:
+        str(OUT / "logs" / "weights_{backbone}.log"),
+    retries: 2
+    localrule: True  # the nodes of a cluster often have no way out
+    params:
+        source=lambda wildcards: experiment.weights_source(wildcards.backbone, SETTINGS),
+    message:
+        "Fetching the ImageNet weights of {wildcards.backbone} from {params.source}"
+    shell:
+        "{PYTHON} -m contrastmask.training.weights --backbone {wildcards.backbone} --source {params.source:q} --out {output:q} 2>&1 | tee {log:q}"
 
 
 rule download:
