@@ -6,7 +6,9 @@ message and a code, never with a traceback; a bug still shows its traceback.
 
 import importlib
 import importlib.util
+import io
 import signal
+import sys
 from typing import Any
 
 import click
@@ -60,6 +62,9 @@ class Verbs(click.Group):
             formatter.write_dl([(verb, VERBS[verb]) for verb in self.list_commands(ctx)])
 
     def invoke(self, ctx: click.Context) -> Any:
+        for stream in (sys.stdout, sys.stderr):  # a locale that is not UTF-8 costs a character, not the run
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except (ConfigError, OptionError, DataError, GpuError) as error:

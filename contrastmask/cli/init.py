@@ -21,8 +21,9 @@ PASSES = 100  # over the images, at most
     type=click.Choice(["coco-mini", "paper", "smoke"]),
     help="The scale to start from.  [default: paper on a machine with a GPU, coco-mini without]",
 )
+@click.option("--setting", default="masks2boxes", show_default=True, help="Which categories are base, which novel.")
 @click.option("--crowds", type=click.Choice(["ignored", "objects"]), help="What annotations with iscrowd 1 are.")
-def command(folder: Path, name: str | None, recipe: str | None, crowds: str | None) -> None:
+def command(folder: Path, name: str | None, recipe: str | None, setting: str, crowds: str | None) -> None:
     """Look at a folder with your own data, and write what it takes to train on it.
 
     Finds the annotation files and images of train and val, verifies all of them, prints the categories with masks
@@ -50,18 +51,18 @@ def command(folder: Path, name: str | None, recipe: str | None, crowds: str | No
     checked = {key: value for key, value in config.items() if key != "root"}
     with tempfile.TemporaryDirectory() as draft:
         dataset = prepare(checked, Path(config["root"]), Path(draft) / "dataset.json")
-        write_split(Path(draft) / "dataset.json", "masks2boxes", Path(draft) / "masks2boxes")
+        write_split(Path(draft) / "dataset.json", setting, Path(draft) / setting, show=True)
     for part in ("train", "val"):
         found = dataset[part]
         click.echo(f"{part}: {found['n_images']} images, {found['n_annotations']} annotations, {found['source']}")
     recipe = recipe or ("paper" if visible_gpus() else "coco-mini")
-    texts = {"scales": scale(name, recipe, config, dataset["train"]["n_images"]), "tables": table(name)}
+    texts = {"scales": scale(name, recipe, config, dataset["train"]["n_images"]), "tables": table(name, setting)}
     for kind, file in files.items():
         with atomic_writer(file) as stream:
             stream.write(texts[kind])
         click.echo(f"written: {file}")
     click.echo(f"Look at the data: contrastmask look --scale {name}")
-    click.echo(f"Train and compare: snakemake --cores 2 {name} --config scale={name} 'tables=[{name}]'")
+    click.echo(f"Train and compare: snakemake --cores 2 --config scale={name} 'tables=[{name}]'")
 
 
 def scale(name: str, recipe: str, dataset: dict[str, Any], images: int) -> str:
@@ -89,12 +90,12 @@ def scale(name: str, recipe: str, dataset: dict[str, Any], images: int) -> str:
     return head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
 
 
-def table(name: str) -> str:
-    """configs/tables/<name>.yaml: the baseline and ContrastMask, on the split that the masks themselves say."""
+def table(name: str, setting: str) -> str:
+    """configs/tables/<name>.yaml: the baseline and ContrastMask."""
     return f"""\
 title: {name}
 caption: Masks of categories that have only boxes.
-base: {{backbone: r50, schedule: 1x, setting: masks2boxes, mask_layers: 4}}
+base: {{backbone: r50, schedule: 1x, setting: {setting}, mask_layers: 4}}
 rows:
   - {{method: mask-rcnn}}        # the baseline: its mask head never saw a novel object
   - {{method: contrastmask}}

@@ -21,15 +21,15 @@ class _Loader(yaml.SafeLoader):
         return text
 
 
-def load_yaml(text: str) -> Any:
-    """What YAML of a person says; yaml.YAMLError if it says nothing that can be used."""
+def load_yaml(text: str | bytes) -> Any:
+    """What YAML of a person says, bytes by their byte order mark or as UTF-8; yaml.YAMLError if it says nothing that can be used."""
     return _Loader(text).get_single_data()
 
 
 def read_yaml(path: Path, schema: str) -> dict[str, Any]:
     """The mapping in `path`, checked against `workflow/schemas/<schema>.schema.yaml`."""
     try:
-        content = load_yaml(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_bytes())
     except FileNotFoundError:
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
         raise ConfigError(f"{path} does not exist; files in that folder: {known}") from None

@@ -180,7 +180,9 @@ def decide(
     return base, novel
 
 
-def write_split(dataset_json: Path, setting: str, out_dir: Path, splits_dir: Path = SPLITS) -> dict[str, Any]:
+def write_split(
+    dataset_json: Path, setting: str, out_dir: Path, splits_dir: Path = SPLITS, show: bool = False
+) -> dict[str, Any]:
     """Write `out_dir`/instances_train.json and split.json (docs/design.md); returns the latter.
 
     Base annotations are copied whole. Of a novel one, crowds too, there remain id, image, category, box, area
@@ -188,7 +190,7 @@ def write_split(dataset_json: Path, setting: str, out_dir: Path, splits_dir: Pat
     mask can travel in a key of its own.
 
     The digest is sha256 (32 hex digits) over the data set's digest, the setting and both lists' ids.
-    A split with an inferred list is printed, for a person to confirm.
+    A split with an inferred list is printed, for a person to confirm, as is any if `show`.
 
     Raises:
         DataError: the setting or a list is unusable (see `resolve`), the annotations changed since they were
@@ -196,7 +198,7 @@ def write_split(dataset_json: Path, setting: str, out_dir: Path, splits_dir: Pat
     """
     dataset = read_dataset(dataset_json)
     coco = read_train(dataset, dataset_json)
-    base, novel = decide(setting, dataset, coco, splits_dir, show=False)
+    base, novel = decide(setting, dataset, coco, splits_dir, show)
     untrained = _untrained(coco["annotations"], base + novel)
     if set(base) <= set(untrained):
         raise DataError(

@@ -9,10 +9,11 @@ import csv
 import gzip
 import json
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from contrastmask.data.counts import count_masks
 from contrastmask.data.originals import Originals
 from contrastmask.errors import ConfigError
 from contrastmask.evaluation.coco_metrics import coco_metrics, mean_iou
@@ -88,6 +89,7 @@ def summary(
         "segm": segm.by_subset,
         "bbox": bbox.by_subset,
         "gt_box_miou": given.by_subset,
+        "unmeasured": unmeasured(truth, subsets),
         "per_category": [
             {
                 "id": category["id"],
@@ -101,6 +103,21 @@ def summary(
             for category in run.dataset["categories"]
         ],
     }
+
+
+def unmeasured(truth: Any, subsets: Mapping[str, Sequence[int]]) -> dict[str, str]:
+    """Of each subset whose mask AP cannot be measured on val, the reason."""
+    counts = count_masks(truth.anns.values())
+    reasons = {}
+    for name, categories in subsets.items():
+        found = [counts[c] for c in categories if c in counts]
+        if not categories:
+            reasons[name] = "never trained"
+        elif not any(count.annotations for count in found):
+            reasons[name] = "no objects in val"
+        elif not any(count.masks for count in found):
+            reasons[name] = "no masks in val"
+    return reasons
 
 
 def predict(run: Run, truth: Any, stop: Stop) -> tuple[list[dict[str, Any]], list[tuple[int, int, float]]]:

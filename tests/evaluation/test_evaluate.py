@@ -1,7 +1,9 @@
 """What evaluation writes, from masks whose quality is known."""
 
+import gzip
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ import torch
 from mmengine.structures import InstanceData
 from pycocotools.coco import COCO
 
+from contrastmask.config.yamlfiles import check
+from contrastmask.data.originals import Originals
 from contrastmask.evaluation import evaluate
 from contrastmask.evaluation.coco_metrics import coco_metrics
 
@@ -72,6 +76,50 @@ def test_boxes_without_extent_and_objects_without_mask_are_not_compared() -> Non
     assert not evaluate.usable({"bbox": [0, 0, 0, 5], "segmentation": polygon})
     assert not evaluate.usable({"bbox": [0, 0, 5, 5], "segmentation": []})
     assert evaluate.usable({"bbox": [0, 0, 5, 5], "segmentation": polygon})
+
+
+def a_run(novel: list[int], base: list[int], untrained: list[int]) -> SimpleNamespace:
+    categories = [{"id": 18, "name": "dog"}, {"id": 3, "name": "car"}]
+    return SimpleNamespace(
+        split={"novel": novel, "base": base, "untrained": untrained},
+        dataset={"categories": categories, "digest": "d"},
+        id="r", seed=0, scale="s", decided={"preset": "paper"}, config_hash="h",
+    )  # fmt: skip
+
+
+def test_a_category_that_was_never_trained_is_in_no_mean(truth: COCO) -> None:
+    """Nothing can find it, so its AP of 0 says nothing about the method."""
+    perfect = [
+        {"image_id": 7, "category_id": 3, "score": 0.9, "bbox": [5, 5, 10, 10],
+         "segmentation": evaluate.encode(square(5, 15))}
+    ]  # fmt: skip
+    truth.dataset["annotations"][1]["iscrowd"] = 0  # a dog, which nothing found
+    with_dog = evaluate.summary(a_run([18, 3], [], []), truth, perfect, [], checkpoint="c", started=0.0)
+    without = evaluate.summary(a_run([18, 3], [], [18]), truth, perfect, [], checkpoint="c", started=0.0)
+    assert with_dog["segm"]["novel"]["AP"] == pytest.approx(0.5) and without["segm"]["novel"]["AP"] == pytest.approx(1)
+    assert without["segm"]["all"]["AP"] == without["bbox"]["novel"]["AP"] == pytest.approx(1)
+    assert [c.get("trained", True) for c in without["per_category"]] == [False, True]
+    check(without, "metrics", "metrics.json")
+
+
+def test_what_cannot_be_measured_has_its_reason(truth: COCO) -> None:
+    assert evaluate.unmeasured(truth, {"novel": [18], "base": [3], "all": []}) == {
+        "novel": "no objects in val",
+        "all": "never trained",
+    }
+    truth.dataset["annotations"][0]["segmentation"] = []
+    assert evaluate.unmeasured(truth, {"base": [3]}) == {"base": "no masks in val"}
+
+
+def test_detections_have_the_ids_of_the_persons_file(truth: COCO, tmp_path: Path) -> None:
+    truth.imgs[7]["original_id"], truth.cats[3]["original_id"], truth.anns[1]["original_id"] = "seven", 2**70, "a-1"
+    found = [{"image_id": 7, "category_id": 3, "score": 0.9, "bbox": [5, 5, 10, 10]}]
+    evaluate.write_readings(tmp_path, found, [(1, 3, 0.5)], truth)
+    with gzip.open(tmp_path / "detections.json.gz", "rt") as file:
+        written = json.load(file)
+    assert (written[0]["image_id"], written[0]["category_id"]) == ("seven", 2**70)
+    assert (tmp_path / "gt_box_iou.csv").read_text().splitlines()[1] == f"a-1,{2**70},0.5"
+    assert Originals(truth).our_detections(written) == found
 
 
 def test_the_last_line_says_what_was_not_measured() -> None:
