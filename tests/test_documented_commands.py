@@ -1,8 +1,7 @@
 """Every command in README and docs is one that the project knows.
 
 Almost all of them train, download, or need COCO, a GPU, a cluster or root: they are parsed as their program parses
-them, and what they name (verbs, options, settings, targets, files of configs/) must exist. What edits files is run, on
-a copy.
+them, and what they name (verbs, options, settings, targets, files of configs/) must exist.
 """
 
 import importlib.util
@@ -18,12 +17,12 @@ import click
 import pytest
 import yaml
 
-from contrastmask.cli import main
+from contrastmask.cli import init, main
 from contrastmask.config import load_settings, load_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-PROGRAMS = ("make", "snakemake", "contrastmask", "python", "sed")  # the others are the system's: only their syntax
+PROGRAMS = ("make", "snakemake", "contrastmask", "python")  # the others are the system's: only their syntax
 
 
 @dataclass(frozen=True)
@@ -58,13 +57,14 @@ def configs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """configs/ with what the pages say to add to it: tables, lists, and a scale, made by the pages' own commands."""
     folder = tmp_path_factory.mktemp("project") / "configs"
     shutil.copytree(ROOT / "configs", folder)
-    for command in documented("sed"):
-        subprocess.run(shlex.join(command).replace("'>'", ">"), shell=True, cwd=folder.parent, check=True)
+    (folder / "scales" / "mine.yaml").write_text(
+        init.scale("mine", "coco-mini", {"kind": "folder", "root": "/data"}, 9)
+    )
+    (folder / "tables" / "mine.yaml").write_text(init.table("mine", "masks2boxes"))
     for block in blocks():
         content = yaml.safe_load(block.text) if block.language == "yaml" else {}
         if "rows" in content:
-            name = "table8" if block.page == "README.md" else "mine"
-            (folder / "tables" / f"{name}.yaml").write_text(block.text, encoding="utf-8")
+            (folder / "tables" / "table8.yaml").write_text(block.text, encoding="utf-8")
         elif "name" in content:
             (folder / "splits" / f"{content['name']}.yaml").write_text(block.text, encoding="utf-8")
     return folder

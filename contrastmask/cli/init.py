@@ -14,7 +14,7 @@ PASSES = 100  # over the images, at most
 
 
 @click.command
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--name", help="Of the scale and the table.  [default: the folder's name]")
 @click.option(
     "--recipe",

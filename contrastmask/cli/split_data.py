@@ -6,7 +6,7 @@ import click
 
 
 @click.command
-@click.argument("annotations", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("annotations", type=click.Path(path_type=Path))
 @click.option(
     "--val",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
