@@ -34,7 +34,7 @@ def command(
     asked = options.defaults() | options.given(scale=scale, seeds=seeds, preset=preset, results=results)
     found = read_yaml(CONFIGS / "scales" / f"{asked['scale']}.yaml", "scale")
     folder = Path(asked["results"]) / found["name"]
-    measured = claims(folder, tuple(asked["seeds"]), asked["preset"], resamples=resamples)
+    measured = claims(folder, tuple(asked["seeds"]), asked["preset"], resamples=resamples, scale=found)
     texts = {"csv": to_csv(measured, found), "md": to_markdown(measured, found, resamples)}
     for suffix, text in texts.items():
         with atomic_writer(folder / f"claims.{suffix}") as file:

@@ -42,7 +42,7 @@ def command(
 
     asked = options.defaults() | options.given(scale=scale, results=results, preset=preset, seeds=seeds)
     found = read_yaml(CONFIGS / "scales" / f"{asked['scale']}.yaml", "scale")
-    for table in [load_table(CONFIGS / "tables" / f"{name}.yaml", asked["preset"]) for name in tables]:
+    for table in [load_table(CONFIGS / "tables" / f"{name}.yaml", asked["preset"], scale=found) for name in tables]:
         rows = build(table, Path(asked["results"]), found, asked["seeds"], asked["preset"])
         paths = write(table, rows, Path(asked["results"]) / found["name"] / folder, found, asked["seeds"])
         click.echo(visible(paths[1].read_text(encoding="utf-8")) if show else "\n".join(map(str, paths)))

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from contrastmask.config.fragments import fragment, put
 from contrastmask.config.options import preset_options
-from contrastmask.config.rows import RunSpec, options_of
+from contrastmask.config.rows import DETECTOR, RunSpec, options_of
 from contrastmask.config.settings import Settings
 from contrastmask.errors import ConfigError
 from contrastmask.paths import CONFIGS
@@ -30,7 +30,7 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
     config: dict[str, Any] = {}
     for part in ("base", f"methods/{spec.method}", f"backbones/{backbone}", f"schedules/{spec.schedule}"):
         put(config, fragment(configs / f"{part}.py"))
-    options = run_options(spec, configs)
+    options = run_options(spec, scale, configs)
     for option, changes in config.pop("variants", {}).items():
         put(config, changes[options[option]])
     put(config, config.pop("by_schedule", {}).get(spec.schedule, {}))
@@ -48,17 +48,25 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
     _check_sections(config, spec, scale)
     config["optimizer"]["lr"] = scale["lr"] * config.pop("lr_factor")
     check_groups(spec, settings, configs)
-    return config | {
-        "method": spec.method,
-        "backbone": backbone,
-        "schedule_name": spec.schedule,
-        "setting": spec.setting,
-        "preset": spec.preset,
-        "options": dict(spec.options),
-        "scale": scale["name"],
-        "batch": scale["batch"],
-        "one_x": dict(scale["one_x"]),
-    }
+    if spec.method == DETECTOR:
+        config["one_x"] = dict(scale["detector"]["one_x"])
+    if spec.start:
+        start = resolve(spec.start, settings, configs)
+        config["start"] = {"run": spec.start.id, "config_hash": config_hash(start)}
+    return (
+        {"one_x": dict(scale["one_x"])}
+        | config
+        | {
+            "method": spec.method,
+            "backbone": backbone,
+            "schedule_name": spec.schedule,
+            "setting": settings.setting(spec.setting),
+            "preset": spec.preset,
+            "options": dict(spec.options),
+            "scale": scale["name"],
+            "batch": scale["batch"],
+        }
+    )
 
 
 def _check_sections(config: dict[str, Any], spec: RunSpec, scale: dict[str, Any]) -> None:
@@ -85,18 +93,19 @@ def _resolve_evaluation(spec: RunSpec, detector: RunSpec, settings: Settings, co
         "method": spec.method,
         "backbone": spec.backbone,
         "schedule_name": spec.schedule,
-        "setting": spec.setting,
+        "setting": settings.setting(spec.setting),
         "preset": spec.preset,
-        "options": run_options(spec, configs),
+        "options": run_options(spec, settings.scale, configs),
         "scale": settings.scale["name"],
         "detector": {"run": detector.id, "config_hash": config_hash(resolve(detector, settings, configs))},
     }
 
 
-def run_options(spec: RunSpec, configs: Path = CONFIGS) -> dict[str, Any]:
-    """A run's options: its preset's, and what its row changes."""
+def run_options(spec: RunSpec, scale: Mapping[str, Any], configs: Path = CONFIGS) -> dict[str, Any]:
+    """A run's options: its preset's, what the scale changes, and what its row changes."""
     kind = options_of(spec.method, configs)
-    return preset_options(kind, "paper" if spec.preset == "both" else spec.preset) | dict(spec.options)
+    preset = preset_options(kind, "paper" if spec.preset == "both" else spec.preset)
+    return preset | scale.get("options", {}).get(kind, {}) | dict(spec.options)
 
 
 def check_groups(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> None:
@@ -105,7 +114,7 @@ def check_groups(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> 
     Raises:
         ConfigError: it would.
     """
-    images, group = settings.images_per_gpu, run_options(spec, configs).get("query_group_size", 1)
+    images, group = settings.images_per_gpu, run_options(spec, settings.scale, configs).get("query_group_size", 1)
     if images < settings.scale["batch"] and images % group:
         raise ConfigError(
             f"images_per_gpu={images} would cut the query groups of {group} images of {spec.id} (option "

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,9 @@ from contrastmask.config.yamlfiles import read_yaml
 from contrastmask.errors import ConfigError, DataError, OptionError
 from contrastmask.paths import CONFIGS
 
+DETECTOR = "detector"  # the method of a scale's common detector
+Scale = Mapping[str, Any]  # the content of a file in configs/scales, of which runs depend on `options` and `detector`
+ANY_SCALE: Scale = {}  # one that says nothing of them
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # names become file names: they cannot leave the results folder
 
 
@@ -28,6 +32,7 @@ class RunSpec:
     `preset` is "both" where the method has no options that differ between the presets. `options` holds what differs
     from the preset, sorted; `config` a row's free configuration as canonical JSON ("" if none). `detector` is the run
     whose detections this one segments, with the same seed and the row's `config`; None for a run that is trained.
+    `start` is the run from whose weights this one starts, with the same seed (a scale's `detector`); None for most.
     """
 
     method: str
@@ -38,6 +43,7 @@ class RunSpec:
     options: tuple[tuple[str, Any], ...] = ()
     config: str = ""
     detector: "RunSpec | None" = None
+    start: "RunSpec | None" = None
 
     @property
     def family(self) -> str:
@@ -96,11 +102,12 @@ def load_tables(settings: Settings, configs: Path = CONFIGS) -> dict[str, Table]
     """
     every = sorted(path.stem for path in (configs / "tables").glob("*.yaml"))
     names = dict.fromkeys([*settings.tables, *every])
-    return {name: load_table(configs / "tables" / f"{name}.yaml", settings.preset, configs) for name in names}
+    paths = {name: configs / "tables" / f"{name}.yaml" for name in names}
+    return {name: load_table(path, settings.preset, configs, settings.scale) for name, path in paths.items()}
 
 
-def load_table(path: Path, preset: str, configs: Path = CONFIGS) -> Table:
-    """One table file. A row's keys override the base's; `options` and `config` of both are merged.
+def load_table(path: Path, preset: str, configs: Path = CONFIGS, scale: Scale = ANY_SCALE) -> Table:
+    """One table file, as a scale makes it. A row's keys override the base's; `options` and `config` of both are merged.
 
     Raises:
         ConfigError: naming the file and the row.
@@ -116,19 +123,19 @@ def load_table(path: Path, preset: str, configs: Path = CONFIGS) -> Table:
         settings = [entry["setting"]] if "setting" in entry else content.get("settings", [merged.get("setting")])
         for setting in settings:
             try:
-                rows.append(_row(path.stem, merged | {"setting": setting}, preset, configs))
+                rows.append(_row(path.stem, merged | {"setting": setting}, preset, configs, scale))
             except (ConfigError, OptionError) as error:
                 raise ConfigError(f"{path}, row {number} ({entry.get('label', 'no label')}): {error}") from None
     return Table(path.stem, content["title"], content["caption"], tuple(rows))
 
 
-def _row(table: str, entry: dict[str, Any], preset: str, configs: Path) -> Row:
+def _row(table: str, entry: dict[str, Any], preset: str, configs: Path, scale: Scale) -> Row:
     missing = [key for key in ("method", "backbone", "schedule", "setting") if not entry.get(key)]
     if missing:
         raise ConfigError(f"no {', '.join(missing)}: give it in the row or in the file's base")
     run = None
     if (configs / "methods" / f"{entry['method']}.py").exists():
-        run = run_spec(entry, preset, configs)
+        run = run_spec(entry, preset, configs, scale)
     elif entry["method"] not in read_names(configs)["methods"]:
         raise ConfigError(f"unknown method '{entry['method']}'; there are: {_known(configs / 'methods')}")
     return Row(
@@ -143,8 +150,8 @@ def _row(table: str, entry: dict[str, Any], preset: str, configs: Path) -> Row:
     )
 
 
-def run_spec(entry: dict[str, Any], preset: str, configs: Path = CONFIGS) -> RunSpec:
-    """The run of a row's entry; equal trainings give equal specs.
+def run_spec(entry: dict[str, Any], preset: str, configs: Path = CONFIGS, scale: Scale = ANY_SCALE) -> RunSpec:
+    """The run of a row's entry; equal trainings give equal specs. `scale` is the content of the scale's file.
 
     Raises:
         ConfigError, OptionError: naming what is unknown.
@@ -154,11 +161,11 @@ def run_spec(entry: dict[str, Any], preset: str, configs: Path = CONFIGS) -> Run
             raise ConfigError(f"unknown {kind} '{entry[kind]}'; there are: {_known(configs / f'{kind}s')}")
     split_lists(entry["setting"], configs)
     kind = options_of(entry["method"], configs)
-    detector = _detector(entry, preset, configs)
+    detector = _detector(entry, preset, configs, scale)
     preset = entry.get("preset", preset)
     given = entry.get("options", {})
     check_options(kind, given)
-    defaults = preset_options(kind, preset)
+    defaults = preset_options(kind, preset) | scale.get("options", {}).get(kind, {})
     differing = {key: value for key, value in given.items() if value != defaults[key]}
     check_options(kind, defaults | given)
     config = json.dumps(entry["config"], sort_keys=True) if entry.get("config") else ""
@@ -171,10 +178,18 @@ def run_spec(entry: dict[str, Any], preset: str, configs: Path = CONFIGS) -> Run
         options=tuple(sorted(differing.items())),
         config=config,
         detector=detector,
+        start=None if detector else _start(entry, scale),
     )
 
 
-def _detector(entry: dict[str, Any], preset: str, configs: Path) -> RunSpec | None:
+def _start(entry: dict[str, Any], scale: Scale) -> RunSpec | None:
+    """The detector from which all runs of a backbone start at a scale that has one (configs/methods/detector.py)."""
+    if "detector" not in scale or entry["method"] == DETECTOR:
+        return None
+    return RunSpec(DETECTOR, entry["backbone"], "1x", scale["detector"]["setting"], "both")
+
+
+def _detector(entry: dict[str, Any], preset: str, configs: Path, scale: Scale) -> RunSpec | None:
     """The run whose detections the entry's method segments (`detector` in its fragment); None if it is trained."""
 
     def read_by(method: str) -> str | None:
@@ -188,7 +203,7 @@ def _detector(entry: dict[str, Any], preset: str, configs: Path) -> RunSpec | No
         raise ConfigError(f"{where} is unknown; there are: {_known(configs / 'methods')}")
     if read_by(method):
         raise ConfigError(f"{where} is not trained itself; name the method whose detections it reads")
-    return run_spec(entry | {"method": method, "options": {}}, preset, configs)
+    return run_spec(entry | {"method": method, "options": {}}, preset, configs, scale)
 
 
 def options_of(method: str, configs: Path) -> str:
@@ -215,9 +230,10 @@ def split_lists(setting: str, configs: Path = CONFIGS) -> list[str]:
 
 
 def all_runs(tables: dict[str, Table]) -> dict[str, RunSpec]:
-    """The distinct runs of all tables and the detectors that they read, which may be no row's run, by id."""
+    """The distinct runs of all tables, the detectors that they read and the runs that these start from, by id."""
     runs = [run for table in tables.values() for run in table.runs]
-    return {run.id: run for each in runs for run in (each.detector, each) if run}
+    behind = [run for each in runs for run in (each.detector, each) if run]
+    return {run.id: run for each in behind for run in (each.start, each) if run}
 
 
 def find_run(tables: dict[str, Table], run: str) -> RunSpec:

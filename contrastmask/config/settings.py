@@ -45,9 +45,13 @@ class Settings:
         """The verified dataset's description."""
         return self.folder / "data" / "dataset.json"
 
+    def setting(self, name: str) -> str:
+        """The setting that this scale trains for a row's: the same, or what stands in for it on other categories."""
+        return self.scale.get("settings", {}).get(name, name)
+
     def split(self, setting: str) -> Path:
-        """A setting's split; the training annotations without novel masks lie beside it."""
-        return self.folder / "data" / setting / "split.json"
+        """A row's split; the training annotations without novel masks lie beside it."""
+        return self.folder / "data" / self.setting(setting) / "split.json"
 
     def annotations(self, setting: str, novel_masks: bool) -> Path:
         """Training annotations without novel masks; with all masks for a run that measures an upper bound."""
@@ -94,7 +98,7 @@ def load_settings(config: dict[str, Any], configs: Path = CONFIGS) -> Settings:
     if kind == "synthetic" and data_root:
         raise ConfigError(
             f"scale '{scale['name']}' makes its own data, so data_root={data_root} would be ignored; "
-            "use scale=coco-mini or scale=paper, or write a scale of dataset kind 'folder'"
+            "use scale=garments or scale=paper, or write a scale of dataset kind 'folder'"
         )
     if kind != "synthetic" and not (data_root or scale["dataset"].get("root")):
         raise ConfigError(f"scale '{scale['name']}' needs data: give --config data_root=FOLDER (dataset kind '{kind}')")

@@ -30,7 +30,7 @@ PARTS = ("train", "val")
 
 SYNTHETIC_KEYS = ("train_images", "val_images", "image_size", "seed", "categories")
 FOLDER_KEYS = ("train_images_dir", "train_annotations", "val_images_dir", "val_annotations")
-KEYS = {"synthetic": SYNTHETIC_KEYS, "coco": (), "folder": (*FOLDER_KEYS, "crowds")}
+KEYS = {"synthetic": SYNTHETIC_KEYS, "clothing": (), "coco": (), "folder": (*FOLDER_KEYS, "crowds")}
 
 COCO_LAYOUT = (
     *("train2017", "annotations/instances_train2017.json"),
@@ -54,6 +54,7 @@ def prepare(config: dict[str, Any], root: Path, out: Path, workers: int = 1) -> 
     `config["kind"]`:
       synthetic  generated under `root` unless complete there; `train_images`, `val_images`, `image_size`,
                  `seed`, and optionally `categories` (80), as in `synthetic.generate`; `workers` processes
+      clothing   a clone of Clothing Co-Parsing, converted beside `out` unless complete there (clothing.py)
       coco       train2017/, val2017/, annotations/instances_{train,val}2017.json
       folder     any COCO-format folder: coco's layout, or train/, val/, annotations/instances_{train,val}.json, or
                  Roboflow's, or all four of train_images_dir, train_annotations, val_images_dir, val_annotations,
@@ -69,10 +70,12 @@ def prepare(config: dict[str, Any], root: Path, out: Path, workers: int = 1) -> 
     root = Path(os.path.abspath(root))
     if kind == "synthetic":
         _make_synthetic(config, root, workers)
+    elif kind == "clothing":
+        root = _convert_clothing(root, out.absolute().parent / "clothing", workers)
     parts = find_parts(config, root)
     title = f"{root}: the data is not usable"
-    if kind == "synthetic":
-        title += " (generated: remove the folder, and it is made again)"
+    if kind in ("synthetic", "clothing"):
+        title += " (made here: remove the folder, and it is made again)"
     found = Problems()
     digest = hashlib.sha256(b"crowds are objects\n" if config.get("crowds") == "objects" else b"")
     read = [_read(name, part, config, digest, found) for name, part in zip(PARTS, parts, strict=True)]
@@ -176,6 +179,14 @@ def _make_synthetic(config: dict[str, Any], root: Path, workers: int) -> None:
         synthetic.generate(root, **vars(parameters), workers=workers)
 
 
+def _convert_clothing(clone: Path, out: Path, workers: int) -> Path:
+    from contrastmask.data import clothing
+
+    if not clothing.is_complete(out):
+        clothing.convert(clone, out, workers)
+    return out
+
+
 def find_parts(config: dict[str, Any], root: Path) -> tuple[Part, Part]:
     """Where train and val lie under `root`.
 
@@ -186,7 +197,7 @@ def find_parts(config: dict[str, Any], root: Path) -> tuple[Part, Part]:
     if given and len(given) < len(FOLDER_KEYS):
         lacking = ", ".join(key for key in FOLDER_KEYS if key not in given)
         raise DataError(f"data: give all of {', '.join(FOLDER_KEYS)} or none; {lacking} missing")
-    layouts = {"coco": [COCO_LAYOUT], "synthetic": [PLAIN_LAYOUT]}
+    layouts = {"coco": [COCO_LAYOUT], "synthetic": [PLAIN_LAYOUT], "clothing": [PLAIN_LAYOUT]}
     layouts["folder"] = [COCO_LAYOUT, PLAIN_LAYOUT, ROBOFLOW_LAYOUT]
     candidates = [tuple(config[key] for key in FOLDER_KEYS)] if given else layouts[config["kind"]]
     for layout in candidates:

@@ -22,6 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 from contrastmask.config import RunSpec
+from contrastmask.config.rows import ANY_SCALE, Scale
 from contrastmask.evaluation import bootstrap
 from contrastmask.evaluation.bootstrap import Floats
 from contrastmask.evaluation.measurements import MeasurementError, Val, read_measurements, read_val
@@ -84,6 +85,7 @@ def claims(
     configs: Path = CONFIGS,
     resamples: int = bootstrap.RESAMPLES,
     seed: int = bootstrap.SEED,
+    scale: Scale = ANY_SCALE,
 ) -> list[Claim]:
     """Every claim of configs/claims.yaml, in order, against what was measured in a scale's folder.
 
@@ -93,11 +95,12 @@ def claims(
         preset: of rows that name none.
         resamples: of the bootstrap.
         seed: of the bootstrap.
+        scale: content of the scale's file.
 
     Runs that are missing or cannot be read are logged, listed and lead to `not run`; a statement beyond the paper is
     then left out.
     """
-    statements = load_statements(preset, configs)
+    statements = load_statements(preset, configs, scale)
     measured = Resampled(folder, tuple(seeds), resamples, seed)
     subsets = tuple(dict.fromkeys(statement.subset for statement in statements))
     for run in dict.fromkeys(run for statement in statements for run in statement.runs):

@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from contrastmask.config import CONFIGS, Row, RunSpec, Settings, load_table
+from contrastmask.config.rows import ANY_SCALE, Scale
 from contrastmask.config.yamlfiles import read_yaml
 from contrastmask.data.dataset import read_dataset
 from contrastmask.data.images import read_verified
@@ -75,7 +76,7 @@ def load_figures(configs: Path = CONFIGS) -> dict[str, Any]:
     return read_yaml(configs / "figures.yaml", "figures")
 
 
-def figure_rows(figure: str, preset: str, configs: Path = CONFIGS) -> dict[str, RunSpec]:
+def figure_rows(figure: str, preset: str, configs: Path = CONFIGS, scale: Scale = ANY_SCALE) -> dict[str, RunSpec]:
     """The runs that a figure shows by their rows' labels, all of one setting.
 
     For figure6 without and with the head, for figure7 one, for objects all of figure7's table.
@@ -85,7 +86,7 @@ def figure_rows(figure: str, preset: str, configs: Path = CONFIGS) -> dict[str, 
     """
     chosen = load_figures(configs)["figure7" if figure == "objects" else figure]
     file = configs / "figures.yaml"
-    table = load_table(configs / "tables" / f"{chosen['table']}.yaml", preset, configs)
+    table = load_table(configs / "tables" / f"{chosen['table']}.yaml", preset, configs, scale)
     rows: dict[str, Row] = {row.label: row for row in reversed(table.rows) if row.run}
     labels = [chosen[key] for key in _ROWS[figure]] if figure in _ROWS else list(reversed(rows))
     unknown = [label for label in labels if label not in rows]
@@ -158,7 +159,7 @@ class Source:
         from pycocotools.coco import COCO
 
         self.settings, self.seed = settings, settings.seeds[0]
-        self.runs = figure_rows(figure, settings.preset)
+        self.runs = figure_rows(figure, settings.preset, scale=settings.scale)
         self.dataset = read_dataset(settings.dataset)
         self.split = read_split(settings.split(next(iter(self.runs.values())).setting))
         with contextlib.redirect_stdout(io.StringIO()):

@@ -99,7 +99,7 @@ def compose(settings: Settings, tables: Mapping[str, Table]) -> dict[str, Any]:
             for run, spec in specs.items()
         ],
         "figures": embedded(settings.folder / "figures"),
-        "claims": claims(settings.folder, settings.seeds, settings.preset),
+        "claims": claims(settings.folder, settings.seeds, settings.preset, scale=scale),
         "compared": list(_compared(settings, shown)),
         "missing": missing(plan, seeds),
         "price": list(summary(plan, scale["name"])),

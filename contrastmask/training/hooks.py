@@ -29,6 +29,30 @@ class NotFinite(Failed):
     """A loss became NaN or infinite."""
 
 
+class StartFrom(Hook):
+    """Gives the network the weights of another run wherever both have a tensor of one name and shape.
+
+    What the other run says of categories (`is_base`) stays its own: a detector that was trained on boxes knows none.
+
+    Args:
+        weights: model.pth of the other run.
+    """
+
+    def __init__(self, weights: Path) -> None:
+        self.weights = weights
+
+    def before_train(self, runner: Runner) -> None:
+        model = bare(runner.model)
+        own = model.state_dict()
+        found, _ = checkpoint.load_weights(self.weights)
+        common = {
+            name: tensor
+            for name, tensor in found.items()
+            if name in own and tensor.shape == own[name].shape and not name.endswith("is_base")
+        }
+        model.load_state_dict(common, strict=False)
+
+
 class Resume(Hook):
     """Loads the state to go on from, saves it every `every` iterations and when asked to stop.
 

@@ -92,7 +92,7 @@ def train(run: Run, stop: Stop) -> None:
         optim_wrapper=optim_wrapper(run.config) | {"accumulative_counts": run.passes},
         param_scheduler=schedulers(run.config, total),
         default_hooks=dict.fromkeys(("runtime_info", "timer", "sampler_seed", "logger", "checkpoint")),
-        custom_hooks=[TrainingProgress(), record, resume],
+        custom_hooks=[TrainingProgress(), *starting_weights(run), record, resume],
         launcher="pytorch" if world > 1 else "none",
         randomness={"seed": run.seed},  # without it mmengine draws a seed of its own for the first weights
         log_level="ERROR",
@@ -112,6 +112,22 @@ def train(run: Run, stop: Stop) -> None:
     for older in run.work.glob("iter_*.pth"):
         if older.name != f"iter_{total}.pth":
             older.unlink()
+
+
+def starting_weights(run: Run) -> list[Any]:
+    """The hook that loads the scale's detector, if the run starts from one.
+
+    Raises:
+        ConfigError: the detector is not trained.
+    """
+    from contrastmask.training.hooks import StartFrom
+
+    weights = run.file_or_none("start")
+    if weights is None:
+        return []
+    if not weights.exists():
+        raise ConfigError(f"{weights} is missing: train {run.config['start']['run']} first, from which this run starts")
+    return [StartFrom(weights)]
 
 
 def where_to_go_on(run: Run, total: int) -> tuple[int, dict[str, Any] | None]:

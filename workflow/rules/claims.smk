@@ -7,7 +7,7 @@ rule claims:
         lambda wildcards: [
             str(SETTINGS.run_folder(run.id, seed) / "metrics.json")
             for run in dict.fromkeys(
-                run for claim in load_statements(SETTINGS.preset) for run in claim.runs if not claim.beyond
+                run for claim in load_statements(SETTINGS.preset, scale=SETTINGS.scale) for run in claim.runs if not claim.beyond
             )
             if run.id in RUNS
             for seed in SETTINGS.seeds

@@ -5,7 +5,7 @@ from contrastmask.report.figures import TEXTS, figure_rows
 def load_figures():
     """The runs of each figure, or one readable error before any work starts."""
     try:
-        return {name: list(figure_rows(name, SETTINGS.preset).values()) for name in TEXTS}
+        return {name: list(figure_rows(name, SETTINGS.preset, scale=SETTINGS.scale).values()) for name in TEXTS}
     except ValueError as error:
         raise WorkflowError(str(error)) from None
 

@@ -140,7 +140,9 @@ class PartialRoIHead(StandardRoIHead):
         return results
 
     def mask_losses(self, x: tuple[Tensor, ...], batch: MaskBatch) -> dict[str, Tensor]:
-        """`loss_mask` of the RoIs chosen by `mask_rois`, and the system's own losses."""
+        """`loss_mask` of the RoIs chosen by `mask_rois`, and the system's own losses; nothing without a mask branch."""
+        if not self.with_mask:
+            return {}
         logits, losses = self.train_masks(x, batch)
         return {"loss_mask": self.mask_cross_entropy(logits, batch.targets(self.train_cfg.mask_size))} | losses
 

@@ -1,0 +1,114 @@
+"""Clothing Co-Parsing to COCO files, on label images drawn here: none of its photos is part of the project."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from scipy.io import savemat
+
+from contrastmask.data.clothing import CATEGORIES, LONG_SIDE, convert, is_complete, objects, read_categories
+from contrastmask.errors import DataError
+
+NAMES = ["null", *sorted(CATEGORIES), "skin"]
+LABEL = {name: label for label, name in enumerate(NAMES)}
+HEIGHT, WIDTH = 768, 512
+
+
+def draw(*shapes: tuple[str, int, int, int, int]) -> np.ndarray:
+    """A label image with rectangles (name, x, y, width, height)."""
+    labels = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    for name, x, y, w, h in shapes:
+        labels[y : y + h, x : x + w] = LABEL[name]
+    return labels
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    root = tmp_path / "clone"
+    (root / "annotations" / "pixel-level").mkdir(parents=True)
+    (root / "photos").mkdir()
+    entries = np.empty((1, len(NAMES)), dtype=object)
+    entries[0] = [np.array([name]) for name in NAMES]
+    savemat(root / "label_list.mat", {"label_list": entries})
+    scenes = {
+        "0001": draw(("coat", 100, 100, 200, 300), ("shoes", 100, 600, 80, 60), ("shoes", 300, 600, 80, 60)),
+        "0002": draw(("coat", 100, 100, 80, 300), ("coat", 300, 100, 80, 300), ("skin", 0, 0, 50, 50)),
+        "0005": draw(("hair", 200, 20, 100, 80), ("belt", 10, 700, 4, 4)),
+    }
+    for number, labels in scenes.items():
+        savemat(root / "annotations" / "pixel-level" / f"{number}.mat", {"groundtruth": labels})
+        cv2.imwrite(str(root / "photos" / f"{number}.jpg"), np.full((HEIGHT, WIDTH, 3), 127, dtype=np.uint8))
+    cv2.imwrite(str(root / "photos" / "0003.jpg"), np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8))  # has no labels
+    return root
+
+
+def test_pieces_are_objects_of_their_own_and_other_labels_one() -> None:
+    categories = dict(enumerate(NAMES))
+    kept = {label: name for label, name in categories.items() if name in CATEGORIES}
+    labels = draw(("shoes", 0, 0, 50, 50), ("shoes", 50, 50, 50, 50), ("shoes", 200, 0, 50, 50), ("coat", 0, 300, 9, 9))
+    labels[400:500, 0:50], labels[400:500, 100:150] = LABEL["dress"], LABEL["dress"]
+    found = objects(labels, kept)
+    # two shoes that touch at a corner are one part; 81 pixels of coat are below 0.03 % of the photo
+    assert sorted((kept[label], int(mask.sum())) for label, mask in found) == [
+        ("dress", 10000),
+        ("shoes", 2500),
+        ("shoes", 5000),
+    ]
+
+
+def test_a_clone_becomes_coco_files(clone: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert not is_complete(out)
+    convert(clone, out)
+    assert is_complete(out)
+    train = COCO(str(out / "annotations" / "instances_train.json"))
+    val = COCO(str(out / "annotations" / "instances_val.json"))
+    assert sorted(train.imgs) == [1, 2] and sorted(val.imgs) == [5]
+    names = {c["id"]: c["name"] for c in train.dataset["categories"]}
+    assert names == {LABEL[name]: name for name in CATEGORIES}
+    of_photo = {n: sorted(names[a["category_id"]] for a in train.imgToAnns[n]) for n in train.imgs}
+    assert of_photo == {1: ["coat", "shoes", "shoes"], 2: ["coat"]}
+    assert [names[a["category_id"]] for a in val.imgToAnns[5]] == ["hair"]
+    image = cv2.imread(str(out / "train" / train.imgs[1]["file_name"]))
+    assert image.shape == (LONG_SIDE, LONG_SIDE * WIDTH // HEIGHT, 3)
+    coat = next(a for a in train.imgToAnns[1] if names[a["category_id"]] == "coat")
+    assert coat["bbox"] == [50, 50, 100, 150] and coat["area"] == 15000 == train.annToMask(coat).sum()
+
+
+def test_the_same_clone_gives_the_same_files_with_several_processes(clone: Path, tmp_path: Path) -> None:
+    convert(clone, tmp_path / "one")
+    convert(clone, tmp_path / "two", workers=2)
+    written = [p.relative_to(tmp_path / "one") for p in (tmp_path / "one").rglob("*") if p.is_file()]
+    assert written
+    for path in written:
+        assert (tmp_path / "one" / path).read_bytes() == (tmp_path / "two" / path).read_bytes()
+
+
+@pytest.mark.parametrize("missing", ["label_list.mat", "photos/0001.jpg", "annotations/pixel-level/0001.mat"])
+def test_a_damaged_clone_is_named(clone: Path, tmp_path: Path, missing: str) -> None:
+    (clone / missing).write_bytes(b"no such thing")
+    with pytest.raises(DataError, match=Path(missing).name):
+        convert(clone, tmp_path / "out")
+    assert not is_complete(tmp_path / "out")
+
+
+def test_a_folder_that_is_no_clone_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="clothing-co-parsing"):
+        convert(tmp_path, tmp_path / "out")
+
+
+def test_every_category_must_be_named(clone: Path) -> None:
+    savemat(clone / "label_list.mat", {"label_list": np.array([[np.array(["null"])]], dtype=object)})
+    with pytest.raises(DataError, match="hair"):
+        read_categories(clone / "label_list.mat")
+
+
+def test_the_objects_of_the_real_clone(shared_dir: Path) -> None:
+    """What design notes of the photos counted, in the COCO files that were made of a lossy copy."""
+    for part, images, annotations in (("train", 804, 5415), ("val", 200, 1302)):
+        read = json.loads((shared_dir / "garments" / "annotations" / f"instances_{part}.json").read_text())
+        assert (len(read["images"]), len(read["annotations"])) == (images, annotations)
+        assert {c["name"] for c in read["categories"]} == CATEGORIES
