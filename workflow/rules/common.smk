@@ -136,6 +136,12 @@ def backbone_weights(wildcards):
     return [str(SETTINGS.backbone_weights(config["backbone"]))] if config["weights"] else []
 
 
+def starting_weights(wildcards):
+    """The detector from which all runs start, at a scale that has one."""
+    start = run_of(wildcards).start
+    return [str(SETTINGS.run_folder(start.id, wildcards.seed) / "model.pth")] if start else []
+
+
 def shape_priors(wildcards):
     """ShapeMask's priors; nothing for every other method."""
     run = run_of(wildcards)

@@ -8,6 +8,7 @@ rule train:
         split=training_data,
         weights=backbone_weights,
         priors=shape_priors,
+        start=starting_weights,
     output:
         weights=f"{RUN}/model.pth",
         record=f"{RUN}/train.json",
