@@ -21,15 +21,19 @@ with deferred(*_OF_OTHER_USES), contextlib.redirect_stdout(None):
     import mmdet.datasets
     import mmdet.models  # noqa: F401
 
+from contrastmask.models.common.assigner import VectorMaxIoUAssigner  # noqa: E402
 from contrastmask.models.common.efficientnet_lite import EfficientNetLite0  # noqa: E402
 from contrastmask.models.common.norm import RoIBatchNorm  # noqa: E402
 from contrastmask.models.common.partial_roi_head import PartialRoIHead  # noqa: E402
+from contrastmask.models.common.roi_extractor import SortingRoIExtractor  # noqa: E402
+from contrastmask.models.common.rpn_head import BatchRPNHead  # noqa: E402
 from contrastmask.models.common.single_stage import SingleStageMaskDetector  # noqa: E402
 from contrastmask.models.contrastmask.box_head import CAMBoxHead  # noqa: E402
 from contrastmask.models.contrastmask.mask_head import PriorMaskHead  # noqa: E402
 from contrastmask.models.contrastmask.roi_head import ContrastMaskRoIHead  # noqa: E402
 
 __all__ = [
+    "BatchRPNHead",
     "CAMBoxHead",
     "ContrastMaskRoIHead",
     "EfficientNetLite0",
@@ -37,4 +41,6 @@ __all__ = [
     "PriorMaskHead",
     "RoIBatchNorm",
     "SingleStageMaskDetector",
+    "SortingRoIExtractor",
+    "VectorMaxIoUAssigner",
 ]

@@ -43,10 +43,28 @@ def build_model(
     for head in box_heads:
         head["num_classes"] = len(ids)
     model["roi_head"] |= {"num_classes": len(ids), "base_labels": [ids.index(base) for base in split["base"]]}
-    detector = MODELS.build(ConfigDict(model))
+    detector = MODELS.build(ConfigDict(put_in_place(model)))
     if priors is not None:
         detector.roi_head.mask_head.priors.copy_(torch.from_numpy(read_priors(priors)))
     return detector
+
+
+#: mmdet's classes: what is built in their place. Configurations name mmdet's, whose results these have.
+IN_PLACE = {
+    "MaxIoUAssigner": "VectorMaxIoUAssigner",
+    "RPNHead": "BatchRPNHead",
+    "SingleRoIExtractor": "SortingRoIExtractor",
+}
+
+
+def put_in_place(config: Any) -> Any:
+    """The configuration with IN_PLACE's classes."""
+    if isinstance(config, list | tuple):
+        return type(config)(put_in_place(item) for item in config)
+    if not isinstance(config, dict):
+        return config
+    found = {key: put_in_place(value) for key, value in config.items()}
+    return found | {"type": IN_PLACE.get(found["type"], found["type"])} if "type" in found else found
 
 
 def build_dataset(

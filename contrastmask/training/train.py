@@ -152,10 +152,13 @@ def where_to_go_on(run: Run, total: int) -> tuple[int, dict[str, Any] | None]:
 
 
 def optim_wrapper(config: dict[str, Any]) -> dict[str, Any]:
-    """mmengine's optimiser wrapper; bf16 autocast with `amp`."""
+    """mmengine's optimiser wrapper; bf16 autocast with `amp`. Where torch can, one operator steps all weights."""
     kind = {"type": "AmpOptimWrapper", "dtype": "bfloat16"} if config["amp"] else {"type": "OptimWrapper"}
     # copies: mmengine takes keys out of what it is given, and the configuration is the run's identity
-    return kind | copy.deepcopy({"optimizer": config["optimizer"], "clip_grad": config["clip_grad"]})
+    optimizer = copy.deepcopy(config["optimizer"])
+    if optimizer["type"] in ("SGD", "Adam", "AdamW"):
+        optimizer["fused"] = True
+    return kind | {"optimizer": optimizer, "clip_grad": copy.deepcopy(config["clip_grad"])}
 
 
 def schedulers(config: dict[str, Any], total: int) -> list[dict[str, Any]]:

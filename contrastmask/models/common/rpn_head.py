@@ -1,0 +1,128 @@
+"""The region proposal network's losses and proposals for all images at once: mmdet's RPNHead in fewer steps.
+
+Shapes: B images, N anchors of all levels, S sampled anchors of an image.
+"""
+
+import torch
+import torch.nn.functional as F
+from mmdet.models.dense_heads import RPNHead
+from mmdet.models.task_modules.prior_generators import anchor_inside_flags
+from mmdet.registry import MODELS
+from mmdet.utils import InstanceList
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+
+@MODELS.register_module()
+class BatchRPNHead(RPNHead):
+    """mmdet's proposals to the bit, and its losses up to the order of sums, for the anchors sampled.
+
+    Sampled anchors are those with the smallest of random numbers drawn for all anchors, so no shape depends on how many
+    are positive and a GPU never waits in the loss. mmdet draws as many at random, by other random numbers.
+    """
+
+    def loss_by_feat(
+        self,
+        cls_scores: list[Tensor],
+        bbox_preds: list[Tensor],
+        batch_gt_instances: InstanceList,
+        batch_img_metas: list[dict],
+        batch_gt_instances_ignore: InstanceList | None = None,
+    ) -> dict[str, Tensor]:
+        """`loss_rpn_cls` and `loss_rpn_bbox`, over all levels."""
+        logits, deltas = (flat(maps, size) for maps, size in ((cls_scores, 1), (bbox_preds, 4)))
+        anchors = torch.cat(self.prior_generator.grid_priors([s.shape[-2:] for s in cls_scores], device=logits.device))
+        with torch.no_grad():
+            ignored = batch_gt_instances_ignore or [None] * len(batch_gt_instances)
+            found = [
+                self._assign(anchors, *given, [s.shape[-2:] for s in cls_scores])
+                for given in zip(batch_gt_instances, ignored, batch_img_metas, strict=True)
+            ]
+            assigned, boxes = (torch.stack(values) for values in zip(*found, strict=True))
+            positive, is_positive, negative, is_negative = self._sample(assigned)
+            targets = self.bbox_coder.encode(
+                anchors[positive].flatten(0, 1), boxes.gather(1, as_rows(positive, 4)).flatten(0, 1)
+            )
+            # mmdet's divisor: at least one positive and one negative of each image
+            number = sum(there.sum(1).clamp(min=1).sum() for there in (is_positive, is_negative))
+        sampled = logits[..., 0].gather(1, torch.cat([positive, negative], dim=1))
+        is_object = torch.cat([is_positive, torch.zeros_like(is_negative)], dim=1).to(sampled.dtype)
+        loss = F.binary_cross_entropy_with_logits(sampled, is_object, reduction="none")
+        loss = (loss * torch.cat([is_positive, is_negative], dim=1)).sum() * self.loss_cls.loss_weight
+        guesses = deltas.gather(1, as_rows(positive, 4)).flatten(0, 1)
+        of_box = self.loss_bbox(guesses, targets, reduction_override="none") * is_positive.flatten()[:, None]
+        return dict(loss_rpn_cls=loss / number, loss_rpn_bbox=of_box.sum() / number)
+
+    def _assign(
+        self, anchors: Tensor, truth: InstanceData, ignored: InstanceData | None, meta: dict, sizes: list[torch.Size]
+    ) -> tuple[Tensor, Tensor]:
+        """For each anchor of an image, (N,) 1 for an object, 0 for background, -1 for neither, and its box (N, 4).
+
+        Anchors outside the image are neither. An anchor without an object has its own box, to which nothing is added.
+        """
+        valid = torch.cat(self.prior_generator.valid_flags(sizes, meta["pad_shape"], anchors.device))
+        valid = anchor_inside_flags(anchors, valid, meta["img_shape"][:2], self.train_cfg["allowed_border"])
+        if len(truth) == 0:
+            return torch.where(valid, 0, -1), anchors
+        overlaps = self.assigner.iou_calculator(truth.bboxes, anchors).masked_fill(~valid, -1)
+        rows = self.assigner.rows(overlaps).where(valid, -1)
+        boxes = truth.bboxes[(rows - 1).clamp(min=0)]
+        return rows.clamp(max=1), torch.where(rows[:, None] > 0, boxes, anchors)
+
+    def _sample(self, assigned: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of anchors (B, N): columns of positives and whether each is one, (B, S+), the same of negatives (B, S-)."""
+        number = min(self.sampler.num, assigned.shape[1])
+        scores = torch.rand(assigned.shape, device=assigned.device)
+        most = min(int(self.sampler.num * self.sampler.pos_fraction), number)
+        first, positive = scores.masked_fill(assigned != 1, 2.0).topk(most, dim=1, largest=False)
+        is_positive = first < 2
+        first, negative = scores.masked_fill(assigned != 0, 2.0).topk(number, dim=1, largest=False)
+        left = self.sampler.num - is_positive.sum(1, keepdim=True)
+        is_negative = (first < 2) & (torch.arange(number, device=assigned.device) < left)
+        return positive, is_positive, negative, is_negative
+
+    def predict_by_feat(
+        self,
+        cls_scores: list[Tensor],
+        bbox_preds: list[Tensor],
+        score_factors: list[Tensor] | None = None,
+        batch_img_metas: list[dict] | None = None,
+        cfg: ConfigDict | None = None,
+        rescale: bool = False,
+        with_nms: bool = True,
+    ) -> InstanceList:
+        """mmdet's; suppression alone is done image by image."""
+        cfg = self.test_cfg if cfg is None else cfg
+        assert batch_img_metas is not None
+        anchors = self.prior_generator.grid_priors([s.shape[-2:] for s in cls_scores], device=cls_scores[0].device)
+        levels = []
+        for logits, deltas, priors in zip(cls_scores, bbox_preds, anchors, strict=True):
+            scores, deltas = flat([logits.detach()], 1)[..., 0].sigmoid(), flat([deltas.detach()], 4)
+            priors = priors.expand(len(scores), -1, -1)
+            if len(priors[0]) > cfg.nms_pre:
+                scores, order = (t[:, : cfg.nms_pre] for t in scores.sort(dim=1, descending=True))
+                deltas, priors = (t.gather(1, as_rows(order, 4)) for t in (deltas, priors))
+            levels.append((scores, deltas, priors))
+        scores, deltas, priors = (torch.cat(parts, dim=1) for parts in zip(*levels, strict=True))
+        number = torch.arange(len(levels), device=scores.device)
+        level_ids = torch.cat([n.expand(s.shape[1]) for n, (s, _, _) in zip(number, levels, strict=True)])
+        boxes = self.bbox_coder.decode(priors.flatten(0, 1), deltas.flatten(0, 1)).view_as(priors)
+        sides = boxes.new_tensor([meta["img_shape"][1::-1] * 2 for meta in batch_img_metas])
+        boxes = torch.minimum(boxes.clamp(min=0), sides[:, None])
+        return [
+            self._bbox_post_process(
+                InstanceData(bboxes=b, scores=s, level_ids=level_ids), cfg, rescale, with_nms, img_meta=meta
+            )
+            for b, s, meta in zip(boxes, scores, batch_img_metas, strict=True)
+        ]
+
+
+def flat(maps: list[Tensor], size: int) -> Tensor:
+    """Maps (B, A size, H, W) of all levels as (B, N, size), in the order of the anchors."""
+    return torch.cat([level.permute(0, 2, 3, 1).reshape(len(level), -1, size) for level in maps], dim=1)
+
+
+def as_rows(index: Tensor, size: int) -> Tensor:
+    """Index (B, S) of rows, to gather rows of `size`."""
+    return index[..., None].expand(-1, -1, size)
