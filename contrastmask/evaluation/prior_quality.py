@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from contrastmask.config.options import ContrastMaskOptions
-from contrastmask.models.contrastmask.contrast import mean_over, region_means, similarities
+from contrastmask.models.contrastmask.contrast import products, similarities
 from contrastmask.models.contrastmask.keys import Partition
 
 
@@ -61,6 +61,5 @@ def prototype_masks(projected: Tensor, regions: Partition, options: ContrastMask
     rois = sides.any(-1).all(1)
     if not rois.any():
         return None
-    queries = mean_over(region_means(projected, sides), rois.expand(len(rois), -1))
-    on, off = similarities(queries, projected, options.similarity).unbind(1)
+    on, off = similarities(*products(projected, sides, rois.expand(len(rois), -1)), options.similarity).unbind(1)
     return (on > off).view_as(regions.foreground)

@@ -5,6 +5,8 @@ matrix (R, R) of zeros and ones, so that all groups are computed at once. Sets a
 no shape depends on a value, and a GPU never has to wait for the CPU. Tensor algebra only; the modules are elsewhere.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -14,48 +16,73 @@ from contrastmask.models.contrastmask.keys import KeySets, Partition
 EPS = 1e-6  # least norm of a query, and of a key or its difference from the query
 
 
-def region_means(features: Tensor, regions: Tensor) -> Tensor:
-    """Mean feature (R, S, C) over each of a RoI's S regions: the inner average of Eq. 2; 0 where a region is empty.
+class Products(torch.autograd.Function):
+    """Queries, their products with all keys, and the keys' squares: the only steps that touch every feature.
+
+    The gradient with respect to the features is written once, where autograd would add up four tensors of their size.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, means: Tensor, members: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (R, Q, C), products (R, Q, P) and squares (R, P).
+
+        Args:
+            features: (R, P, C).
+            means: (R, Q, P), the weight of each pixel in a RoI's own mean.
+            members: (R, R), the weight of each RoI's mean in a RoI's query.
+        """
+        own = torch.bmm(means, features)
+        queries = (members @ own.flatten(1)).view_as(own)
+        ctx.save_for_backward(features, means, members, queries)
+        square = torch.linalg.vector_norm(features, dim=-1).square()
+        return queries, torch.bmm(queries, features.transpose(1, 2)), square
+
+    @staticmethod
+    def backward(ctx: Any, of_queries: Tensor, of_dot: Tensor, of_square: Tensor) -> tuple[Tensor, None, None]:
+        features, means, members, queries = ctx.saved_tensors
+        of_queries = of_queries + torch.bmm(of_dot, features)
+        of_own = (members.T @ of_queries.flatten(1)).view_as(queries)
+        gradient = features * (2 * of_square[..., None])
+        gradient.baddbmm_(torch.cat([of_dot, means], dim=1).transpose(1, 2), torch.cat([queries, of_own], dim=1))
+        return gradient, None, None
+
+
+def products(features: Tensor, regions: Tensor, members: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries (R, Q, C) of Eq. 2, q.k (R, Q, P) and |k|^2 (R, P) for every pixel.
 
     Args:
         features: (R, P, C).
-        regions: (R, S, P) bool.
+        regions: (R, Q, P) bool, the pixels averaged into a RoI's own mean; 0 where there is none.
+        members: (R, R) bool, the RoIs whose means are averaged into a RoI's query; 0 where there is none.
     """
-    weights = regions.to(features.dtype)
-    return torch.bmm(weights / weights.sum(-1, keepdim=True).clamp(min=1), features)
+    return Products.apply(features, _shares(regions, features), _shares(members, features))
 
 
-def mean_over(values: Tensor, members: Tensor) -> Tensor:
-    """Mean of values (R, ...) over each RoI's members, (N, ...); 0 where there is none.
-
-    Args:
-        members: (N, R) bool.
-    """
-    weights = members.to(values.dtype)
-    weights = weights / weights.sum(1, keepdim=True).clamp(min=1)
-    return (weights @ values.flatten(1)).view(len(members), *values.shape[1:])
+def _shares(there: Tensor, features: Tensor) -> Tensor:
+    """What each member of a set (..., N) counts in its mean; 0 where there is none."""
+    weights = there.to(features.dtype)
+    return weights / weights.sum(-1, keepdim=True).clamp(min=1)
 
 
-def similarities(queries: Tensor, features: Tensor, kind: str) -> Tensor:
+def similarities(queries: Tensor, dot: Tensor, square: Tensor, kind: str) -> Tensor:
     """phi(q, k) of each query with every pixel, (R, Q, P): cos(q, k), or the released code's cos(q, k - q), "residual".
 
-    Only k.q and |k| are computed from the features: (k - q).q = k.q - |q|^2 and |k - q|^2 = |k|^2 - 2 k.q + |q|^2. That
-    difference is rounding where k is so close to q that it is below the precision of its terms, so it ends there.
+    (k - q).q = k.q - |q|^2 and |k - q|^2 = |k|^2 - 2 k.q + |q|^2. That difference is rounding where k is so close to q
+    that it is below the precision of its terms, so it ends there.
 
     Args:
-        queries: (R, Q, C).
-        features: (R, P, C).
+        queries: q, (R, Q, C).
+        dot: k.q, (R, Q, P).
+        square: |k|^2, (R, P).
         kind: option `similarity`.
     """
-    dot = torch.bmm(queries, features.transpose(1, 2))
-    query_norm = torch.linalg.vector_norm(queries, dim=-1)[..., None]
-    key_norm = torch.linalg.vector_norm(features, dim=-1)[:, None]
+    query_norm, square = torch.linalg.vector_norm(queries, dim=-1)[..., None], square[:, None]
     if kind == "residual":
-        query_square, key_square = query_norm.square(), key_norm.square()
-        least = 8 * torch.finfo(dot.dtype).eps * (key_square + query_square).detach()
-        square = torch.maximum(key_square - 2 * dot + query_square, least)
-        dot, key_norm = dot - query_square, square.clamp(min=EPS**2).sqrt()
-    return dot / (query_norm.clamp(min=EPS) * key_norm.clamp(min=EPS))
+        query_square = query_norm.square()
+        least = 8 * torch.finfo(dot.dtype).eps * (square + query_square).detach()
+        square = torch.maximum(square - 2 * dot + query_square, least)
+        dot = dot - query_square
+    return dot / (query_norm.clamp(min=EPS) * square.clamp(min=EPS**2).sqrt())
 
 
 def info_nce(
@@ -107,12 +134,11 @@ def contrastive_loss(
     if options.query_rois == "kept":
         rois = rois & torch.stack([s.flatten(1).any(1) for s in keys.sets()]).all(0)
     together = groups[:, None] == groups
-    queries = region_means(features, sides)
-    pools = torch.eye(len(groups), dtype=torch.bool, device=groups.device)
-    if options.query_sharing:
-        queries = mean_over(queries, together & rois)
-        pools = together if options.pool_keys else pools  # a query of one RoI meets that RoI's keys only (Table 7 "no")
-    on, off = similarities(queries, features, options.similarity).unbind(1)
+    alone = torch.eye(len(groups), dtype=torch.bool, device=groups.device)
+    members = together & rois if options.query_sharing else alone
+    # a query of one RoI meets that RoI's keys only (Table 7 "no")
+    pools = together if options.query_sharing and options.pool_keys else alone
+    on, off = similarities(*products(features, sides, members), options.similarity).unbind(1)
     fg_easy, fg_hard, bg_easy, bg_hard = (s.flatten(1) for s in keys.only(rois).sample(options.sigma).sets())
     losses, there = info_nce(
         torch.stack([on, on, off, off]),

@@ -17,8 +17,7 @@ from contrastmask.models.contrastmask.contrast import (
     contrastive_loss,
     contrastive_weight,
     info_nce,
-    mean_over,
-    region_means,
+    products,
     similarities,
 )
 from contrastmask.models.contrastmask.keys import KeySets, Partition
@@ -146,10 +145,21 @@ def test_easy_keys_have_tau_and_hard_keys_one_minus_tau() -> None:
 def test_queries_are_the_mean_of_means_and_not_of_pixels() -> None:
     z = torch.tensor([[[1.0], [3.0], [9.0]], [[10.0], [0.0], [0.0]]])
     region = torch.tensor([[True, True, False], [True, False, False]])
-    means = region_means(z, torch.stack([region, ~region], dim=1))
-    assert means.flatten().tolist() == [2.0, 9.0, 10.0, 0.0]
-    members = torch.tensor([[True, True], [False, True], [False, False]])
-    assert mean_over(means[:, 0], members).flatten().tolist() == [6.0, 10.0, 0.0]  # pixels would give 14/3
+    regions = torch.stack([region, ~region], dim=1)
+    own = products(z, regions, torch.eye(2, dtype=torch.bool))[0]
+    assert own.flatten().tolist() == [2.0, 9.0, 10.0, 0.0]
+    for members, expected in (([[1, 1], [0, 1]], [6.0, 10.0]), ([[1, 1], [0, 0]], [6.0, 0.0])):
+        assert products(z, regions, torch.tensor(members).bool())[0][:, 0].flatten().tolist() == expected  # not 14/3
+
+
+def test_products_and_their_gradients_equal_autograds() -> None:
+    rng = np.random.default_rng(0)
+    z = torch.from_numpy(rng.normal(size=(3, 7, CHANNELS))).requires_grad_()
+    regions, members = torch.from_numpy(rng.random((3, 2, 7)) < 0.5), torch.from_numpy(rng.random((3, 3)) < 0.5)
+    queries, dot, square = products(z, regions, members)
+    torch.testing.assert_close(dot, torch.einsum("rqc,rpc->rqp", queries, z))
+    torch.testing.assert_close(square, z.square().sum(-1))
+    assert torch.autograd.gradcheck(lambda x: products(x, regions, members), (z,))
 
 
 @few
@@ -182,8 +192,13 @@ def test_released_loss_can_be_negative_and_eq_1_cannot() -> None:
 
 def test_residual_similarity_subtracts_the_query_from_the_key() -> None:
     query, key = torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[2.0, 0.0], [1.0, 1.0], [0.5, 0.0]]])
-    assert similarities(query, key, "residual")[0, 0].tolist() == pytest.approx([1.0, 0.0, -1.0], abs=1e-6)
-    assert similarities(query, key, "cosine")[0, 0].tolist() == pytest.approx([1.0, 0.5**0.5, 1.0], abs=1e-6)
+    assert similarities_of(query, key, "residual")[0, 0].tolist() == pytest.approx([1.0, 0.0, -1.0], abs=1e-6)
+    assert similarities_of(query, key, "cosine")[0, 0].tolist() == pytest.approx([1.0, 0.5**0.5, 1.0], abs=1e-6)
+
+
+def similarities_of(queries: Tensor, features: Tensor, kind: str) -> Tensor:
+    """Of every query with every key."""
+    return similarities(queries, queries @ features.transpose(1, 2), features.square().sum(-1), kind)
 
 
 def plain_similarities(queries: Tensor, features: Tensor, kind: str) -> Tensor:
@@ -198,7 +213,7 @@ def test_similarities_and_their_gradients_equal_the_plain_form(seed: int, kind: 
     rng = np.random.default_rng(seed)
     q, z = (torch.from_numpy(rng.normal(size=s) * scale).requires_grad_() for s in ((3, 2, CHANNELS), (3, 7, CHANNELS)))
     weights = torch.from_numpy(rng.normal(size=(3, 2, 7)))
-    mine, plain = (f(q, z, kind) for f in (similarities, plain_similarities))
+    mine, plain = (f(q, z, kind) for f in (similarities_of, plain_similarities))
     assert (mine - plain).abs().max() < 1e-9
     gradients = (torch.autograd.grad((found * weights).sum(), (q, z)) for found in (mine, plain))
     for ours, theirs in zip(*gradients, strict=True):
@@ -215,7 +230,7 @@ def test_keys_close_to_the_query_lose_no_more_than_the_precision_of_their_terms(
     q = torch.randn(4, 2, 64, generator=generator, dtype=torch.double)
     z = q[:, :1] + closeness * torch.randn(4, 50, 64, generator=generator, dtype=torch.double)
     q, z = q.to(dtype), z.to(dtype).requires_grad_()
-    found = similarities(q, z, "residual")
+    found = similarities_of(q, z, "residual")
     plain = plain_similarities(q.double(), z.detach().double(), "residual")
     error = 20 * torch.finfo(dtype).eps / max(closeness, 1e-9) ** 2
     assert (found - plain)[:, 0].abs().max() < min(error, 1.1)
