@@ -1,8 +1,9 @@
 """Throughput of ContrastMask beside mmdet's Mask R-CNN on a GPU: `make bench-gpu`.
 
 Images/s and peak memory of a training step of both presets, the baseline and mmdet's stock Mask R-CNN (R-50-FPN), in
-fp32 and under bf16 autocast; then the stand-in operators against a reference (bench_ops.py). Writes
-results/gpu/bench.{md,csv} and ops.{md,csv}. `--device cpu` is a dry run, kept in results/gpu-dry-run.
+fp32 and under bf16 autocast, and the shares of its parts (shares.py); then the stand-in operators against a reference
+(bench_ops.py). Writes results/gpu/{bench,shares,ops}.{md,csv}. `--device cpu` is a dry run, kept in
+results/gpu-dry-run.
 """
 
 import argparse
@@ -17,7 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import shares
 from benchmarks.bench import WARM_UP, BenchError, exit_code
+from benchmarks.shares import Shares
 from benchmarks.systems import BASELINE, without_data
 from contrastmask.config import Settings, resolve, run_spec
 from contrastmask.errors import ConfigError, GpuError
@@ -25,6 +28,7 @@ from contrastmask.runtime import grid
 from contrastmask.runtime.gpu import lease, visible_gpus
 from contrastmask.runtime.provenance import provenance, stamp
 
+TIMED_IN_PARTS = 8  # steps
 STOCK = "Mask R-CNN (mmdet's stock)"
 OURS = {preset: f"ContrastMask ({preset})" for preset in ("paper", "official")}
 HEAD = ("System", "precision", "batch", "images / s", "quartiles", "MiB", "x stock fp32")
@@ -44,11 +48,12 @@ class Case:
 
 @dataclass(frozen=True)
 class Reading:
-    """Seconds of each step on `batch` images, peak MiB."""
+    """Seconds of each step on `batch` images, peak MiB; a step's seconds and those of its parts (see shares.py)."""
 
     batch: int
     seconds: np.ndarray
     memory: float
+    parts: tuple[float, dict[str, float]] = (0.0, {})
 
     @property
     def rate(self) -> float:
@@ -130,16 +135,22 @@ def attempt(case: Case, settings: Settings, batch: int, steps: int) -> Reading:
     """At `batch` images, after WARM_UP steps that do not count."""
     import torch
 
-    from benchmarks.bench_step import Trainer
-    from benchmarks.stock import stock_mask_rcnn
-    from contrastmask.training.build import build_model
-
     gc.collect()  # the last system refers to itself
     torch.cuda.empty_cache()
-    build = (lambda *_, **__: stock_mask_rcnn(settings.scale)) if case.name == STOCK else build_model
-    trainer = Trainer(case.config, replace(settings, images_per_gpu=batch), build)
+    trainer = trainer_of(case, replace(settings, images_per_gpu=batch))
     seconds = trainer.burst(WARM_UP + steps)[WARM_UP:]
-    return Reading(batch, np.array(seconds), trainer.peak_memory())
+    memory = trainer.peak_memory()
+    return Reading(batch, np.array(seconds), memory, Shares(trainer).of_steps(min(steps, TIMED_IN_PARTS)))
+
+
+def trainer_of(case: Case, settings: Settings) -> Any:
+    """What trains a case; the stock one with mmdet's network and optimiser."""
+    from benchmarks.bench_step import Trainer
+    from benchmarks.stock import stock_mask_rcnn
+
+    if case.name != STOCK:
+        return Trainer(case.config, settings)
+    return Trainer(case.config, settings, lambda *_, **__: stock_mask_rcnn(settings.scale), fused=False)
 
 
 def smaller(batch: int) -> int:
@@ -218,7 +229,7 @@ def facts_of(settings: Settings, width: int, height: int) -> dict[str, str]:
 
 
 def throughput(given: argparse.Namespace, settings: Settings, facts: dict[str, str], folder: Path) -> str:
-    """Measure every case and write bench.{md,csv}. Returns the markdown.
+    """Measure every case and write bench.{md,csv} and shares.{md,csv}. Returns the markdown of both.
 
     Raises:
         BenchError: a system that could not be measured.
@@ -231,7 +242,15 @@ def throughput(given: argparse.Namespace, settings: Settings, facts: dict[str, s
         print(f"{number}/{len(listed)} {case}: {found.rate:.2f} images/s", file=sys.stderr, flush=True)
     facts = facts | {"steps": str(given.steps)}
     rows = [cells(case, readings) for case in listed]
-    return grid.write(folder, "bench", notes(facts, given.batch, readings), HEAD, rows, left=2, facts=facts)
+    text = grid.write(folder, "bench", notes(facts, given.batch, readings), HEAD, rows, left=2, facts=facts)
+    rows = [shares.cells(case.name, case.precision, readings[case.name, case.precision].parts) for case in listed]
+    return (
+        text
+        + "\n"
+        + grid.write(
+            folder, "shares", shares.notes(min(given.steps, TIMED_IN_PARTS)), shares.HEAD, rows, left=2, facts=facts
+        )
+    )
 
 
 def operators(given: argparse.Namespace, facts: dict[str, str], folder: Path) -> tuple[str, list[str]]:

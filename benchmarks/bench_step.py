@@ -35,10 +35,15 @@ class Trainer:
         config: from `experiment.resolve`.
         settings: of which images of a pass, categories and threads are read.
         build: makes the detector; takes what `build_model` does.
+        fused: as this project trains; False: torch's optimiser as mmdet has it.
     """
 
     def __init__(
-        self, config: dict[str, Any], settings: Settings, build: Callable[..., nn.Module] = build_model
+        self,
+        config: dict[str, Any],
+        settings: Settings,
+        build: Callable[..., nn.Module] = build_model,
+        fused: bool = True,
     ) -> None:
         torch.manual_seed(0)
         torch.set_num_threads(settings.scale["threads"])
@@ -56,6 +61,8 @@ class Trainer:
             propose_objects(self.model.roi_head)
         still = config | {"optimizer": config["optimizer"] | {"lr": 0.0}}
         wrapper = optim_wrapper(still)
+        if not fused:
+            wrapper["optimizer"].pop("fused", None)
         if config["amp"] and not self.cuda:
             wrapper = wrapper | {"type": AutocastOnCPU}
             del wrapper["dtype"]

@@ -16,6 +16,7 @@ from benchmarks.bench import BenchError
 from benchmarks.bench_gpu import OURS, STOCK, Case, Reading, goals, main, measure, pixels, smaller
 from benchmarks.bench_ops import Operator, check, differing, of_kept, of_largest
 from benchmarks.bench_step import Trainer
+from benchmarks.shares import NAMES
 from benchmarks.stock import stock_mask_rcnn
 from benchmarks.systems import categories, without_data
 from contrastmask.training.build import build_model
@@ -41,6 +42,12 @@ def test_a_dry_run_measures_every_system_in_both_precisions_and_every_operator(
     for line in lines:
         assert line["batch"] == "1" and float(line["images / s"]) > 0
         assert line["commit"] and line["torch"] == torch.__version__ and line["device"] and line["date"]
+    parts = list(csv.DictReader((folder / "shares.csv").open()))
+    assert [line["System"] for line in parts] == [line["System"] for line in lines]
+    for line in parts:
+        assert sum(float(line[name]) for name in NAMES) == pytest.approx(100, abs=len(NAMES))  # rounded
+        assert (float(line["contrast"]) > 0) == line["System"].startswith("ContrastMask")
+        assert all(float(line[name]) > 0 for name in ("backbone and neck", "masks", "gradients and step"))
     operators = list(csv.DictReader((folder / "ops.csv").open()))
     assert [(line["Operator"], line["pass"]) for line in operators] == [
         *(
