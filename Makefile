@@ -14,7 +14,7 @@ RESOLVE := $(BIN)/uv pip compile --generate-hashes --python-platform x86_64-many
     --extra dev --no-emit-package contrastmask --no-emit-package opencv-python pyproject.toml
 
 .PHONY: tables report test test-all test-slurm test-tracking-server faults ui sync model-table
-.PHONY: bench bench-rows bench-gpu lint lock clean help
+.PHONY: bench bench-rows bench-start bench-gpu lint lock clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 22
@@ -55,6 +55,9 @@ bench: $(BIN)/.ready  ## time and memory of a training step of each system; make
 
 bench-rows: $(BIN)/.ready  ## of it: time and memory of 10, 100 and 1,000 rows
 	$(BIN)/python -m benchmarks.bench_rows
+
+bench-start: $(BIN)/.ready  ## what a newcomer waits for: set-up, imports, a run with nothing to do
+	$(BIN)/python -m benchmarks.bench_start
 
 bench-gpu: $(BIN)/.ready  ## ContrastMask's throughput beside mmdet's Mask R-CNN, and the operators, on a GPU
 	$(BIN)/python -m benchmarks.bench_gpu

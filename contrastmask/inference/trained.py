@@ -4,7 +4,6 @@ Reading never runs code: weights are tensors (safetensors, or torch.load with we
 and the configuration says nothing that this project's own do not say (trust.py).
 """
 
-import contextlib
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -51,8 +50,7 @@ class Trained:
         Raises:
             ConfigError: configuration, categories and weights do not fit each other.
         """
-        with contextlib.redirect_stdout(None):  # mmdet prints which optional parts it lacks
-            from contrastmask.training.build import build_model
+        from contrastmask.training.build import build_model
 
         base = [category["id"] for category in self.categories if category["split"] == "base"]
         model: Any
