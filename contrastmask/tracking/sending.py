@@ -27,11 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ID_TAG, SENT_TAG = "contrastmask.run", "contrastmask.sent"
-ALSO = {  # facts that MLflow shows in places of their own
-    "git.commit": "mlflow.source.git.commit",
-    "source": "mlflow.source.name",
-    "description": "mlflow.note.content",
-}
+RENAMED = {"source": "mlflow.source.name", "description": "mlflow.note.content"}  # MLflow has places for these
 MAX_METRICS, MAX_KEYS = 1000, 100  # what MLflow takes in one request,
 MAX_KEY, MAX_PARAM, MAX_TAG, MAX_NAME, MAX_DIGEST = 250, 6000, 8000, 500, 36  # and in one text
 LOCK_TIMEOUT_S = 30.0
@@ -211,8 +207,8 @@ class _Sender:
 
 
 def _as_tags(values: Mapping[str, str]) -> dict[str, str]:
-    texts = {_key(name): _text(value, MAX_TAG) for name, value in values.items()}
-    return texts | {ALSO[name]: text for name, text in texts.items() if name in ALSO}
+    tags = {_key(RENAMED.get(name, name)): _text(value, MAX_TAG) for name, value in values.items()}
+    return tags | ({"mlflow.source.git.commit": tags["git.commit"]} if "git.commit" in tags else {})
 
 
 def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
