@@ -115,7 +115,7 @@ def test_disk_of_the_tracking_store(
         for command in (results.train(), results.evaluate()):
             assert command.code == 0, command.said
         said = results.sync()
-        assert said.code == 1 and "tracking: " in said.said and "Traceback" not in said.said, said.said
+        assert said.code == 1 and "MLflow store" in said.said and "Traceback" not in said.said, said.said
         disk.free() if fault == "full" else disk.read_only(False)
         results.go_on()
         check(results, undisturbed)
