@@ -55,14 +55,15 @@ def test_its_paths_lead_from_the_folder_to_the_files(tmp_path: Path) -> None:
 
 
 def test_a_file_that_says_the_same_is_left_alone_and_any_other_written_anew(tmp_path: Path) -> None:
-    file = written(tmp_path) / "config.json"
+    paper = {"scale": "paper", "data_root": "/data", "gpus_per_run": 8}
+    file = written(tmp_path, **paper) / "config.json"
     before = file.stat().st_ino
-    written(tmp_path)
+    written(tmp_path, **paper)
     assert file.stat().st_ino == before
-    written(tmp_path, gpus_per_run=2, images_per_gpu=1)
+    written(tmp_path, **paper | {"gpus_per_run": 2})
     assert runfile.read(file.parent)["gpus_per_run"] == 2
     file.write_text("{")
-    written(tmp_path)
+    written(tmp_path, **paper)
     runfile.read(file.parent)
 
 
