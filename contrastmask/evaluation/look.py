@@ -1,4 +1,4 @@
-"""A trained run's network on annotated val objects in their true boxes: what evaluation, figures and readings share."""
+"""A trained run's network on annotated val objects in their true boxes: what evaluation, examples and diagnosis share."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

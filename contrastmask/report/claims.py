@@ -52,22 +52,15 @@ class Effect:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim by mask AP, with mask IoU in ground-truth boxes as the second measure."""
+    """A claim by two measures, each decided by its worst pair."""
 
     text: str
     where: str
     subset: str
-    pair: str
-    """The pair that decides, "better - than"."""
-    ours: float | None
-    """AP x 100 of the first minus the second, mean over the seeds."""
-    low: float | None
-    high: float | None
-    paper: float | None
-    """The printed effect of that pair; of the pair with the smallest where nothing was run."""
-    verdict: Verdict
-    in_boxes: Effect
-    """The same by mean mask IoU in ground-truth boxes, which no number of the paper is of."""
+    by_ap: Effect
+    """Mask AP. `paper` is the printed effect of that pair; of the pair with the smallest where nothing was run."""
+    by_iou: Effect
+    """Mean mask IoU in ground-truth boxes, which no number of the paper is of."""
     seeds: tuple[int, ...]
     """Seeds that all runs of the claim have finished."""
     missing: tuple[str, ...]
@@ -155,22 +148,12 @@ class Resampled:
 
 def _claim(statement: Statement, measured: Resampled) -> Claim:
     seeds = measured.finished(statement.runs, statement.subset)
-    by_ap, by_iou = (worst([_effect(statement, pair, measured, seeds, measure) for pair in statement.pairs])
-                     for measure in (0, 1))  # fmt: skip
-    return Claim(
-        text=statement.text,
-        where=statement.where,
-        subset=statement.subset,
-        pair=by_ap.pair,
-        ours=by_ap.ours,
-        low=by_ap.low,
-        high=by_ap.high,
-        paper=by_ap.paper,
-        verdict=by_ap.verdict,
-        in_boxes=replace(by_iou, paper=None),
-        seeds=seeds,
-        missing=measured.missing(statement.runs, statement.subset),
+    by_ap, by_iou = (
+        worst([_effect(statement, pair, measured, seeds, measure) for pair in statement.pairs]) for measure in (0, 1)
     )
+    missing = measured.missing(statement.runs, statement.subset)
+    by_iou = replace(by_iou, paper=None)
+    return Claim(statement.text, statement.where, statement.subset, by_ap, by_iou, seeds, missing)
 
 
 def _effect(
@@ -226,8 +209,8 @@ def to_csv(found: Sequence[Claim], scale: dict[str, Any]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for c in found:
-        iou = c.in_boxes
-        line = [c.text, c.where, c.subset, c.pair, c.ours, c.low, c.high, c.paper, c.verdict]
+        ap, iou = c.by_ap, c.by_iou
+        line = [c.text, c.where, c.subset, ap.pair, ap.ours, ap.low, ap.high, ap.paper, ap.verdict]
         line += [iou.pair, iou.ours, iou.low, iou.high, iou.verdict]
         writer.writerow([*line, " ".join(map(str, c.seeds)), " ".join(c.missing), scale["name"], scale["comparable"]])
     return text.getvalue()
@@ -239,15 +222,15 @@ def to_markdown(found: Sequence[Claim], scale: dict[str, Any], resamples: int = 
     lines = ["| " + " | ".join(columns) + " |", "|---|---|--:|--:|---|--:|---|---|---|"]
     for c in found:
         text = c.text if c.subset == "novel" else f"{c.text} ({c.subset} categories)"
-        printed = NOTHING if c.paper is None else f"{c.paper:+.1f}"
-        by_ap, by_iou = c.in_words(c.verdict), c.in_words(c.in_boxes.verdict)
-        cells = [text, c.where, printed, _range(c), by_ap, _range(c.in_boxes), by_iou, c.pair]
+        printed = NOTHING if c.by_ap.paper is None else f"{c.by_ap.paper:+.1f}"
+        by_ap, by_iou = c.in_words(c.by_ap.verdict), c.in_words(c.by_iou.verdict)
+        cells = [text, c.where, printed, _range(c.by_ap), by_ap, _range(c.by_iou), by_iou, c.by_ap.pair]
         cells.append(", ".join(map(str, c.seeds)) or NOTHING)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(["# The paper's claims", "", *notes(scale, resamples), "", *lines, "", *_gaps(found)])
 
 
-def _range(effect: Claim | Effect) -> str:
+def _range(effect: Effect) -> str:
     if effect.ours is None:
         return NOTHING
     return f"{effect.ours:+.2f} [{effect.low:+.2f}, {effect.high:+.2f}]"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from report.made_up_page import make_up, write
 
+from contrastmask.config import Settings
 from contrastmask.report.paper import METRICS
 
 
@@ -22,9 +23,15 @@ def smoke() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def smoke_html(tmp_path_factory: pytest.TempPathFactory) -> str:
+def smoke_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Of a made-up folder of results that no test changes."""
+    return make_up(tmp_path_factory.mktemp("smoke"))
+
+
+@pytest.fixture(scope="session")
+def smoke_html(smoke_settings: Settings) -> str:
     """A page that several tests read, made once."""
-    return write(make_up(tmp_path_factory.mktemp("smoke")))
+    return write(smoke_settings)
 
 
 @pytest.fixture(scope="session")

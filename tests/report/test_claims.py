@@ -65,13 +65,13 @@ def effect(low: float, high: float, paper: float | None = None, pair: str = "") 
 def test_the_paper_effects_are_those_it_prints() -> None:
     """Differences in Tables 2-7 as a reader would take them, Sec. 5 from the text."""
     empty = claims(Path("nowhere"), [0])
-    printed = {(claim.where, claim.paper) for claim in empty}
+    printed = {(claim.where, claim.by_ap.paper) for claim in empty}
     assert printed == {
         ("Table 2", 8.4), ("Table 2", 2.8), ("Sec. 4.2, Fig. 6", None), ("Sec. 4.2", None), ("Table 3", 0.1),
         ("Table 4", 0.4), ("Table 4", 2.0), ("Table 5", 0.7), ("Table 6", 1.6), ("Table 6", 1.7),
         ("Table 7", 2.4), ("Sec. 5", 1.4),
     }  # fmt: skip
-    assert {claim.verdict for claim in empty} == {"not run"}
+    assert {claim.by_ap.verdict for claim in empty} == {"not run"}
 
 
 @pytest.mark.parametrize("preset", ["paper", "official"])
@@ -87,7 +87,7 @@ def test_what_the_paper_leaves_open_is_said_where_it_was_run(folder: Path) -> No
     write_run(folder, without_loss, 40)
     try:
         found = {claim.text: claim for claim in claims(folder, [0], resamples=200)}
-        assert found["The contrastive loss adds to the layers of its head"].verdict == "supported"
+        assert found["The contrastive loss adds to the layers of its head"].by_ap.verdict == "supported"
     finally:
         shutil.rmtree(folder / "runs" / without_loss)
 
@@ -137,45 +137,47 @@ def test_effects_are_those_of_compare(folder: Path, found: list[Claim]) -> None:
     pair = compare(folder, f"{MAIN}_cl-off", MAIN, SMOKE, seeds=[0, 1], resamples=200)
     ap, iou = pair.metrics[0].gain, pair.metrics[-1].gain
     assert ap and iou and claim.seeds == (0, 1)
-    assert (claim.ours, claim.low, claim.high) == pytest.approx((100 * ap.value, 100 * ap.low, 100 * ap.high))
-    boxes = claim.in_boxes
+    assert (claim.by_ap.ours, claim.by_ap.low, claim.by_ap.high) == pytest.approx(
+        (100 * ap.value, 100 * ap.low, 100 * ap.high)
+    )
+    boxes = claim.by_iou
     assert (boxes.ours, boxes.low, boxes.high) == pytest.approx((100 * iou.value, 100 * iou.low, 100 * iou.high))
-    assert (claim.verdict, boxes.verdict, claim.paper, boxes.paper) == ("supported", "supported", 2.8, None)
+    assert (claim.by_ap.verdict, boxes.verdict, claim.by_ap.paper, boxes.paper) == ("supported", "supported", 2.8, None)
 
 
 def test_equal_runs_are_inconclusive(found: list[Claim]) -> None:
     claim = about(found, "class activation map improves")
-    assert claim.verdict == claim.in_boxes.verdict == "inconclusive"
+    assert claim.by_ap.verdict == claim.by_iou.verdict == "inconclusive"
     assert claim.seeds == (0,)  # the baseline has no other
 
 
 def test_best_of_is_decided_by_the_pair_that_contradicts(found: list[Claim]) -> None:
     claim = about(found, "best sampling ratio")
-    assert (claim.verdict, claim.pair, claim.paper) == ("contradicted", "sigma=0.3 - sigma=0.2", 0.4)
-    assert claim.high is not None and claim.high < 0
+    assert (claim.by_ap.verdict, claim.by_ap.pair, claim.by_ap.paper) == ("contradicted", "sigma=0.3 - sigma=0.2", 0.4)
+    assert claim.by_ap.high is not None and claim.by_ap.high < 0
 
 
 def test_any_of_is_decided_by_its_worst_side(found: list[Claim]) -> None:
     claim = about(found, "matters little")
-    assert claim.pair == "sigma=0.6 - Baseline + CM" and claim.paper == 2.0
+    assert claim.by_ap.pair == "sigma=0.6 - Baseline + CM" and claim.by_ap.paper == 2.0
 
 
 def test_base_categories_are_measured_on_base(folder: Path, found: list[Claim]) -> None:
     claim = about(found, "base categories as well")
     pair = compare(folder, f"{MAIN}_cl-off", MAIN, SMOKE, seeds=[0, 1], subset="base", resamples=200)
-    assert pair.metrics[0].gain and claim.ours == pytest.approx(100 * pair.metrics[0].gain.value)
+    assert pair.metrics[0].gain and claim.by_ap.ours == pytest.approx(100 * pair.metrics[0].gain.value)
 
 
 def test_missing_runs_are_named(found: list[Claim]) -> None:
     claim = about(found, "tau = 0.7")
-    assert (claim.verdict, claim.ours, claim.missing) == ("not run", None, (f"{MAIN}_tau-0.9",))
+    assert (claim.by_ap.verdict, claim.by_ap.ours, claim.missing) == ("not run", None, (f"{MAIN}_tau-0.9",))
 
 
 def test_a_damaged_run_counts_as_missing(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     copy = Path(shutil.copytree(folder, tmp_path / "smoke"))
     (copy / "runs" / f"{MAIN}_cl-off" / "seed0" / "gt_box_iou.csv").write_text("annotation_id,category_id,iou\nx,1,0\n")
     claim = about(claims(copy, [0], resamples=100), "contrastive learning head improves on")
-    assert claim.verdict == "not run" and claim.missing == (f"{MAIN}_cl-off",)
+    assert claim.by_ap.verdict == "not run" and claim.missing == (f"{MAIN}_cl-off",)
     assert "gt_box_iou.csv" in caplog.text or "cl-off" in caplog.text
 
 
@@ -185,7 +187,7 @@ def test_a_damaged_run_counts_as_missing(folder: Path, tmp_path: Path, caplog: p
 def test_csv_holds_unrounded_numbers_and_the_scale(found: list[Claim]) -> None:
     lines = list(csv.DictReader(io.StringIO(to_csv(found, SMOKE))))
     assert tuple(lines[0]) == COLUMNS and len(lines) == len(found)
-    assert float(lines[1]["ours"]) == found[1].ours
+    assert float(lines[1]["ours"]) == found[1].by_ap.ours
     assert {line["scale"] for line in lines} == {"smoke"} and {line["comparable"] for line in lines} == {"False"}
 
 
@@ -193,7 +195,7 @@ def test_markdown_carries_the_scale_and_its_note(found: list[Claim]) -> None:
     text = to_markdown(found, SMOKE)
     assert "Scale smoke: A note." in text and "Not comparable with the paper" in text
     assert "Not comparable" not in to_markdown(found, PAPER)
-    assert f"{found[1].ours:+.2f} [{found[1].low:+.2f}, {found[1].high:+.2f}] | supported" in text
+    assert f"{found[1].by_ap.ours:+.2f} [{found[1].by_ap.low:+.2f}, {found[1].by_ap.high:+.2f}] | supported" in text
     assert f"Runs that are missing: {MAIN}_cl_convs-4_cl_fcs-2, " in text
 
 

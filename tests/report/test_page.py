@@ -13,7 +13,7 @@ from report.made_up_page import HOSTILE, MISSING, make_up, write
 
 from contrastmask.cli import main
 from contrastmask.cli.report import command
-from contrastmask.config import load_tables
+from contrastmask.config import Settings, load_tables
 from contrastmask.report.claims import Claim, Effect
 from contrastmask.report.page import shown_tables
 from contrastmask.report.run_files import RunFiles
@@ -131,28 +131,6 @@ def test_curves_over_the_swept_number(smoke_html: str):
     assert "sweep-of-table5" in page.ids and "sweep-of-table2" not in page.ids
 
 
-def test_damaged_files_are_named(tmp_path: Path):
-    settings = make_up(tmp_path)
-    (settings.run_folder("mask-rcnn_r50_1x_nonvoc2voc", 0) / "train.json").write_text("{")
-    html = write(settings)
-    assert "train.json: " in html and "unreadable" in html
-
-
-def test_figures_are_embedded_where_they_exist(tmp_path: Path):
-    settings = make_up(tmp_path)
-    assert 'id="figure6"' not in write(settings)
-    (settings.folder / "figures").mkdir()
-    Image.new("RGB", (2400, 1200), "green").save(settings.folder / "figures" / "figure6.png")
-    page = Page(write(settings))
-    assert "figure6" in page.ids and "figure7" not in page.ids
-    assert [source[:23] for source in page.sources if "svg" not in source] == ["data:image/webp;base64,"]
-
-
-def test_the_same_results_give_the_same_page(tmp_path: Path):
-    settings = make_up(tmp_path)
-    assert write(settings) == write(settings)
-
-
 def test_nothing_at_all_is_a_page_too(tmp_path: Path):
     done = CliRunner().invoke(command, ["--results", str(tmp_path)], catch_exceptions=False)
     assert done.exit_code == 0
@@ -174,31 +152,45 @@ def test_wrong_input_is_said_with_code_2(arguments: list[str], words: list[str])
     assert done.exit_code == 2 and all(word in done.output for word in words)
 
 
-# ---------------------------------------------------------------------------- what other modules give to it
+# ---------------------------------------------------------------------------- claims, figures, damage
 
 
 def claim(text: str, seeds: tuple[int, ...], by_ap: Effect, by_iou: Effect) -> Claim:
-    effect = {name: getattr(by_ap, name) for name in ("pair", "ours", "low", "high", "paper", "verdict")}
-    return Claim(text=text, where="Table 2", subset="novel", in_boxes=by_iou, seeds=seeds, missing=(), **effect)
+    return Claim(text, "Table 2", "novel", by_ap, by_iou, seeds, ())
 
 
-def test_claims_stand_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    settings, asked = make_up(tmp_path), []
+@pytest.fixture(scope="module")
+def busy_html(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A page with three made-up claims, Figure 6, and a run whose train.json is damaged."""
+    settings = make_up(tmp_path_factory.mktemp("busy"))
     few = Effect("a - b", -3.5, -4.5, -2.5, None, "contradicted")
     none = Effect("a - b", None, None, None, None, "not run")
 
     def claims(folder: Path, seeds: tuple[int, ...], preset: str) -> list[Claim]:
-        asked.append((folder, seeds, preset))
-        return [
-            claim(HOSTILE, (0, 1), Effect("a - b", 1.25, 0.5, 2.0, 2.8, "supported"), few),
-            claim("b", (0,), few, few),
-            claim("c", (), none, none),
-        ]
+        assert (folder, seeds, preset) == (settings.folder, (0, 1), "paper")
+        best = Effect("a - b", 1.25, 0.5, 2.0, 2.8, "supported")
+        return [claim(HOSTILE, (0, 1), best, few), claim("b", (0,), few, few), claim("c", (), none, none)]
 
-    monkeypatch.setattr("contrastmask.report.page.claims", claims)
-    html = write(settings)
-    section = html[html.index('<section id="claims"') : html.index('<section id="categories"')]
-    assert asked == [(settings.folder, (0, 1), "paper")]
+    (settings.run_folder("mask-rcnn_r50_1x_nonvoc2voc", 0) / "train.json").write_text("{")
+    (settings.folder / "figures").mkdir()
+    Image.new("RGB", (2400, 1200), "green").save(settings.folder / "figures" / "figure6.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("contrastmask.report.page.claims", claims)
+        return write(settings)
+
+
+def test_damaged_files_are_named(busy_html: str):
+    assert "train.json: " in busy_html and "unreadable" in busy_html
+
+
+def test_figures_are_embedded_where_they_exist(busy_html: str, smoke_html: str):
+    page = Page(busy_html)
+    assert "figure6" in page.ids and "figure7" not in page.ids and 'id="figure6"' not in smoke_html
+    assert [source[:23] for source in page.sources if "svg" not in source] == ["data:image/webp;base64,"]
+
+
+def test_claims_stand_on_the_page(busy_html: str):
+    section = busy_html[busy_html.index('<section id="claims"') : busy_html.index('<section id="categories"')]
     assert "<script>alert" not in section and "&lt;script&gt;" in section
     assert all(
         text in section for text in ("+1.2", "+0.5 to +2.0", "+2.8", "supported", "not run", "about this scale alone")
@@ -207,9 +199,14 @@ def test_claims_stand_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert section.count("contradicted (1 seed)") == 2 and "supported (1 seed)" not in section
 
 
-def test_a_table_that_nobody_asked_for_is_shown_once_a_run_of_its_own_is_measured(tmp_path: Path, smoke_html: str):
-    settings = make_up(tmp_path)
-    tables = load_tables(settings)
+def test_the_same_results_give_the_same_page(smoke_settings: Settings, smoke_html: str):
+    assert write(smoke_settings) == smoke_html
+
+
+def test_a_table_that_nobody_asked_for_is_shown_once_a_run_of_its_own_is_measured(
+    smoke_settings: Settings, smoke_html: str
+):
+    settings, tables = smoke_settings, load_tables(smoke_settings)
     assert 'id="table4"' not in smoke_html and "<code>snakemake table4</code>" in smoke_html
     runs = {row.label: row.run.id for row in tables["table4"].rows if row.run}
     seeds = {runs["sigma=0.3"]: [RunFiles("a", 0, metrics={"run": "a"})]}  # table2's too

@@ -172,10 +172,12 @@ def update_mlflow():
 
 def print_tables():
     """The markdown of the tables that exist, in order."""
+    from contrastmask.runtime.terminal import visible
+
     for name in TABLES:
         path = OUT / "tables" / f"{name}.md"
         if path.exists():
-            print(f"\n{path.read_text(encoding='utf-8')}", flush=True)
+            print(f"\n{visible(path.read_text(encoding='utf-8'))}", flush=True)
     update_mlflow()
     print(f"Tables: {OUT / 'tables'}   Compare runs: make ui", flush=True)
 
