@@ -90,7 +90,7 @@ def _end(module: str) -> None:
 
 def _forget(library: str) -> None:
     """Take the stand-ins of a library out of Python's sight; real modules stay."""
-    for name in [name for name in sys.modules if f"{name}.".startswith(f"{library}.")]:
+    for name in [name for name in list(sys.modules) if f"{name}.".startswith(f"{library}.")]:
         if isinstance(sys.modules[name], _StandIn):
             del sys.modules[name]
             parent, _, child = name.rpartition(".")
