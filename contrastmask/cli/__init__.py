@@ -6,14 +6,13 @@ message and a code, never with a traceback; a bug still shows its traceback.
 
 import importlib
 import importlib.util
-import io
 import signal
-import sys
 from typing import Any
 
 import click
 
 from contrastmask.errors import ConfigError, DataError, Failed, GpuError, OptionError
+from contrastmask.runtime.terminal import lose_no_output
 
 #: Verb: what stands beside it in the list of verbs.
 VERBS = {
@@ -62,9 +61,7 @@ class Verbs(click.Group):
             formatter.write_dl([(verb, VERBS[verb]) for verb in self.list_commands(ctx)])
 
     def invoke(self, ctx: click.Context) -> Any:
-        for stream in (sys.stdout, sys.stderr):  # a locale that is not UTF-8 costs a character, not the run
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="backslashreplace")
+        lose_no_output()
         try:
             return super().invoke(ctx)
         except (ConfigError, OptionError, DataError, GpuError) as error:

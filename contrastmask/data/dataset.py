@@ -78,20 +78,21 @@ def prepare(config: dict[str, Any], root: Path, out: Path, workers: int = 1) -> 
         title += " (made here: remove the folder, and it is made again)"
     found = Problems()
     digest = hashlib.sha256(b"crowds are objects\n" if config.get("crowds") == "objects" else b"")
-    read = [_read(name, part, config, digest, found) for name, part in zip(PARTS, parts, strict=True)]
-    if all(read):
-        verify.check_parts(*read, tuple(part.annotations for part in parts), found)
-        verify.check_shared(*read, tuple(part.images for part in parts), found)
+    train, val = (_read(name, part, config, digest, found) for name, part in zip(PARTS, parts, strict=True))
+    if train and val:
+        verify.check_parts(train, val, (parts[0].annotations, parts[1].annotations), found)
+        verify.check_shared(train, val, (parts[0].images, parts[1].images), found)
     found.check(title)
+    assert train and val, "a part that is no COCO file is a problem"
     for text, count in sorted(found.warnings.items()):
         print(f"warning: {count} {text}", file=sys.stderr)
-    if crowds := say_crowds(read[0]["categories"], count_masks(read[0]["annotations"])):
+    if crowds := say_crowds(train["categories"], count_masks(train["annotations"])):
         print(f"warning: {crowds}", file=sys.stderr)
-    categories = normalise.our_categories(read[0]["categories"])
+    categories = normalise.our_categories(train["categories"])
     name = config.get("name", root.name if kind == "folder" else kind)
     described = {
         part: _write(out.with_name(f"{out.stem}-{part}.json"), coco, source, categories)
-        for part, coco, source in zip(PARTS, read, parts, strict=True)
+        for part, coco, source in zip(PARTS, (train, val), parts, strict=True)
     }
     write_json(
         out, {"name": name, "kind": kind, "digest": digest.hexdigest()[:32], **described, "categories": categories}

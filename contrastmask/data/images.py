@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -80,13 +82,20 @@ def inspect(path: Path) -> Header:
     Raises:
         ImageError: it is missing, cut short, no image, or of a depth that nobody can show.
     """
+    with _opening(), path.open("rb") as stream:
+        return _inspect(stream)
+
+
+@contextmanager
+def _opening() -> Iterator[None]:
     try:
-        with path.open("rb") as stream:
-            return _inspect(stream)
+        yield
+    except ImageError:
+        raise
     except FileNotFoundError:
         raise ImageError("missing", "missing") from None
-    except OSError as error:
-        raise ImageError("unreadable", f"cannot be read ({error.strerror or error})") from None
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have here
+        raise ImageError("unreadable", f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
 def _inspect(stream: IO[bytes]) -> Header:
@@ -133,12 +142,8 @@ def read_image(path: Path, recorded: Size | None = None) -> np.ndarray:
     """
     import cv2
 
-    try:
+    with _opening():
         raw = path.read_bytes()
-    except FileNotFoundError:
-        raise ImageError("missing", "missing") from None
-    except OSError as error:
-        raise ImageError("unreadable", f"cannot be read ({error.strerror or error})") from None
     header = _inspect(io.BytesIO(raw))
     turn = header.turns(recorded)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION

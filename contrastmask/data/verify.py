@@ -77,9 +77,9 @@ def check_lists(coco: dict, path: Path, found: Problems) -> None:
 def check_parts(train: dict, val: dict, paths: tuple[Path, Path], found: Problems) -> None:
     """Whether both files list the same categories by name; their ids and order may differ."""
     names = [{category["name"] for category in part["categories"]} for part in (train, val)]
-    for mine, other, path, elsewhere in ((*names, *paths), (*names[::-1], *paths[::-1])):
-        for name in sorted(mine - other):
-            found.add("categories", f"{elsewhere}: lacks {name!r}, a category of {path.name}")
+    for mine, other in ((0, 1), (1, 0)):
+        for name in sorted(names[mine] - names[other]):
+            found.add("categories", f"{paths[other]}: lacks {name!r}, a category of {paths[mine].name}")
 
 
 def check_shared(train: dict, val: dict, folders: tuple[Path, Path], found: Problems) -> None:
@@ -259,12 +259,12 @@ def check_images(coco: dict, folder: Path, annotations: Path, found: Problems) -
         for number, (image, seen) in enumerate(zip(images, looked, strict=True), start=1):
             if progress:
                 progress.update(number)
+            error = seen if isinstance(seen, ImageError) else _noted(seen, image, image["id"] in annotated, found)
             if isinstance(seen, Header):
                 sizes[image["file_name"]] = seen.n_bytes
-                seen = _noted(seen, image, image["id"] in annotated, found)
-            if isinstance(seen, ImageError):
-                kind = seen.kind if seen.kind != "missing" else _instead(image["file_name"], folder, annotations)
-                found.add(kind, f"{folder / image['file_name']}: {seen} (listed in {annotations})")
+            if error:
+                kind = error.kind if error.kind != "missing" else _instead(image["file_name"], folder, annotations)
+                found.add(kind, f"{folder / image['file_name']}: {error} (listed in {annotations})")
     return sizes
 
 

@@ -51,7 +51,8 @@ def _chosen(images: list[dict], of_image: dict[int, list[dict]], number: int, se
     """Random images, those that show a category not yet shown first."""
     random.Random(seed).shuffle(images)
     shown: set[int] = set()
-    first, others = [], []
+    first: list[dict] = []
+    others: list[dict] = []
     for image in images:
         new = {a["category_id"] for a in of_image[image["id"]]} - shown
         (first if new else others).append(image)

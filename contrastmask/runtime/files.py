@@ -138,10 +138,10 @@ def parse_person(raw: bytes, path: Path, warn: Callable[[str], None]) -> Any:
     Raises:
         DataError: as `parse_coco`.
     """
-    encoding = json.detect_encoding(raw)
+    encoding: str = json.detect_encoding(raw)
     try:
         text = raw.decode(encoding, "surrogatepass")
     except UnicodeDecodeError:
         warn(f"file that is not in Unicode, read as Windows-1252: {path.name}")
-        text = raw.decode("cp1252", "replace")
-    return parse_coco(text.encode("utf-8", "surrogatepass"), path)
+        text, encoding = raw.decode("cp1252", "replace"), "cp1252"
+    return parse_coco(raw if encoding == "utf-8" else text.encode("utf-8", "surrogatepass"), path)

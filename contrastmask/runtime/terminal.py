@@ -1,8 +1,17 @@
 """Text from files on its way to a terminal: a label may hold escape sequences, or what rich takes for markup."""
 
+import io
+import sys
 import unicodedata
 
 from rich.markup import escape
+
+
+def lose_no_output() -> None:
+    """Where the locale is not UTF-8, a character that it lacks is written out, and the process does not die of it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def visible(text: str) -> str:

@@ -164,7 +164,9 @@ def test_backslashes_are_read_as_slashes(root, tmp_path, capsys):
     assert "..\\" not in Path(dataset["train"]["annotations"]).read_text()
 
 
-WRONG = st.sampled_from([None, True, -1, 0, 1.5, 10**40, "", "x", [], [1], {}, {"a": 1}, [[1, 2, 3]], float("inf")])
+WRONG = st.sampled_from(
+    [None, True, -1, 0, 1.5, 10**40, "", "x", "\0.jpg", "x" * 300, [], [1], {}, {"a": 1}, [[1, 2, 3]], float("inf")]
+)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

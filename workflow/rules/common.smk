@@ -16,7 +16,10 @@ from contrastmask import config as experiment
 from contrastmask.data.dataset import find_parts
 from contrastmask.errors import DataError
 from contrastmask.runtime.locks import RunLock
+from contrastmask.runtime.terminal import lose_no_output
 from contrastmask.config.settings import ALL_MASKS
+
+lose_no_output()
 
 
 def load():
@@ -191,6 +194,9 @@ def render_what_is_there():
     arguments = [*SETTINGS.tables, *TABLE_ARGUMENTS.split(), "--folder=partial"]
     command = [PYTHON, "-m", "contrastmask", "tables", *arguments]
     subprocess.run(command, cwd=workflow.basedir, stdout=subprocess.DEVNULL, check=False)
+    if not SETTINGS.dataset.exists():
+        logger.info("Nothing was trained: the data cannot be used as it is. Mend what is named above, then try again.")
+        return
     logger.info(
         f"Runs are missing. The tables as far as they go: {OUT / 'partial'}. The same command goes on from here."
     )
