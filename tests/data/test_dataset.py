@@ -112,7 +112,7 @@ def test_missing_folder_says_what_was_looked_for(tmp_path):
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"kind": "cocoa"}, ["kind", "synthetic, coco, folder", "cocoa"]),
+        ({"kind": "cocoa"}, ["kind", "coco, folder", "cocoa"]),
         ({"kind": "folder", "train_dir": "x"}, ["train_dir", "train_images_dir"]),
         ({"kind": "synthetic", "train_images": 2}, ["val_images", "image_size"]),
         (
