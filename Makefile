@@ -41,10 +41,10 @@ faults: $(BIN)/.ready  ## break it: kills, full disks, 10,000 bad files; 45 minu
 	CONTRASTMASK_FAULTS=full $(BIN)/python -m pytest tests/faults
 
 ui: $(BIN)/.ready  ## compare runs in MLflow, http://127.0.0.1:5000; another port: make ui PORT=5001
-	$(BIN)/python -m contrastmask.tracking.tracking ui --results results --port $(or $(PORT),5000)
+	$(BIN)/contrastmask ui $(if $(PORT),--port $(PORT))
 
 sync: $(BIN)/.ready  ## bring MLflow up to date with the files under results/
-	$(BIN)/python -m contrastmask.tracking.tracking sync --results results
+	$(BIN)/contrastmask sync
 
 model-table: $(BIN)/.ready  ## parameters and FLOPs of each system at paper scale
 	$(BIN)/python -m benchmarks.model_table

@@ -13,6 +13,7 @@ configfile: f"{workflow.basedir}/configs/config.yaml"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/inputs.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
@@ -21,6 +22,7 @@ include: "workflow/rules/claims.smk"
 include: "workflow/rules/evidence.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/ending.smk"
 
 
 rule all:
@@ -30,7 +32,7 @@ rule all:
 
 
 onsuccess:
-    print_tables()
+    say_what_is_there()
 
 
 onerror:

@@ -1,21 +1,25 @@
-"""The `contrastmask` command: one verb a file, loaded when it is called, so that `--help` needs no torch.
+"""The `contrastmask` command, the only command line: one verb a file, loaded when called, so that help needs no torch.
 
-`contrastmask/cli/<verb>.py` holds a click command named `command`. Errors that a person can mend end with one
-message and a code, never with a traceback; a bug still shows its traceback.
+`contrastmask/cli/<verb>.py` (`_` for `-`) holds a click command named `command`. Errors that a person can mend end
+here, with one message and a code, never with a traceback; a bug still shows its traceback.
 """
 
 import importlib
 import importlib.util
+import json
 import signal
 from typing import Any
 
 import click
+import yaml
 
 from contrastmask.errors import ConfigError, DataError, Failed, GpuError, OptionError
 from contrastmask.runtime.terminal import lose_no_output
 
 #: Verb: what stands beside it in the list of verbs.
 VERBS = {
+    "download": "Fetch COCO 2017.",
+    "plan": "Say what is left to run, and what it will cost.",
     "configure": "Write down everything that is decided about runs.",
     "init": "Look at a folder of your own data, and write its scale and table.",
     "look": "Draw training images with what training learns from.",
@@ -26,12 +30,21 @@ VERBS = {
     "report": "Write the report of all tables as one page.",
     "figure": "Draw Figure 6 or 7, or novel objects as several rows segment them.",
     "evidence": "Copy tables, claims and digests to where they are committed.",
-    "plan": "Say what is left to run, and what it will cost.",
     "claims": "Say which of the paper's claims the runs support.",
     "compare": "Say how two runs differ, in configuration and results.",
     "diagnose": "Say how good a trained class activation map is as a prior.",
     "predict": "Find objects in your own images with a trained model.",
     "export": "Write a trained model as a folder to share.",
+    "sync": "Bring MLflow up to date with the files of the runs.",
+    "ui": "Open MLflow on the runs.",
+}
+#: What the workflow's rules call, and a person seldom.
+STEPS = {
+    "prepare": "Verify a data set, or draw a synthetic one.",
+    "split": "Replace every novel mask by its box.",
+    "shape-priors": "Cluster base masks into ShapeMask's priors.",
+    "weights": "Fetch a backbone's ImageNet weights and check that they fit.",
+    "prior": "Compare what `diagnose` found of several runs.",
 }
 
 
@@ -49,7 +62,7 @@ class Verbs(click.Group):
     """Finds a verb's module when it is needed. A verb without a module is not listed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [verb for verb in VERBS if importlib.util.find_spec(_module(verb))]
+        return [verb for verb in VERBS | STEPS if importlib.util.find_spec(_module(verb))]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
@@ -57,8 +70,10 @@ class Verbs(click.Group):
         return importlib.import_module(_module(cmd_name)).command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Verbs"):
-            formatter.write_dl([(verb, VERBS[verb]) for verb in self.list_commands(ctx)])
+        there = self.list_commands(ctx)
+        for title, verbs in (("Verbs", VERBS), ("Steps of the workflow", STEPS)):
+            with formatter.section(title):
+                formatter.write_dl([(verb, text) for verb, text in verbs.items() if verb in there])
 
     def invoke(self, ctx: click.Context) -> Any:
         lose_no_output()
@@ -66,6 +81,8 @@ class Verbs(click.Group):
             return super().invoke(ctx)
         except (ConfigError, OptionError, DataError, GpuError) as error:
             raise WrongInput(str(error)) from error
+        except (UnicodeError, json.JSONDecodeError, yaml.YAMLError) as error:  # no code of ours is text that it reads
+            raise WrongInput(f"a file or an argument is not the text that it should be: {error}") from error
         except BrokenPipeError:
             raise  # the reader of our output has enough: click ends quietly
         except (Failed, OSError) as error:

@@ -15,7 +15,7 @@ def command(scale: str | None, results: Path | None, out: Path | None) -> None:
     """Copy what of a scale's results is worth committing: tables, claims with intervals, and digests of each run.
 
     \b
-    Example:
+    Examples:
       contrastmask evidence --scale coco-mini
     """
     from contrastmask.report.evidence import export_evidence

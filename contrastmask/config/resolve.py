@@ -155,8 +155,12 @@ def _channel_keys(node: Any) -> Iterator[tuple[dict[str, Any], str]]:
 
 
 def backbone_config(backbone: str, configs: Path = CONFIGS) -> dict[str, Any]:
-    """A backbone's part of the model's configuration, at full width."""
-    return fragment(configs / "backbones" / f"{backbone}.py")["model"]["backbone"]
+    """A backbone's part of the model's configuration, at full width. ConfigError if there is none of that name."""
+    file = configs / "backbones" / f"{backbone}.py"
+    if not file.exists():
+        known = ", ".join(sorted(path.stem for path in file.parent.glob("*.py")))
+        raise ConfigError(f"unknown backbone '{backbone}'; there are: {known}")
+    return fragment(file)["model"]["backbone"]
 
 
 def weights_source(backbone: str, settings: Settings, configs: Path = CONFIGS) -> str:

@@ -84,6 +84,11 @@ def load_settings(config: dict[str, Any], configs: Path = CONFIGS) -> Settings:
         ConfigError: with the file, the key and the fix.
     """
     config = config | {"seeds": _numbers(config.get("seeds"))}
+    if isinstance(results := config.get("results"), int | float):
+        raise ConfigError(
+            f"results: what was typed was read as the number {results}, with 2025_11 as 202511. Write it as a path: "
+            "--config results=./2025_11 (in configs/config.yaml quotes do, results: '2025_11')"
+        )
     check(config, "config", "the configuration (configs/config.yaml and --config)")
     scale = read_yaml(configs / "scales" / f"{config['scale']}.yaml", "scale")
     if scale["name"] != config["scale"]:

@@ -9,9 +9,7 @@ sorted (part, file name, byte size) of all images. Paths do not enter: a moved c
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import json
 import os
 import sys
 from dataclasses import dataclass
@@ -209,36 +207,3 @@ def find_parts(config: dict[str, Any], root: Path) -> tuple[Part, Part]:
     for layout in candidates:
         lines.append("  " + ", ".join(f"{p}{'' if (root / p).exists() else ' (missing)'}" for p in layout))
     raise DataError("\n".join(lines + what_is_here(root)))
-
-
-def _read_config(text: str) -> dict[str, Any]:
-    """A JSON object, or the path of a file that holds one."""
-    source = text
-    try:
-        if not text.lstrip().startswith("{"):
-            source = Path(text).read_text(encoding="utf-8")
-        return json.loads(source)
-    except (OSError, ValueError) as error:
-        raise DataError(f"--config must be a JSON object or a file that holds one ({error})") from error
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; exit status 2 with one message for unusable data."""
-    parser = argparse.ArgumentParser(
-        prog="python -m contrastmask.data.dataset", description="Verify a data set and record it."
-    )
-    parser.add_argument("--config", required=True, help='JSON, e.g. {"kind": "coco"}, or a file that holds it')
-    parser.add_argument("--root", required=True, type=Path, help="folder of the data (for synthetic: to fill)")
-    parser.add_argument("--out", required=True, type=Path, help="dataset.json to write")
-    parser.add_argument("--workers", type=int, default=1, help="processes that draw synthetic images (1)")
-    arguments = parser.parse_args(argv)
-    try:
-        prepare(_read_config(arguments.config), arguments.root, arguments.out, arguments.workers)
-    except (DataError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,13 +1,10 @@
 """Fetch COCO 2017: resumes where it stopped, checks MD5, unpacks, skips what is there.
 
-    python -m contrastmask.data.download --root DIR
-
 Needs about 45 GB while it runs, half of it afterwards. Each archive is removed once it is unpacked.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import http.client
 import shutil
@@ -20,6 +17,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from contrastmask.errors import Failed
+
 BASE_URL = "http://images.cocodataset.org"
 BLOCK = 1 << 20  # bytes
 TIMEOUT = 60.0  # seconds without a byte
@@ -30,7 +29,7 @@ NETWORK_ERRORS = (
 )
 
 
-class DownloadError(RuntimeError):
+class DownloadError(Failed):
     """The data could not be fetched; the message says what to do."""
 
 
@@ -157,7 +156,7 @@ def _require_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DownloadError(
-            f"{folder}: {free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB needed. Make room or give another --root."
+            f"{folder}: {free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB needed. Make room or give another folder."
         )
 
 
@@ -204,23 +203,3 @@ def _unpack_member(opened: zipfile.ZipFile, member: zipfile.ZipInfo, target: Pat
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; exit status 2 with one message if COCO could not be fetched."""
-    parser = argparse.ArgumentParser(
-        prog="python -m contrastmask.data.download", description="Fetch COCO 2017 (resumes, checks, unpacks)."
-    )
-    parser.add_argument("--root", required=True, type=Path, help="folder for train2017, val2017, annotations")
-    parser.add_argument("--base-url", default=BASE_URL, help=f"another mirror ({BASE_URL})")
-    arguments = parser.parse_args(argv)
-    try:
-        download(arguments.root, arguments.base_url)
-    except (DownloadError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,19 +1,13 @@
 """`shape_priors`: the typical outlines of a setting's base masks, clustered before ShapeMask is trained.
 
-    python -m contrastmask.data.shape_priors --annotations instances_train.json --split split.json \\
-        --priors 100 --min-area 1024 --out shape_priors-K100-a1024.npz
-
 Each base mask is cropped to its tight box and resized to 32 x 32; the K centres of k-means over these are the priors
 (ShapeMask, arXiv 1904.03239). Classes do not enter. The annotations are those without novel masks.
 
 The masks of COCO's train2017 fill some hundred MB as bytes; only a batch at a time becomes floating-point numbers.
 """
 
-import argparse
 import hashlib
-import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -158,30 +152,3 @@ def _batches(shapes: np.ndarray, order: np.ndarray, size: int) -> Iterator[np.nd
     """At most `size` rows at a time, as fractions."""
     for start in range(0, len(order), size):
         yield shapes[order[start : start + size]] / np.float32(255)
-
-
-# ---------------------------------------------------------------------------- command
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; exit status 2 with one message for unusable data."""
-    parser = argparse.ArgumentParser(
-        prog="python -m contrastmask.data.shape_priors", description="Cluster a setting's base masks."
-    )
-    parser.add_argument("--annotations", required=True, type=Path, help="instances_train.json of the split")
-    parser.add_argument("--split", required=True, type=Path, help="split.json")
-    parser.add_argument("--priors", required=True, type=int, help="number of priors, K")
-    parser.add_argument("--min-area", required=True, type=int, help="only masks with more pixels than this")
-    parser.add_argument("--out", required=True, type=Path, help=".npz to write; a .json beside it records how")
-    given = parser.parse_args(argv)
-    try:
-        record = write_priors(given.annotations, given.split, given.priors, given.min_area, given.out)
-    except (DataError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(record))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

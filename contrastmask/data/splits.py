@@ -1,10 +1,6 @@
 """`write_split`: per setting, training annotations from which every novel mask is gone.
 
-    python -m contrastmask.data.splits --dataset dataset.json --setting nonvoc2voc --out DIR
-
 A split list is a file `configs/splits/<name>.yaml`: workflow/schemas/split.schema.yaml.
-
-`--show` prints a setting's categories with their counts, and writes nothing.
 
 A setting is `<base>2<novel>`, two such names around a 2: base categories keep their masks; of the novel ones
 only boxes are left. mmdet turns a box without a valid segmentation into one to ignore, so a novel annotation
@@ -13,7 +9,6 @@ keeps a segmentation: the rectangle of its box, made from the box alone.
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import hashlib
 import json
@@ -230,6 +225,12 @@ def write_split(
     return split
 
 
+def show_split(dataset_json: Path, setting: str, splits_dir: Path = SPLITS) -> None:
+    """Print a setting's categories with their counts; raises what `write_split` does."""
+    dataset = read_dataset(dataset_json)
+    decide(setting, dataset, read_train(dataset, dataset_json), splits_dir, show=True)
+
+
 def read_split(path: Path) -> dict[str, Any]:
     """Read a `split.json`.
 
@@ -294,33 +295,3 @@ def _box_only(annotation: dict) -> dict:
     if annotation.get("ignore"):
         kept["ignore"] = 1  # else mmdet would train on a box that the data set excludes
     return kept | {"segmentation": box_polygon(annotation["bbox"])}
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; exit status 2 with one message for an unusable setting."""
-    parser = argparse.ArgumentParser(
-        prog="python -m contrastmask.data.splits",
-        description="Write the training annotations of a setting: novel masks replaced by boxes.",
-    )
-    parser.add_argument("--dataset", required=True, type=Path, help="dataset.json")
-    parser.add_argument("--setting", required=True, help="<base>2<novel>, e.g. nonvoc2voc")
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--out", type=Path, help="folder to write to")
-    what.add_argument("--show", action="store_true", help="print the categories with their counts, write nothing")
-    parser.add_argument("--splits-dir", type=Path, default=SPLITS, help="folder of the lists (configs/splits)")
-    arguments = parser.parse_args(argv)
-    try:
-        if arguments.show:
-            dataset = read_dataset(arguments.dataset)
-            coco = read_train(dataset, arguments.dataset)
-            decide(arguments.setting, dataset, coco, arguments.splits_dir, show=True)
-        else:
-            write_split(arguments.dataset, arguments.setting, arguments.out, arguments.splits_dir)
-    except (DataError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

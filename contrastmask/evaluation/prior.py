@@ -3,7 +3,6 @@
 import csv
 import io
 import math
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,9 +98,8 @@ def to_markdown(table: str) -> str:
     return "\n".join([grid.markdown([*LEAD, *MEASURES], rows, left=2), "", *said, ""])
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def write_table(folder: Path, files: Iterable[Path]) -> None:
     """Write prior.csv and prior.md in a scale's folder, from prior.csv of its runs."""
-    folder, *files = map(Path, sys.argv[1:] if arguments is None else arguments)
     measured: dict[str, list[list[dict[str, str]]]] = {}
     for file in files:
         measured.setdefault(file.parent.parent.name, []).append(read(file))
@@ -109,8 +107,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for suffix, text in (("csv", table), ("md", to_markdown(table))):
         with atomic_writer(folder / f"prior.{suffix}") as out:
             out.write(text)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

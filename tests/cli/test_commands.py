@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from contrastmask import cli as commands
-from contrastmask.cli import VERBS, Verbs, main, run_options
+from contrastmask.cli import STEPS, VERBS, Verbs, main, run_options
 from contrastmask.errors import ConfigError, DataError, Failed, GpuError, OptionError
 
 THERE = main.list_commands(click.Context(main))
@@ -28,7 +28,7 @@ def test_help_lists_every_verb_that_is_there_and_the_exit_codes() -> None:
     code, text = run("--help")
     assert code == 0
     for verb in THERE:
-        assert re.search(rf"^  {verb} +{re.escape(VERBS[verb][:20])}", text, re.M)
+        assert re.search(rf"^  {verb} +{re.escape((VERBS | STEPS)[verb][:20])}", text, re.M)
     for word in ("Examples:", "Exit codes:", "128+n", "_CONTRASTMASK_COMPLETE"):
         assert word in text
 

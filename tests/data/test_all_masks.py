@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from contrastmask.data.all_masks import main, write_all_masks
+from contrastmask.data.all_masks import write_all_masks
 from contrastmask.data.dataset import prepare, read_dataset
 from contrastmask.errors import DataError
 
@@ -46,10 +46,3 @@ def test_novel_annotations_without_mask_are_refused(dataset: Path, tmp_path: Pat
     with pytest.raises(DataError, match=f"\\({novel['category_id']}\\).*novel_masks"):
         write_all_masks(dataset, "nonvoc2voc", tmp_path / "all.json")
     assert not (tmp_path / "all.json").exists()
-
-
-def test_the_command_says_what_is_wrong(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--dataset", str(dataset), "--out", str(tmp_path / "all.json")]
-    assert main([*arguments, "--setting", "nonvoc2dogs"]) == 2
-    assert "dogs" in capsys.readouterr().err
-    assert main([*arguments, "--setting", "voc2nonvoc"]) == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from contrastmask.data.dataset import main, prepare, read_dataset
+from contrastmask.data.dataset import prepare, read_dataset
 from contrastmask.errors import DataError
 from contrastmask.runtime.files import write_json
 
@@ -329,17 +329,6 @@ def test_synthetic_is_made_once_and_again_when_incomplete(tmp_path):
 def test_coco_mini(shared_dir, tmp_path):
     dataset = prepare({"kind": "coco", "name": "coco-mini"}, shared_dir / "coco-mini", tmp_path / "dataset.json")
     assert (dataset["train"]["n_images"], dataset["val"]["n_images"], len(dataset["categories"])) == (343, 150, 80)
-
-
-def test_command_line(root, tmp_path, capsys):
-    config = tmp_path / "config.json"
-    config.write_text('{"kind": "folder"}')
-    for given in ('{"kind": "folder"}', str(config)):
-        assert main(["--config", given, "--root", str(root), "--out", str(tmp_path / "d.json")]) == 0
-    for wrong in ("{", str(tmp_path / "none.json"), "[]"):
-        assert main(["--config", wrong, "--root", str(root), "--out", str(tmp_path / "d.json")]) == 2
-        error = capsys.readouterr().err
-        assert error.startswith("error: ") and "Traceback" not in error
 
 
 def test_the_command_lines_stay_light():

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from contrastmask.data import download as module
-from contrastmask.data.download import Archive, DownloadError, download, main
+from contrastmask.data.download import Archive, DownloadError, download
 
 
 def zipped(files: dict[str, bytes]) -> bytes:
@@ -158,12 +158,3 @@ def test_a_full_disk_is_seen_before(server, tmp_path, monkeypatch):
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(DownloadError, match="GB needed"):
         fetch(tmp_path, server)
-
-
-def test_command_line(server, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(module.download, "__defaults__", (server.url, (ARCHIVE,), 0, 0.0))
-    assert main(["--root", str(tmp_path), "--base-url", server.url]) == 0
-    assert unpacked(tmp_path) == FILES
-    server.status = 404
-    assert main(["--root", str(tmp_path / "other"), "--base-url", server.url]) == 2
-    assert "error: " in capsys.readouterr().err

@@ -10,7 +10,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from contrastmask.data.masks import box_polygon, run_lengths
-from contrastmask.data.shape_priors import SIZE, base_shapes, cluster, main, read_priors, write_priors
+from contrastmask.data.shape_priors import SIZE, base_shapes, cluster, read_priors, write_priors
 from contrastmask.errors import DataError
 
 HEIGHT, WIDTH = 120, 160
@@ -134,12 +134,11 @@ def test_the_file_and_its_record(tmp_path: Path) -> None:
     assert [path.name for path in out.parent.iterdir() if "tmp" in path.name] == []
 
 
-def test_no_mask_that_is_large_enough_names_the_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_mask_that_is_large_enough_names_the_option(tmp_path: Path) -> None:
     annotations, split = write(tmp_path, coco(compressed(triangle(0, 0, 20))))
-    given = ["--annotations", str(annotations), "--split", str(split), "--priors", "2", "--min-area", "1024"]
-    assert main([*given, "--out", str(tmp_path / "priors.npz")]) == 2
-    message = capsys.readouterr().err
-    assert "prior_min_area" in message and str(annotations) in message
+    with pytest.raises(DataError, match="prior_min_area") as caught:
+        write_priors(annotations, split, 2, 1024, tmp_path / "priors.npz")
+    assert str(annotations) in str(caught.value)
     assert not (tmp_path / "priors.npz").exists()
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from contrastmask.data.categories import coco_categories
 from contrastmask.data.dataset import prepare, read_dataset
-from contrastmask.data.splits import main, parse_setting, resolve, write_split
+from contrastmask.data.splits import parse_setting, resolve, show_split, write_split
 from contrastmask.errors import ConfigError, DataError
 from contrastmask.runtime.files import write_json
 
@@ -389,27 +389,14 @@ def test_annotations_that_changed_since_verification_are_refused(synthetic, tmp_
     assert not (tmp_path / "out").exists()
 
 
-def test_command_line(synthetic, tmp_path, capsys):
-    assert main(["--dataset", str(synthetic), "--setting", "nonvoc2voc", "--out", str(tmp_path)]) == 0
-    assert {path.name for path in tmp_path.iterdir()} == {"instances_train.json", "split.json"}
-    capsys.readouterr()
-    assert main(["--dataset", str(synthetic), "--setting", "x2voc", "--out", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.startswith("error: setting 'x2voc'")
-    assert main(["--dataset", str(tmp_path / "none.json"), "--setting", "nonvoc2voc", "--out", str(tmp_path)]) == 2
-    assert "none.json" in capsys.readouterr().err
-
-
 def test_show_prints_and_writes_nothing(synthetic, tmp_path, capsys):
     lists = write_lists(tmp_path / "lists", mine=["truck"], rest=True)
     before = sorted(tmp_path.rglob("*"))
-    arguments = ["--dataset", str(synthetic), "--setting", "rest2mine", "--splits-dir", str(lists)]
-    assert main([*arguments, "--show"]) == 0
+    show_split(synthetic, "rest2mine", lists)
     printed = capsys.readouterr().out
     count = sum(annotation["category_id"] == 8 for annotation in train_of(synthetic)["annotations"])
     assert f"{count} boxes  truck (id 8), {count} with a mask that is not used" in printed
     assert sorted(tmp_path.rglob("*")) == before
-    with pytest.raises(SystemExit):
-        main(arguments)  # neither --show nor --out
 
 
 def test_coco_mini(shared_dir, tmp_path):

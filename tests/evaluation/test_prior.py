@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from contrastmask.evaluation.prior import COLUMNS, MEASURES, main, means, to_csv
+from contrastmask.evaluation.prior import COLUMNS, MEASURES, means, to_csv, write_table
 
 
 def line(split: str, **numbers: object) -> dict[str, str]:
@@ -46,13 +46,13 @@ def test_a_run_s_line_is_the_mean_over_its_seeds(tmp_path: Path) -> None:
     assert found[0]["seeds"] == "2"
 
 
-def test_the_command_writes_both_files(tmp_path: Path) -> None:
+def test_both_files_are_written(tmp_path: Path) -> None:
     file = tmp_path / "runs" / "a-run" / "seed0" / "prior.csv"
     file.parent.mkdir(parents=True)
     with file.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, COLUMNS)
         writer.writeheader()
         writer.writerows(LINES)
-    assert main([str(tmp_path), str(file)]) == 0
+    write_table(tmp_path, [file])
     assert "a-run" in (tmp_path / "prior.md").read_text()
     assert all(meaning in (tmp_path / "prior.md").read_text() for meaning in MEASURES.values())

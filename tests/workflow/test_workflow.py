@@ -28,16 +28,21 @@ def planned(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
     return {rule: int(count) for rule, count in rows}
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
+def copy_project(folder: Path) -> Path:
     """A copy of the project's workflow in an empty folder."""
+    folder.mkdir(exist_ok=True)
     for name in ("Snakefile", "workflow", "profiles", "configs", "contrastmask"):
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            shutil.copy(source, tmp_path / name)
-    return tmp_path
+            shutil.copy(source, folder / name)
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return copy_project(tmp_path)
 
 
 def test_all_tables_need_47_trainings(project: Path) -> None:

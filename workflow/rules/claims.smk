@@ -7,7 +7,10 @@ rule claims:
         lambda wildcards: [
             str(SETTINGS.run_folder(run.id, seed) / "metrics.json")
             for run in dict.fromkeys(
-                run for claim in load_statements(SETTINGS.preset, scale=SETTINGS.scale) for run in claim.runs if not claim.beyond
+                run
+                for claim in load_statements(SETTINGS.preset, scale=SETTINGS.scale)
+                for run in claim.runs
+                if not claim.beyond
             )
             if run.id in RUNS
             for seed in SETTINGS.seeds
@@ -22,10 +25,9 @@ rule claims:
     params:
         scale=config["scale"],
         preset=SETTINGS.preset,
-        seeds=",".join(map(str, SETTINGS.seeds)),
-        results=SETTINGS.results,
+        seeds=SEEDS,
     message:
         "Holding the paper's claims against the runs"
     shell:
-        "{PYTHON} -m contrastmask claims --scale {params.scale} --preset {params.preset}"
-        " --seeds {params.seeds} --results {params.results:q} > {log:q} 2>&1"
+        "contrastmask claims --scale {params.scale:q} --preset {params.preset:q} --seeds {params.seeds:q}"
+        ' --results "$results" > {log:q} 2>&1'

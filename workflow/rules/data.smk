@@ -14,8 +14,7 @@ rule dataset:
     message:
         "Verifying the data in {params.root}"
     shell:
-        "{PYTHON} -m contrastmask.data.dataset --config {params.data:q} --root {params.root:q}"
-        " --out {output:q} 2>&1 | tee {log:q}"
+        "contrastmask prepare {params.root:q} --data {params.data:q} --out {output:q} 2>&1 | tee {log:q}"
 
 
 rule split:
@@ -30,7 +29,7 @@ rule split:
     message:
         "Replacing every novel mask by its box: {wildcards.setting}"
     shell:
-        "{PYTHON} -m contrastmask.data.splits --dataset {input.dataset:q} --setting {wildcards.setting:q}"
+        "contrastmask split {wildcards.setting:q} --dataset {input.dataset:q}"
         ' --out "$(dirname {output.split:q})" 2>&1 | tee {log:q}'
 
 
@@ -45,8 +44,8 @@ rule all_masks:
     message:
         "Keeping novel masks for an upper bound that breaks the protocol: {wildcards.setting}"
     shell:
-        "{PYTHON} -m contrastmask.data.all_masks --dataset {input.dataset:q} --setting {wildcards.setting:q}"
-        " --out {output:q} 2>&1 | tee {log:q}"
+        "contrastmask split {wildcards.setting:q} --dataset {input.dataset:q} --all-masks"
+        ' --out "$(dirname {output:q})" 2>&1 | tee {log:q}'
 
 
 rule shape_priors:
@@ -61,7 +60,7 @@ rule shape_priors:
     message:
         "Clustering base masks into {wildcards.priors} shape priors: {wildcards.setting}"
     shell:
-        "{PYTHON} -m contrastmask.data.shape_priors --annotations {input.annotations:q} --split {input.split:q}"
+        "contrastmask shape-priors --annotations {input.annotations:q} --split {input.split:q}"
         " --priors {wildcards.priors} --min-area {wildcards.area} --out {output.priors:q} 2>&1 | tee {log:q}"
 
 
@@ -77,7 +76,7 @@ rule weights:
     message:
         "Fetching the ImageNet weights of {wildcards.backbone} from {params.source}"
     shell:
-        "{PYTHON} -m contrastmask.training.weights --backbone {wildcards.backbone} --source {params.source:q} --out {output:q} 2>&1 | tee {log:q}"
+        "contrastmask weights {wildcards.backbone:q} --source {params.source:q} --out {output:q} 2>&1 | tee {log:q}"
 
 
 rule download:
@@ -89,4 +88,4 @@ rule download:
     message:
         "Fetching COCO 2017 into {params.root} (25 GB; goes on where it stopped)"
     shell:
-        "{PYTHON} -m contrastmask.data.download --root {params.root:q} 2>&1 | tee {log:q}"
+        "contrastmask download {params.root:q} 2>&1 | tee {log:q}"

@@ -21,7 +21,7 @@ rule evaluate:
     message:
         "Evaluating {wildcards.run}, seed {wildcards.seed}"
     shell:
-        'exec {PYTHON:q} -m contrastmask evaluate "$(dirname {output.metrics:q})" >> {log:q} 2>&1'
+        'contrastmask evaluate "$(dirname {output.metrics:q})" >> {log:q} 2>&1'
 
 
 # Mask GrabCut has no training: it segments the boxes that another run detected. More processes for a large val set:
@@ -48,5 +48,5 @@ rule grabcut:
     message:
         "Segmenting the detections of another run: {wildcards.run}, seed {wildcards.seed}"
     shell:
-        CONFIGURE + ' && exec {PYTHON:q} -m contrastmask evaluate "$(dirname {output.metrics:q})"'
-        " --processes {threads} >> {log:q} 2>&1"
+        '(contrastmask configure {wildcards.run:q} --seed {wildcards.seed} --settings "$settings") >> {log:q} 2>&1'
+        ' && contrastmask evaluate "$(dirname {output.metrics:q})" --processes {threads} >> {log:q} 2>&1'

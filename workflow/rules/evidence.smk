@@ -18,7 +18,7 @@ rule diagnose:
     message:
         "Looking at the prior of {wildcards.run}, seed {wildcards.seed}"
     shell:
-        'exec {PYTHON:q} -m contrastmask diagnose "$(dirname {output:q})" > {log:q} 2>&1'
+        'contrastmask diagnose "$(dirname {output:q})" > {log:q} 2>&1'
 
 
 rule prior:
@@ -30,9 +30,11 @@ rule prior:
             for seed in SETTINGS.seeds
         ],
     output:
-        str(OUT / "prior.csv"),
-        str(OUT / "prior.md"),
+        csv=str(OUT / "prior.csv"),
+        md=str(OUT / "prior.md"),
+    log:
+        str(OUT / "logs" / "prior.log"),
     message:
         "Comparing the priors of the wanted tables' runs"
     shell:
-        "{PYTHON} -m contrastmask.evaluation.prior {OUT:q} {input:q}"
+        'contrastmask prior "$(dirname {output.csv:q})" {input:q} > {log:q} 2>&1'

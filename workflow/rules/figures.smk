@@ -1,35 +1,4 @@
 # Figures 6 and 7 and `objects`, of the runs that configs/figures.yaml names.
-from contrastmask.report.figures import TEXTS, figure_rows
-
-
-def load_figures():
-    """The runs of each figure, or one readable error before any work starts."""
-    try:
-        return {name: list(figure_rows(name, SETTINGS.preset, scale=SETTINGS.scale).values()) for name in TEXTS}
-    except ValueError as error:
-        raise WorkflowError(str(error)) from None
-
-
-FIGURES = load_figures()
-
-
-def figure_files(name):
-    return [str(OUT / "figures" / f"{name}{suffix}") for suffix in (".png", ".pdf")]
-
-
-def figure_inputs(name, specs):
-    """What a figure reads of its runs: detections, or the model."""
-    file = "detections.json.gz" if name == "figure6" else "model.pth"
-    return [str(SETTINGS.run_folder(spec.id, SETTINGS.seeds[0]) / file) for spec in specs]
-
-
-def figures_for_free():
-    """Files of the figures whose runs the wanted tables need anyway."""
-    wanted = experiment.all_runs({name: TABLES[name] for name in SETTINGS.tables})
-    names = [name for name, specs in FIGURES.items() if all(spec.id in wanted for spec in specs)]
-    return [file for name in names for file in figure_files(name)]
-
-
 for figure, specs in FIGURES.items():
 
     rule:
@@ -49,4 +18,4 @@ for figure, specs in FIGURES.items():
         message:
             "Drawing {params.figure}"
         shell:
-            "{PYTHON} -m contrastmask figure {params.figure} --settings {SETTINGS_JSON:q} > {log:q} 2>&1"
+            'contrastmask figure {params.figure:q} --settings "$settings" > {log:q} 2>&1'

@@ -14,7 +14,11 @@ for table in TABLES.values():
         localrule: True
         params:
             table=table.name,
+            scale=config["scale"],
+            preset=SETTINGS.preset,
+            seeds=SEEDS,
         message:
             "Assembling {params.table}"
         shell:
-            "{PYTHON} -m contrastmask tables {params.table} {TABLE_ARGUMENTS} > {log:q} 2>&1"
+            "contrastmask tables {params.table:q} --scale {params.scale:q} --preset {params.preset:q}"
+            ' --seeds {params.seeds:q} --results "$results" > {log:q} 2>&1'

@@ -26,4 +26,5 @@ rule train:
     message:
         "Training {wildcards.run}, seed {wildcards.seed}"
     shell:
-        CONFIGURE + ' && exec {PYTHON:q} -m contrastmask train "$(dirname {output.weights:q})" >> {log:q} 2>&1'
+        '(contrastmask configure {wildcards.run:q} --seed {wildcards.seed} --settings "$settings") >> {log:q} 2>&1'
+        ' && contrastmask train "$(dirname {output.weights:q})" >> {log:q} 2>&1'

@@ -1,0 +1,86 @@
+"""The verbs that the rules call: what each does, and that a mistake is one message, as everywhere."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from contrastmask.cli import STEPS, VERBS, main
+
+SYNTHETIC = {"kind": "synthetic", "train_images": 12, "val_images": 2, "image_size": 64, "seed": 3, "categories": 12}
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    done = CliRunner().invoke(main, [str(a) for a in arguments], prog_name="contrastmask")
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.output
+
+
+def ok(*arguments: object) -> str:
+    code, text = run(*arguments)
+    assert code == 0, text
+    return text
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with dataset.json and a split."""
+    folder = tmp_path_factory.mktemp("it's a $(touch x) folder")
+    ok("prepare", folder / "images", "--data", json.dumps(SYNTHETIC), "--out", folder / "dataset.json")
+    ok("split", "nonvoc2voc", "--dataset", folder / "dataset.json", "--out", folder / "nonvoc2voc")
+    return folder
+
+
+def test_every_verb_and_step_is_there() -> None:
+    assert not set(VERBS) & set(STEPS)
+    assert {"prepare", "split", "shape-priors", "weights", "prior"} <= set(STEPS)
+
+
+def test_data_is_prepared_and_split(data: Path, tmp_path: Path) -> None:
+    made = {path.name for path in (data / "nonvoc2voc").iterdir()}
+    assert made == {"instances_train.json", "split.json"}
+    shown = ok("split", "nonvoc2voc", "--dataset", data / "dataset.json", "--show")
+    assert "novel, only boxes are used" in shown
+    assert {path.name for path in (data / "nonvoc2voc").iterdir()} == made
+    ok("split", "nonvoc2voc", "--dataset", data / "dataset.json", "--all-masks", "--out", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["instances_train_all_masks.json"]
+    split = [f"--{name}={data / 'nonvoc2voc' / file}" for name, file in
+             (("annotations", "instances_train.json"), ("split", "split.json"))]  # fmt: skip
+    ok("shape-priors", *split, "--priors", 2, "--min-area", 1, "--out", tmp_path / "priors.npz")
+    assert (tmp_path / "priors.json").exists()
+
+
+def test_mistakes_are_one_message(data: Path, tmp_path: Path) -> None:
+    described, out = data / "dataset.json", tmp_path / "out"
+    bad = tmp_path / "latin.json"
+    bad.write_bytes('{"base": "é"}'.encode("latin-1"))
+    for said, *arguments in (
+        ("not JSON", "prepare", data, "--data", "{", "--out", out),
+        ("JSON object", "prepare", data, "--data", "[]", "--out", out),
+        ("kind must be one of", "prepare", data, "--data", '{"kind": "voc"}', "--out", out),
+        ("x2voc", "split", "x2voc", "--dataset", described, "--out", out),
+        ("none.json", "split", "nonvoc2voc", "--dataset", tmp_path / "none.json", "--out", out),
+        ("--show", "split", "nonvoc2voc", "--dataset", described),
+        ("latin.json", "split", "nonvoc2voc", "--dataset", bad, "--out", out),
+        (
+            "latin.json",
+            "shape-priors",
+            "--annotations",
+            bad,
+            "--split",
+            bad,
+            "--priors=2",
+            "--min-area=1",
+            "--out",
+            out,
+        ),
+        ("unknown name", "weights", "r50", "--source", "torchvision://nothing", "--out", out),
+        ("cannot be read as weights", "weights", "r50", "--source", bad, "--out", out),
+        ("unknown backbone 'r51'", "weights", "r51", "--source", bad, "--out", out),
+        ("no evaluated run", "evidence", "--scale", "none", "--results", tmp_path, "--out", out),
+        ("no folder", "sync", "--results", tmp_path / "none"),
+    ):
+        code, text = run(*arguments)
+        assert code == 2 and said in text, (arguments, text)
+        assert not out.exists()

@@ -1,0 +1,51 @@
+# What is said when Snakemake ends, and MLflow brought up to date. A failure here is said and harms nothing.
+import shlex
+import subprocess
+import time
+
+from snakemake.logging import logger
+
+STARTED = time.time()
+
+
+def contrastmask(*arguments):
+    command = [sys.executable, "-m", "contrastmask", *arguments]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+
+
+def update_mlflow():
+    """Send what the runs could not, and close those that were killed."""
+    contrastmask("sync", "--results", RESULTS)
+
+
+def say_what_is_there():
+    """After success: one table of those just made (Table 2 if it is one of them), where all are, and what comes next."""
+    update_mlflow()
+    files = {name: OUT / "tables" / f"{name}.md" for name in TABLES}
+    made = [name for name, file in files.items() if file.exists() and file.stat().st_mtime >= STARTED]
+    if not made:
+        return
+    shown = "table2" if "table2" in made else made[0]
+    changed = [f"{key}={value}" for key, value in config.items() if value != DEFAULTS[key]]
+    same = shlex.join(["--config", *changed]) if changed else ""
+    print(
+        f"\n{files[shown].read_text(encoding='utf-8')}\n"
+        f"{len(made)} tables as csv, md, html and tex: {OUT / 'tables'}\n\nNext:\n"
+        f"  make ui                                      compare the runs in MLflow\n"
+        f"  snakemake --cores {workflow.cores} report {same:25}  one page with everything behind the tables\n"
+        f"  docs/own-data.md                             photos and categories of your own",
+        flush=True,
+    )
+
+
+def render_what_is_there():
+    """After a failure: the tables as far as they go, missing runs marked `not run`.
+
+    Not in tables/: Snakemake would take them for finished.
+    """
+    update_mlflow()
+    of_settings = ["--scale", config["scale"], "--preset", SETTINGS.preset, "--seeds", SEEDS]
+    contrastmask("tables", *SETTINGS.tables, *of_settings, "--results", RESULTS, "--folder=partial")
+    logger.info(
+        f"Runs are missing. The tables as far as they go: {OUT / 'partial'}. The same command goes on from here."
+    )
