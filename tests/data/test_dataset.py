@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -208,6 +209,56 @@ def test_damaged_images(root):
     for words in ("train/001.jpg: missing", "train/002.jpg: cannot be read", "train/003.jpg: cannot be read"):
         assert words in message
     assert f"listed in {root / 'annotations' / TRAIN}" in message
+
+
+MOVES = {  # where the images are moved to, their new names in the file, and what is said
+    "beside the annotations": ("annotations", "{}", "lie beside the annotation file"),
+    "folder named twice": ("train", "train/{}", "repeats the name of their folder"),
+    "another machine": ("train", "C:\\Users\\me\\{}", "is a path of another machine"),
+    "another machine's root": ("train", "/home/me/photos/{}", "is a path of another machine"),
+    "nowhere": ("elsewhere/far", "{}", "check data_root"),
+}
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_the_fix_of_a_missing_image_is_the_right_one(root, name):
+    folder, pattern, words = MOVES[name]
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    for image in list((root / "train").iterdir()):
+        image.rename(root / folder / image.name)
+    edit(root, lambda coco: [i.update(file_name=pattern.format(i["file_name"])) for i in coco["images"]])
+    message = failure(root)
+    assert words in message and "  3 image" in message, message
+
+
+def test_problems_are_told_by_kind_the_first_to_mend_first(root):
+    edit(root, lambda coco: [a.update(bbox=[50, 5, 9, 9]) for a in coco["annotations"]])
+    edit(root, lambda coco: coco["images"][0].update(width=41))
+    edit(root, update("categories", 1, id=1))
+    lines = failure(root).splitlines()
+    assert "problems of 4 kinds, the first to mend first" in lines[0]
+    kinds = [line for line in lines if line.startswith("  ") and line[2].isdigit()]
+    told = ["more than once", "does not list", "another size", "outside"]
+    assert all(words in kind for words, kind in zip(told, kinds, strict=True)), kinds
+    assert all(": " in kind for kind in kinds) and sum(line.startswith("    - ") for line in lines) <= 12
+
+
+def test_an_orientation_that_nobody_can_decide_is_refused(root):
+    """Turned by half, an image has the same size: were its masks drawn on it upright, or as it is stored?"""
+    exif = Image.Exif()
+    exif[274] = 3
+    Image.new("RGB", (40, 30)).save(root / "train" / "001.jpg", exif=exif)
+    message = failure(root)
+    assert "001.jpg: Exif orientation 3" in message and "auto-orient" in message
+    edit(root, lambda coco: coco.update(annotations=[a for a in coco["annotations"] if a["image_id"] != 1]))
+    prepare(FOLDER, root, root / "dataset.json")  # nothing is annotated on it
+
+
+def test_sixteen_bits_are_told(root, capsys):
+    Image.fromarray(np.full((30, 40), 900, np.uint16)).save(root / "train" / "001.png")
+    edit(root, update("images", 0, file_name="001.png"))
+    prepare(FOLDER, root, root / "dataset.json")
+    assert "1 images of 16 bits" in capsys.readouterr().err
 
 
 def test_a_whole_image_that_only_lacks_the_end_mark_is_fine(root):
