@@ -9,6 +9,7 @@ sys.path.insert(0, workflow.basedir)  # the package, also where it is not instal
 
 from contrastmask import config as experiment
 from contrastmask.runtime.locks import RunLock
+from contrastmask.runtime.terminal import lose_no_output
 from contrastmask.config.yamlfiles import read_yaml
 
 lose_no_output()

@@ -5,6 +5,8 @@ import time
 
 from snakemake.logging import logger
 
+from contrastmask.runtime.terminal import visible
+
 STARTED = time.time()
 
 
@@ -29,7 +31,7 @@ def say_what_is_there():
     changed = [f"{key}={value}" for key, value in config.items() if value != DEFAULTS[key]]
     same = shlex.join(["--config", *changed]) if changed else ""
     print(
-        f"\n{files[shown].read_text(encoding='utf-8')}\n"
+        f"\n{visible(files[shown].read_text(encoding='utf-8'))}\n"
         f"{len(made)} tables as csv, md, html and tex: {OUT / 'tables'}\n\nNext:\n"
         f"  make ui                                      compare the runs in MLflow\n"
         f"  snakemake --cores {workflow.cores} report {same:25}  one page with everything behind the tables\n"
@@ -44,6 +46,9 @@ def render_what_is_there():
     Not in tables/: Snakemake would take them for finished.
     """
     update_mlflow()
+    if not SETTINGS.dataset.exists():
+        logger.info("Nothing was trained: the data cannot be used as it is. Mend what is named above, then try again.")
+        return
     of_settings = ["--scale", config["scale"], "--preset", SETTINGS.preset, "--seeds", SEEDS]
     contrastmask("tables", *SETTINGS.tables, *of_settings, "--results", RESULTS, "--folder=partial")
     logger.info(
