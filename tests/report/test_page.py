@@ -5,6 +5,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -166,8 +167,8 @@ def busy_html(tmp_path_factory: pytest.TempPathFactory) -> str:
     few = Effect("a - b", -3.5, -4.5, -2.5, None, "contradicted")
     none = Effect("a - b", None, None, None, None, "not run")
 
-    def claims(folder: Path, seeds: tuple[int, ...], preset: str) -> list[Claim]:
-        assert (folder, seeds, preset) == (settings.folder, (0, 1), "paper")
+    def claims(folder: Path, seeds: tuple[int, ...], preset: str, scale: dict[str, Any]) -> list[Claim]:
+        assert (folder, seeds, preset, scale) == (settings.folder, (0, 1), "paper", settings.scale)
         best = Effect("a - b", 1.25, 0.5, 2.0, 2.8, "supported")
         return [claim(HOSTILE, (0, 1), best, few), claim("b", (0,), few, few), claim("c", (), none, none)]
 
