@@ -127,11 +127,7 @@ def compare(
     """
     for run in (a, b):
         check_run(folder, run)
-    seeds = tuple(seeds) or tuple(sorted({*finished_seeds(folder, a)} & {*finished_seeds(folder, b)}))
-    if not seeds:
-        raise MeasurementError(
-            f"{a} has finished seeds {finished_seeds(folder, a)}, {b} {finished_seeds(folder, b)}: none in common"
-        )
+    seeds = tuple(seeds) or _common_seeds(folder, a, b)
     val = read_val(folder)
     pair = Pair.read(folder, a, b, seeds, val, bootstrap.image_weights(len(val.images), resamples, seed))
     chosen = _chosen(pair, subset)
@@ -153,6 +149,15 @@ def compare(
         category_iou=_sorted(pair.iou(names[c], [c]) for c in chosen),
         images=tuple(sorted(_images(pair, chosen), key=lambda i: (i.a - i.b, i.id))),
     )
+
+
+def _common_seeds(folder: Path, a: str, b: str) -> tuple[int, ...]:
+    """Those that both runs have finished."""
+    finished = {run: finished_seeds(folder, run) for run in (a, b)}
+    common = tuple(sorted({*finished[a]} & {*finished[b]}))
+    if not common:
+        raise MeasurementError(f"{a} has finished seeds {finished[a]}, {b} {finished[b]}: none in common")
+    return common
 
 
 @dataclass(frozen=True)
