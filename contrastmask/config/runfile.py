@@ -51,7 +51,7 @@ def describe(run: RunSpec, seed: int, settings: Settings, rows: Sequence[str] = 
             "weights": path(weights),
             "priors": None if run.detector else path(settings.shape_priors(run.setting, run_options_of(config))),
             "detector": path(settings.run_folder(run.detector.id, seed)) if run.detector else None,
-            "start": path(settings.run_folder(run.start.id, seed) / "model.pth") if run.start else None,
+            **({"start": path(settings.run_folder(run.start.id, seed) / "model.pth")} if run.start else {}),
         },
         "gpus_per_run": settings.gpus_per_run,
         "images_per_gpu": settings.images_per_gpu,

@@ -106,7 +106,7 @@ class Run:
 
     def file_or_none(self, name: str) -> Path | None:
         """The same; None where the run has none."""
-        return self.file(name) if self.decided["files"][name] else None
+        return self.file(name) if self.decided["files"].get(name) else None
 
 
 def _inside(folder: Path, path: str) -> Path:

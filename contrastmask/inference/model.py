@@ -1,0 +1,114 @@
+"""A trained detector in a program of one's own: load a model, predict an image, get arrays."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from contrastmask.data.images import ImageError
+from contrastmask.inference import trained
+from contrastmask.inference.predict import Detector
+
+
+@dataclass(frozen=True)
+class Found:
+    """The N objects of an image, best first."""
+
+    boxes: np.ndarray
+    """(N, 4) float, x1, y1, x2, y2 in pixels."""
+    scores: np.ndarray
+    """(N,) float in [0, 1]."""
+    labels: np.ndarray
+    """(N,) int, places in `Model.categories`."""
+    names: tuple[str, ...]
+    """(N,), of the categories."""
+    novel: np.ndarray
+    """(N,) bool: the category had boxes only in training."""
+    masks: np.ndarray
+    """(N, H, W) bool."""
+    coco: tuple[dict[str, Any], ...]
+    """The same in COCO's result format, masks as compressed RLE; `category_id` is the data's."""
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def to_supervision(self) -> Any:
+        """As `supervision.Detections`, for its annotators and trackers (pip install supervision)."""
+        from supervision import Detections
+
+        return Detections(
+            xyxy=self.boxes, confidence=self.scores, class_id=self.labels, mask=self.masks,
+            data={"class_name": np.array(self.names, dtype=str)},
+        )  # fmt: skip
+
+
+class Model:
+    """A detector with the pipeline of evaluation.
+
+    Args:
+        read: what it is built from.
+        device: as torch names it.
+    """
+
+    def __init__(self, read: trained.Trained, device: str) -> None:
+        self.categories = read.categories
+        """In the order of the labels, each with `id`, `name` and `split` ("base" or "novel")."""
+        self.device = device
+        self._detector = Detector(read, device)
+        self._label = {category["id"]: label for label, category in enumerate(self.categories)}
+
+    def predict(self, image: str | os.PathLike[str], threshold: float = 0.3) -> Found:
+        """Find and segment the objects in an image file.
+
+        Args:
+            image: its path.
+            threshold: detections of a lower score are left out.
+
+        Raises:
+            ImageError: the file cannot be read as an image; the message says why.
+        """
+        try:
+            pixels, entries = self._detector(Path(image), 1)
+        except ImageError as problem:
+            raise ImageError(problem.kind, f"{os.fspath(image)}: {problem}") from None
+        kept = sorted((e for e in entries if e["score"] >= threshold), key=lambda e: -e["score"])
+        return self._found(kept, pixels.shape[:2])
+
+    def _found(self, entries: Sequence[dict[str, Any]], size: tuple[int, int]) -> Found:
+        from pycocotools import mask as coco_mask
+
+        labels = [self._label[entry["category_id"]] for entry in entries]
+        masks = [coco_mask.decode(entry["segmentation"]).astype(bool) for entry in entries]
+        corners = [[x, y, x + w, y + h] for x, y, w, h in (entry["bbox"] for entry in entries)]
+        of_data = [self.categories[label].get("original_id", self.categories[label]["id"]) for label in labels]
+        return Found(
+            boxes=np.array(corners, dtype=float).reshape(-1, 4),
+            scores=np.array([entry["score"] for entry in entries], dtype=float),
+            labels=np.array(labels, dtype=int),
+            names=tuple(self.categories[label]["name"] for label in labels),
+            novel=np.array([self.categories[label]["split"] == "novel" for label in labels], dtype=bool),
+            masks=np.stack(masks) if masks else np.zeros((0, *size), dtype=bool),
+            coco=tuple(entry | {"category_id": id_} for entry, id_ in zip(entries, of_data, strict=True)),
+        )
+
+
+def load_model(path: str | os.PathLike[str], device: str | None = None) -> Model:
+    """An exported folder, the folder of a trained run, or a weights file with config.json and categories.json beside.
+
+    Nothing that is read is run as code (docs/trust.md).
+
+    Args:
+        path: of it.
+        device: as torch names it; a GPU if there is one.
+
+    Raises:
+        ConfigError: a file is missing, cannot be read, or holds what is not taken from elsewhere.
+        CheckpointError: the weights of a run are damaged.
+    """
+    import torch
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return Model(trained.load_model(Path(path)), device)
