@@ -14,7 +14,7 @@ RESOLVE := $(BIN)/uv pip compile --generate-hashes --python-platform x86_64-many
     --extra dev --no-emit-package contrastmask --no-emit-package opencv-python pyproject.toml
 
 .PHONY: tables report test test-all test-slurm test-tracking-server faults ui sync model-table
-.PHONY: bench bench-rows bench-start bench-gpu lint lock clean help
+.PHONY: bench bench-rows bench-start bench-gpu bench-counts bench-released lint lock clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 22
@@ -61,6 +61,12 @@ bench-start: $(BIN)/.ready  ## what a newcomer waits for: set-up, imports, a run
 
 bench-gpu: $(BIN)/.ready  ## ContrastMask's throughput beside mmdet's Mask R-CNN, and the operators, on a GPU
 	$(BIN)/python -m benchmarks.bench_gpu
+
+bench-counts: $(BIN)/.ready  ## operators and halts of a training step beside mmdet's
+	$(BIN)/python -m benchmarks.counts
+
+bench-released: $(BIN)/.ready  ## the contrastive part beside the released code: make bench-released THEIRS=<checkout>
+	$(BIN)/python -m benchmarks.released $(if $(THEIRS),--theirs $(THEIRS))
 
 lint: $(BIN)/.ready  ## ruff, mypy, snakefmt
 	ruff check . && ruff format --check . && mypy && snakefmt --check Snakefile workflow

@@ -32,6 +32,6 @@ class VectorMaxIoUAssigner(MaxIoUAssigner):
         taken = torch.zeros_like(overlaps, dtype=torch.bool).scatter_(1, box, True)
         if self.gt_max_assign_all:
             taken = overlaps == closest
-        numbers = torch.arange(1, len(overlaps) + 1, device=overlaps.device)[:, None]
+        numbers = torch.arange(1, len(overlaps) + 1, device=overlaps.device, dtype=torch.int32)[:, None]
         last = (taken & (closest >= self.min_pos_iou)).mul(numbers).amax(dim=0)
         return torch.where(last > 0, last, assigned)

@@ -22,6 +22,8 @@ class SortingRoIExtractor(SingleRoIExtractor):
         counts = (levels[:, None] == torch.arange(len(feats), device=rois.device)).sum(0).tolist()
         parts = rois[order].split(counts)
         found = [layer(x, part) for layer, x, part in zip(self.roi_layers, feats, parts, strict=False) if len(part)]
+        features = torch.cat(found)[order.argsort()]
         # levels without a RoI stay in the graph, for processes that average their gradients
-        unused = sum(x.sum() * 0 for x, count in zip(feats, counts, strict=True) if count == 0)
-        return torch.cat(found)[order.argsort()] + unused
+        for x, count in zip(feats, counts, strict=True):
+            features = features if count else features + x.sum() * 0
+        return features

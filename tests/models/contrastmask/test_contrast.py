@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from itertools import chain, product
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import Tensor
 
+from benchmarks.counts import counted
 from contrastmask.config.options import OFFICIAL, ContrastMaskOptions
 from contrastmask.models.contrastmask.contrast import (
     contrastive_loss,
@@ -20,7 +22,7 @@ from contrastmask.models.contrastmask.contrast import (
     products,
     similarities,
 )
-from contrastmask.models.contrastmask.keys import KeySets, Partition
+from contrastmask.models.contrastmask.keys import KeySets, Partition, key_sets, partition
 
 PAPER = ContrastMaskOptions(sigma=1.0)  # all keys are drawn, so that nothing is random
 RELEASED = ContrastMaskOptions(**OFFICIAL["contrastmask"] | {"sigma": 1.0})
@@ -322,6 +324,20 @@ def test_order_of_rois_does_not_matter(options: ContrastMaskOptions) -> None:
     order = torch.tensor([3, 0, 4, 1, 2])
     moved = z[order], Partition(*(r[order] for r in regions)), KeySets(*(k[order] for k in keys.sets()))
     assert float(group_loss(*moved, options)) == pytest.approx(float(group_loss(z, regions, keys, options)), abs=1e-10)
+
+
+@pytest.mark.parametrize("options", [PAPER, RELEASED], ids=["paper", "released"])
+def test_no_gpu_would_have_to_wait_from_masks_to_gradients(options: ContrastMaskOptions) -> None:
+    masks, cam = torch.rand(6, 14, 14) < 0.5, torch.rand(6, 14, 14)
+    is_base, groups = torch.tensor([True, False] * 3), torch.tensor([0, 0, 0, 1, 1, 1])
+    z = torch.randn(6, 196, CHANNELS).requires_grad_()
+
+    def step(_: int) -> None:
+        given = masks, is_base, cam, options
+        contrastive_loss(z, partition(*given), key_sets(*given), groups, options).backward()
+
+    assert counted(SimpleNamespace(burst=step))[1] == 0
+    assert z.grad is not None and z.grad.abs().max() > 0
 
 
 def test_own_queries_and_own_keys_make_rois_independent() -> None:
