@@ -5,10 +5,12 @@ the scale's, for the scale's batch; a system may have a multiple (`lr_factor`).
 """
 
 # (long side, short side) in pixels; for training one size, the two ends of a range, or more to choose from
-image = dict(train=[[1333, 640], [1333, 800]], test=[1333, 800], flip=0.5)
+image = dict(train=[[1333, 640], [1333, 800]], test=[1333, 800], flip=0.5, masks="bitmaps")
+neighbours = 2  # images in a row that share their orientation, as on each of the paper's GPUs
 optimizer = dict(type="SGD", momentum=0.9, weight_decay=1e-4)
 lr_factor = 1  # on the scale's learning rate; a recipe of its own may have another rate
 clip_grad = None
+paramwise = None  # mmengine's paramwise_cfg: decay and rate of biases and norms, where a recipe has its own
 warmup_iterations = 500  # linear
 warmup_factor = 0.001  # share of the learning rate that the warm-up starts from
 amp = False  # bf16 autocast; the contrastive loss stays in fp32

@@ -28,3 +28,12 @@ model = dict(
         rcnn=dict(score_thr=0.05, nms=dict(type="nms", iou_threshold=0.5), max_per_img=100, mask_thr_binary=0.5),
     ),
 )
+
+variants = dict(
+    box_losses=dict(
+        none=dict(),
+        projection=dict(),
+        pairwise=dict(model=dict(data_preprocessor=dict(type="ColourPreprocessor"))),
+        both=dict(model=dict(data_preprocessor=dict(type="ColourPreprocessor"))),
+    )
+)

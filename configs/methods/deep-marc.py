@@ -6,24 +6,36 @@ convolutions in the same boxes, ResNet-50: 25.9. Code: tensorflow/models, offici
 contrastmask/config/options.py.
 
 Certain, read in the released code and its ResNet configurations: RoIs of 32 x 32, masks of 64 x 64, the hourglass and
-what follows it, their first weights, mask loss in ground-truth boxes of base classes, SGD with momentum 0.9, weight
-decay 4e-5, rate 0.12 for batch 64 (by the linear rule 1.5 times ours), divided by 10 after 50,000 and 65,000 of 70,000
-iterations, 500 iterations of warm-up from 0.0067.
+what follows it, their first weights, mask loss in ground-truth boxes of base classes; all ground-truth boxes of an
+image, at most 100, pass through the mask head and its BatchNorm (modeling/maskrcnn_model.py, `use_gt_boxes_for_masks`);
+targets are masks cropped to 112 px and resized to 64 without a threshold (official/vision/dataloaders/maskrcnn_input.py
+and `resize_as`); RoIs come from P2-P6; BatchNorm keeps a tenth of its running averages a step in the hourglass
+(modeling/heads/hourglass_network.py: momentum 0.1, epsilon 1e-5) and 0.99 after the deconvolution (epsilon 1e-3); no
+decay of the hourglass, which has no regulariser, of BatchNorm and of biases; SGD with momentum 0.9, weight decay 4e-5,
+rate 0.12 for batch 64 (by the linear rule 1.5 times ours), divided by 10 after 50,000 and 65,000 of 70,000 iterations,
+500 iterations of warm-up from 0.0067.
 Different here: ResNet, FPN, RPN and box head are those of Mask R-CNN in this project (there BatchNorm also in FPN and
-box head, and 4 convolutions in the latter); 3x is 36 epochs, its schedule 38. BatchNorm in the mask head sees RoIs of
-base classes only (there of all), its running averages have torch's momentum of 0.1 (there 0.9 in the hourglass, 0.01
-after the deconvolution), and its epsilon is 1e-5 after the deconvolution too (there 1e-3).
+box head, and 4 convolutions in the latter); 3x is 36 epochs, its schedule 38. There, images with fewer than 100 objects
+are filled up with empty boxes, whose features BatchNorm sees too: the price of a fixed shape, left out. The crop to 112
+px is thresholded here.
 Reconstructed: image sizes, whose 1024 px squares with jitter and crop become everyone's 640-800; nonvoc2voc and the
 depths 20 and 100, for which no ResNet configuration was released, with the same values.
 """
 
-_base_ = "mask-rcnn.py"
+_base_ = "../two_stage.py"
 
 model = dict(
     roi_head=dict(
         type="DeepMARCRoIHead",
-        mask_roi_extractor=dict(roi_layer=dict(output_size=32)),
-        mask_head=dict(type="DeepMaskHead", num_convs=0, conv_out_channels=64, norm_cfg=dict(type="RoIBatchNorm")),
+        bbox_roi_extractor=dict(featmap_strides=[4, 8, 16, 32, 64]),
+        mask_roi_extractor=dict(roi_layer=dict(output_size=32), featmap_strides=[4, 8, 16, 32, 64]),
+        mask_head=dict(
+            type="DeepMaskHead",
+            num_convs=0,
+            conv_out_channels=64,
+            norm_cfg=dict(type="RoIBatchNorm", momentum=0.9),
+            upsample_norm_cfg=dict(type="RoIBatchNorm", momentum=0.01, eps=1e-3),
+        ),
     ),
     train_cfg=dict(rcnn=dict(mask_size=64)),
 )
@@ -34,6 +46,7 @@ variants = dict(
         source=dict(
             lr_factor=1.5,
             optimizer=dict(weight_decay=4e-5),
+            paramwise=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, custom_keys={"hourglass": dict(decay_mult=0.0)}),
             schedule=dict(drops=[50 / 70, 65 / 70]),
             warmup_factor=0.0067 / 0.12,
         ),

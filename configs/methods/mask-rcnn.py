@@ -1,121 +1,15 @@
 """Mask R-CNN with a class-agnostic mask head: the baseline of Tables 1 and 2.
 
 Paper: https://arxiv.org/abs/1703.06870. Printed AP on novel categories, ResNet-50, 1x: 23.9 (nonvoc2voc), 19.2
-(voc2nonvoc); these equal the numbers in the MaskX R-CNN paper and were made with its recipe (Detectron, 90k
-iterations, single scale), so the printed Table 2 varies more than one thing. Here all rows share one recipe.
+(voc2nonvoc). These are the numbers of the MaskX R-CNN paper, made with Detectron: `recipe: source` is that recipe
+(configs/detectron.py, where its source is cited), with a last mask layer that starts with a standard deviation of 0.001
+(seg_every_thing, lib/modeling/mask_rcnn_heads.py:229) and the loss in all positive RoIs of base classes. `recipe:
+common`, the default, is everyone's, so that a table can vary one thing.
 
-The mask loss sees RoIs of base categories only, all positive ones by default; `mask_rois: gt` restricts it to
-ground-truth boxes. Values are mmdet's mask-rcnn_r50_fpn. `box_head: conv` gives it ContrastMask's box head.
+`mask_rois: gt` restricts the mask loss to ground-truth boxes. `box_head: conv` gives it ContrastMask's box head.
+Different here in `source`: ImageNet weights are torchvision's, not Caffe's MSRA; RoIAlign is half-pixel aligned.
 """
 
-model = dict(
-    type="MaskRCNN",
-    data_preprocessor=dict(
-        type="DetDataPreprocessor",
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_mask=True,
-        pad_size_divisor=32,
-    ),
-    neck=dict(type="FPN", in_channels=[256, 512, 1024, 2048], out_channels=256, num_outs=5),
-    rpn_head=dict(
-        type="RPNHead",
-        in_channels=256,
-        feat_channels=256,
-        anchor_generator=dict(type="AnchorGenerator", scales=[8], ratios=[0.5, 1.0, 2.0], strides=[4, 8, 16, 32, 64]),
-        bbox_coder=dict(type="DeltaXYWHBBoxCoder", target_means=[0.0, 0.0, 0.0, 0.0], target_stds=[1.0, 1.0, 1.0, 1.0]),
-        loss_cls=dict(type="CrossEntropyLoss", use_sigmoid=True, loss_weight=1.0),
-        loss_bbox=dict(type="L1Loss", loss_weight=1.0),
-    ),
-    roi_head=dict(
-        type="PartialRoIHead",
-        bbox_roi_extractor=dict(
-            type="SingleRoIExtractor",
-            roi_layer=dict(type="RoIAlign", output_size=7, sampling_ratio=0),
-            out_channels=256,
-            featmap_strides=[4, 8, 16, 32],
-        ),
-        bbox_head=dict(
-            in_channels=256,
-            roi_feat_size=7,
-            bbox_coder=dict(
-                type="DeltaXYWHBBoxCoder", target_means=[0.0, 0.0, 0.0, 0.0], target_stds=[0.1, 0.1, 0.2, 0.2]
-            ),
-            reg_class_agnostic=False,
-            loss_cls=dict(type="CrossEntropyLoss", use_sigmoid=False, loss_weight=1.0),
-            loss_bbox=dict(type="L1Loss", loss_weight=1.0),
-        ),
-        mask_roi_extractor=dict(
-            type="SingleRoIExtractor",
-            roi_layer=dict(type="RoIAlign", output_size=14, sampling_ratio=0),
-            out_channels=256,
-            featmap_strides=[4, 8, 16, 32],
-        ),
-        mask_head=dict(
-            type="FCNMaskHead",
-            num_convs=4,
-            in_channels=256,
-            conv_out_channels=256,
-            class_agnostic=True,
-            num_classes=1,
-            loss_mask=dict(type="CrossEntropyLoss", use_mask=True, loss_weight=1.0),
-        ),
-    ),
-    train_cfg=dict(
-        rpn=dict(
-            assigner=dict(
-                type="MaxIoUAssigner",
-                pos_iou_thr=0.7,
-                neg_iou_thr=0.3,
-                min_pos_iou=0.3,
-                match_low_quality=True,
-                ignore_iof_thr=-1,
-            ),
-            sampler=dict(type="RandomSampler", num=256, pos_fraction=0.5, neg_pos_ub=-1, add_gt_as_proposals=False),
-            allowed_border=-1,
-            pos_weight=-1,
-            debug=False,
-        ),
-        rpn_proposal=dict(nms_pre=2000, max_per_img=1000, nms=dict(type="nms", iou_threshold=0.7), min_bbox_size=0),
-        rcnn=dict(
-            assigner=dict(
-                type="MaxIoUAssigner",
-                pos_iou_thr=0.5,
-                neg_iou_thr=0.5,
-                min_pos_iou=0.5,
-                match_low_quality=True,
-                ignore_iof_thr=-1,
-            ),
-            sampler=dict(type="RandomSampler", num=512, pos_fraction=0.25, neg_pos_ub=-1, add_gt_as_proposals=True),
-            mask_size=28,
-            pos_weight=-1,
-            debug=False,
-        ),
-    ),
-    test_cfg=dict(
-        rpn=dict(nms_pre=1000, max_per_img=1000, nms=dict(type="nms", iou_threshold=0.7), min_bbox_size=0),
-        rcnn=dict(score_thr=0.05, nms=dict(type="nms", iou_threshold=0.5), max_per_img=100, mask_thr_binary=0.5),
-    ),
-)
+_base_ = "../detectron.py"
 
-# What an option's value changes in the configuration, beside being handed to the RoI head.
-variants = dict(
-    box_head=dict(
-        fc=dict(model=dict(roi_head=dict(bbox_head=dict(type="Shared2FCBBoxHead", fc_out_channels=1024)))),
-        conv=dict(
-            model=dict(
-                roi_head=dict(
-                    bbox_head=dict(
-                        type="CAMBoxHead",
-                        num_shared_convs=4,
-                        num_cls_convs=1,
-                        num_reg_convs=2,
-                        conv_out_channels=256,
-                        with_avg_pool=True,
-                    )
-                )
-            )
-        ),
-    )
-)
+variants = dict(recipe=dict(source=dict(model=dict(roi_head=dict(mask_head=dict(type="GaussianMaskHead"))))))

@@ -35,6 +35,7 @@ VERBS = {
     "diagnose": "Say how good a trained class activation map is as a prior.",
     "predict": "Find objects in your own images with a trained model.",
     "export": "Write a trained model as a folder to share.",
+    "export-config": "Write a run as an mmdet configuration.",
     "sync": "Bring MLflow up to date with the files of the runs.",
     "ui": "Open MLflow on the runs.",
 }

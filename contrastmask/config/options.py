@@ -46,15 +46,18 @@ class SystemOptions(Options):
     """`all`: fully supervised, an upper bound that breaks the protocol; its rows are marked. The masks come from a file
     of their own, which no other run reads."""
 
+    box_losses: Literal["none", "projection", "pairwise", "both"] = "none"
+    """Losses that need boxes only, on the masks of novel RoIs: BoxInst's (https://arxiv.org/abs/2012.02310) projection
+    onto the box's sides and its pairwise term by colour. In no system of Table 1; see table `beyond`."""
 
-@method("mask-rcnn")
+
 @dataclass(frozen=True)
 class MaskRCNNOptions(SystemOptions):
     """Options of the two-stage systems: Mask R-CNN with a class-agnostic mask head trained on base masks only."""
 
     mask_rois: Literal["positive", "gt"] = "positive"
-    """RoIs of base classes in the mask loss: all positive ones, as in Mask R-CNN (Sec. 3.5), or only those that are
-    ground-truth boxes, as in the released code (and Deep-MAC, which found a large effect)."""
+    """RoIs of base classes in the mask loss: all positive ones, as in Mask R-CNN, or only those that are ground-truth
+    boxes, as in ContrastMask's released code (and Deep-MAC, which found a large effect)."""
 
     box_head: Literal["fc", "conv"] = "fc"
     """`fc`: Mask R-CNN's two fully connected layers; `conv`: 4 shared + 1 cls + 2 reg convolutions and average
@@ -77,7 +80,6 @@ class CAMOptions(MaskRCNNOptions):
 
 #: What the released code does otherwise than the text.
 RELEASED: dict[str, Any] = {
-    "mask_rois": "gt",
     "cl_size": 28,
     "projector_norm": True,
     "enhance": True,
@@ -101,6 +103,8 @@ RELEASED: dict[str, Any] = {
 class ContrastMaskOptions(CAMOptions):
     """Options of ContrastMask. Defaults are the `paper` preset: the text, and where it is silent the released code."""
 
+    mask_rois: Literal["positive", "gt"] = "gt"
+    """As above. The text says nothing of RoIs; the code that made its numbers takes ground-truth boxes."""
     novel_masks: Literal["none", "keys", "all"] = "none"  # type: ignore[assignment]  # one value more
     """`keys`: the partition and the keys of novel RoIs come from their true masks, the mask loss still sees base
     categories only: the upper bound of Sec. 5, which breaks the protocol; its rows are marked. `all`: as above."""
@@ -146,7 +150,7 @@ class ContrastMaskOptions(CAMOptions):
     in each term of Eq. 4 whose two key sets it has."""
     cam_fallback: bool = False
     """Base RoIs with fewer than 2 pixels of fore- or background take that partition from the CAM at 0.95 / 0.05
-    (released code)."""
+    (released code, where `min_keys` then drops each such RoI: it never acts in the preset `official`)."""
     sigma: float = 0.3
     """sigma: share of each key set that is drawn; ceil(sigma n) of n pixels, without replacement."""
     query_rois: Literal["all", "kept"] = "all"
@@ -190,8 +194,17 @@ class RecipeOptions(SystemOptions):
     """Options of every peer."""
 
     recipe: Literal["source", "common"] = "source"
-    """`source`: the peer's own learning rate, augmentation, warm-up, clipping and thresholds; `common`: those of
+    """`source`: the system's own learning rate, augmentation, warm-up, clipping and thresholds; `common`: those of
     configs/base.py, the same for all systems."""
+
+
+@method("mask-rcnn")
+@dataclass(frozen=True)
+class BaselineOptions(RecipeOptions, MaskRCNNOptions):
+    """Options of Mask R-CNN, the baseline."""
+
+    recipe: Literal["source", "common"] = "common"
+    """`source`: Detectron's, which made the printed numbers; `common`: everyone's."""
 
 
 @dataclass(frozen=True)

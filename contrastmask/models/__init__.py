@@ -22,7 +22,9 @@ with deferred(*_OF_OTHER_USES), contextlib.redirect_stdout(None):
     import mmdet.models  # noqa: F401
 
 from contrastmask.models.common.assigner import VectorMaxIoUAssigner  # noqa: E402
+from contrastmask.models.common.box_losses import ColourPreprocessor  # noqa: E402
 from contrastmask.models.common.efficientnet_lite import EfficientNetLite0  # noqa: E402
+from contrastmask.models.common.gaussian_mask_head import GaussianMaskHead  # noqa: E402
 from contrastmask.models.common.norm import RoIBatchNorm  # noqa: E402
 from contrastmask.models.common.partial_roi_head import PartialRoIHead  # noqa: E402
 from contrastmask.models.common.roi_extractor import SortingRoIExtractor  # noqa: E402
@@ -35,8 +37,10 @@ from contrastmask.models.contrastmask.roi_head import ContrastMaskRoIHead  # noq
 __all__ = [
     "BatchRPNHead",
     "CAMBoxHead",
+    "ColourPreprocessor",
     "ContrastMaskRoIHead",
     "EfficientNetLite0",
+    "GaussianMaskHead",
     "PartialRoIHead",
     "PriorMaskHead",
     "RoIBatchNorm",

@@ -65,8 +65,11 @@ def _names() -> dict[str, dict[str, dict[str, Any]]]:
 
 @cache
 def _numbers() -> dict[tuple[str, ...], dict[str, float | None]]:
-    with (_FOLDER / "paper_tables.csv").open(encoding="utf-8", newline="") as file:
-        return {tuple(line[key] for key in KEYS): _metrics(line) for line in csv.DictReader(file)}
+    found = {}
+    for path in sorted(_FOLDER.glob("*_tables.csv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            found |= {tuple(line[key] for key in KEYS): _metrics(line) for line in csv.DictReader(file)}
+    return found
 
 
 def _metrics(line: dict[str, str]) -> dict[str, float | None]:

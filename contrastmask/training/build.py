@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import contrastmask.models.register  # isort: skip  # noqa: F401  # first: puts torchvision's operators behind mmcv's
-from contrastmask.data import transforms  # isort: skip  # noqa: F401  # registers the reader that pipelines name
+from contrastmask.data import transforms  # isort: skip  # noqa: F401  # registers what pipelines name
 import torch
 from mmdet.datasets import CocoDataset
 from mmdet.registry import MODELS
@@ -34,19 +34,27 @@ def build_model(
         priors: ShapeMask's file of shape priors; None if none are needed or they come with the detector's weights.
     """
     init_default_scope("mmdet")
+    if weights:
+        read_weights(Path(weights), weights)  # tensors only: mmengine would run any other pickle
+    detector = MODELS.build(ConfigDict(model_config(config, dataset, split, weights)))
+    if priors is not None:
+        detector.roi_head.mask_head.priors.copy_(torch.from_numpy(read_priors(priors)))
+    return detector
+
+
+def model_config(
+    config: dict[str, Any], dataset: dict[str, Any], split: dict[str, Any], weights: str | None
+) -> dict[str, Any]:
+    """mmdet's configuration of the detector; arguments as of `build_model`."""
     ids = [category["id"] for category in dataset["categories"]]
     model = copy.deepcopy(config["model"])
     if weights:
-        read_weights(Path(weights), weights)  # tensors only: mmengine would run any other pickle
         model["backbone"]["init_cfg"] = {"type": "Pretrained", "checkpoint": weights}
     box_heads = (part["bbox_head"] for part in (model, model["roi_head"]) if "bbox_head" in part)
     for head in box_heads:
         head["num_classes"] = len(ids)
     model["roi_head"] |= {"num_classes": len(ids), "base_labels": [ids.index(base) for base in split["base"]]}
-    detector = MODELS.build(ConfigDict(put_in_place(model)))
-    if priors is not None:
-        detector.roi_head.mask_head.priors.copy_(torch.from_numpy(read_priors(priors)))
-    return detector
+    return put_in_place(model)
 
 
 #: mmdet's classes: what is built in their place. Configurations name mmdet's, whose results these have.
@@ -76,15 +84,22 @@ def build_dataset(
     keeps every image and reads boxes and masks only to compare with.
     """
     init_default_scope("mmdet")
+    return CocoDataset(**dataset_config(config, dataset, part, annotations))
+
+
+def dataset_config(
+    config: dict[str, Any], dataset: dict[str, Any], part: str, annotations: Path | None = None
+) -> dict[str, Any]:
+    """The arguments of mmdet's CocoDataset; those of `build_dataset`."""
     training = part == "train"
-    return CocoDataset(
-        ann_file=str(annotations or dataset[part]["annotations"]),
-        data_prefix={"img": dataset[part]["images"]},
-        metainfo={"classes": tuple(category["name"] for category in dataset["categories"])},
-        filter_cfg={"filter_empty_gt": True} if training else None,
-        pipeline=train_pipeline(config) if training else test_pipeline(config),
-        test_mode=not training,
-    )
+    return {
+        "ann_file": str(annotations or dataset[part]["annotations"]),
+        "data_prefix": {"img": dataset[part]["images"]},
+        "metainfo": {"classes": tuple(category["name"] for category in dataset["categories"])},
+        "filter_cfg": {"filter_empty_gt": True} if training else None,
+        "pipeline": train_pipeline(config) if training else test_pipeline(config),
+        "test_mode": not training,
+    }
 
 
 def train_pipeline(config: dict[str, Any]) -> list[dict[str, Any]]:
@@ -96,9 +111,10 @@ def train_pipeline(config: dict[str, Any]) -> list[dict[str, Any]]:
         resize = {"type": "RandomResize", "scale": scales}
     else:
         resize = {"type": "RandomChoiceResize", "scales": scales}
+    load = {"bitmaps": "LoadAnnotations", "polygons": "LoadPolygons"}[config["image"]["masks"]]
     return [
         {"type": "LoadVerifiedImage"},
-        {"type": "LoadAnnotations", "with_bbox": True, "with_mask": True},
+        {"type": load, "with_bbox": True, "with_mask": True},
         resize | {"keep_ratio": True},
         {"type": "RandomFlip", "prob": config["image"]["flip"]},
         {"type": "PackDetInputs"},

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+from mmengine.dist import get_dist_info
+from mmengine.registry import DATA_SAMPLERS, DATASETS
 from torch.utils.data import Dataset, Sampler
 
 from contrastmask.errors import DataError
@@ -18,17 +20,20 @@ if TYPE_CHECKING:
     from mmdet.datasets import CocoDataset
 
 
+@DATASETS.register_module()
 class Stream(Dataset):
     """Images in an order that is shuffled anew in each epoch, neighbours of one orientation.
 
     Args:
-        dataset: mmdet's dataset.
+        dataset: mmdet's dataset, or its configuration.
         seed: of order and augmentation.
         neighbours: images that lie together in a batch on a GPU; they get one orientation, which saves padding
             (mmdet's AspectRatioBatchSampler does the same).
     """
 
-    def __init__(self, dataset: "CocoDataset", seed: int, neighbours: int) -> None:
+    def __init__(self, dataset: "CocoDataset | dict", seed: int, neighbours: int) -> None:
+        if isinstance(dataset, dict):
+            dataset = DATASETS.build(dataset)
         if len(dataset) == 0:
             raise DataError("no training image has an object that is no crowd and 1 px or more: nothing to train on")
         self.dataset, self.seed, self.neighbours = dataset, seed, neighbours
@@ -66,18 +71,22 @@ class Stream(Dataset):
         return self.dataset[int(self.order(epoch)[offset])]
 
 
+@DATA_SAMPLERS.register_module()
 class StreamSampler(Sampler):
     """Positions of one process: in each iteration `world` processes take `images` neighbours each.
 
     Args:
         start, stop: iterations.
         images: images of this process in an iteration.
-        rank, world: this process among all.
+        place: rank of this process and number of all; by default as torch.distributed has it.
+        kwargs: the dataset and a seed, which mmengine hands to every sampler; the stream has its own.
     """
 
-    def __init__(self, start: int, stop: int, images: int, rank: int, world: int) -> None:
-        self.iterations = range(start, stop)
-        self.images, self.rank, self.world = images, rank, world
+    def __init__(
+        self, start: int, stop: int, images: int, place: tuple[int, int] | None = None, **kwargs: object
+    ) -> None:
+        self.iterations, self.images = range(start, stop), images
+        self.rank, self.world = place or get_dist_info()
 
     def __len__(self) -> int:
         return len(self.iterations) * self.images

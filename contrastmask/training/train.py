@@ -48,7 +48,7 @@ def train(run: Run, stop: Stop) -> None:
     from contrastmask.training.build import build_dataset, build_model
     from contrastmask.training.failures import readable
     from contrastmask.training.hooks import Record, Resume
-    from contrastmask.training.progress_hook import TrainingProgress
+    from contrastmask.training.step_hooks import TrainingProgress
     from contrastmask.training.steps import bare
     from contrastmask.training.stream import Stream, StreamSampler
 
@@ -58,7 +58,7 @@ def train(run: Run, stop: Stop) -> None:
     annotations = run.file("annotations")
     if "sha256" in run.split and not run.uses_novel_masks:  # splits of before this check lack it
         check_unchanged(annotations, run.split["sha256"], run.file("split"))
-    stream = Stream(build_dataset(run.config, run.dataset, "train", annotations), run.seed, run.config["batch"])
+    stream = Stream(build_dataset(run.config, run.dataset, "train", annotations), run.seed, run.config["neighbours"])
     total = total_iterations(run.config, len(stream))
     start, state = where_to_go_on(run, total)
     tracker = open_tracker(run) if rank == 0 else None
@@ -78,7 +78,7 @@ def train(run: Run, stop: Stop) -> None:
         train_dataloader=DataLoader(
             stream,
             batch_size=images,
-            sampler=StreamSampler(start, total, images, rank, world),
+            sampler=StreamSampler(start, total, images, (rank, world)),
             num_workers=workers,
             collate_fn=pseudo_collate,
             persistent_workers=workers > 0,
@@ -158,7 +158,8 @@ def optim_wrapper(config: dict[str, Any]) -> dict[str, Any]:
     optimizer = copy.deepcopy(config["optimizer"])
     if optimizer["type"] in ("SGD", "Adam", "AdamW"):
         optimizer["fused"] = True
-    return kind | {"optimizer": optimizer, "clip_grad": copy.deepcopy(config["clip_grad"])}
+    found = {"optimizer": optimizer, "paramwise_cfg": config["paramwise"], "clip_grad": config["clip_grad"]}
+    return kind | copy.deepcopy(found)
 
 
 def schedulers(config: dict[str, Any], total: int) -> list[dict[str, Any]]:

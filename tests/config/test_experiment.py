@@ -42,7 +42,7 @@ def test_rows_that_need_the_same_training_share_one_run() -> None:
         ("table5", "tau=0.7"), ("table6", "CL supervision=all"), ("table7", "query-sharing=yes"),
     }  # fmt: skip
     runs = experiment.all_runs(tables).values()
-    assert (sum(not run.detector for run in runs), sum(bool(run.detector) for run in runs)) == (47, 4)
+    assert (sum(not run.detector for run in runs), sum(bool(run.detector) for run in runs)) == (50, 4)
 
 
 def test_two_spellings_of_one_training_give_one_id() -> None:
@@ -276,7 +276,7 @@ def test_a_grabcut_run_is_made_again_when_its_options_or_its_detector_change(con
 
     digests = [digest(), digest(options={"margin": 1}), digest(options={"iterations": 1}), digest(config={"amp": True})]
     assert digest(options={"margin": 0.5}) == digests[0]
-    detector = configs / "methods" / "mask-rcnn.py"
+    detector = configs / "two_stage.py"
     detector.write_text(
         detector.read_text().replace("nms_pre=2000", "nms_pre=1000").replace("mask_size=28", "mask_size=14")
     )

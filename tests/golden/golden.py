@@ -66,7 +66,7 @@ def first_steps(
     model: Any = build_model(config, dataset, split, None, priors)
     model.init_weights()
     model.train()
-    stream = Stream(build_dataset(config, dataset, "train", annotations), 0, config["batch"])
+    stream = Stream(build_dataset(config, dataset, "train", annotations), 0, config["neighbours"])
     optimizer = build_optim_wrapper(model, optim_wrapper(config))
     losses = []
     for step in range(STEPS):
@@ -88,7 +88,7 @@ def machine() -> str:
 def make() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = smoke_data(Path(folder))
-        losses = {system.name: first_steps(system.config, data)[0] for system in smoke_systems()}
+        losses = {system.spec.id: first_steps(system.config, data)[0] for system in smoke_systems()}
     content = {"machine": machine(), "identities": identities(), "losses": losses}
     FILE.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 

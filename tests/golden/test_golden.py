@@ -16,7 +16,7 @@ def test_every_run_keeps_its_id_and_its_configuration() -> None:
 
 
 def test_every_system_is_held() -> None:
-    assert {system.name for system in smoke_systems()} == set(GOLDEN["losses"])
+    assert {system.spec.id for system in smoke_systems()} == set(GOLDEN["losses"])
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +24,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict
     return smoke_data(tmp_path_factory.mktemp("data"))
 
 
-@pytest.mark.parametrize("system", smoke_systems(), ids=lambda system: system.name)
+@pytest.mark.parametrize("system", smoke_systems(), ids=lambda system: system.spec.id)
 def test_first_losses(system: Any, data: tuple[dict[str, Any], dict[str, Any], Path]) -> None:
     """Bit for bit on the machine that wrote the file; elsewhere other instructions add in another order."""
-    (found, _), held = first_steps(system.config, data), GOLDEN["losses"][system.name]
+    (found, _), held = first_steps(system.config, data), GOLDEN["losses"][system.spec.id]
     if machine() == GOLDEN["machine"]:
         assert found == held
     else:

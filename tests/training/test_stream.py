@@ -84,7 +84,7 @@ def test_a_position_gives_the_same_item_for_every_number_of_workers(workers: int
 @few
 @given(st.integers(0, 50), st.integers(0, 20), st.integers(1, 4), st.integers(1, 5))
 def test_processes_cover_every_position_once(start: int, length: int, images: int, world: int) -> None:
-    samplers = [StreamSampler(start, start + length, images, rank, world) for rank in range(world)]
+    samplers = [StreamSampler(start, start + length, images, (rank, world)) for rank in range(world)]
     drawn = [list(sampler) for sampler in samplers]
     assert [len(d) for d in drawn] == [len(s) for s in samplers] == [length * images] * world
     batch = images * world
@@ -96,14 +96,14 @@ def test_processes_cover_every_position_once(start: int, length: int, images: in
 
 
 def test_resuming_reads_on_where_the_stream_stopped() -> None:
-    whole = list(StreamSampler(0, 10, 2, 1, 3))
-    assert list(StreamSampler(0, 4, 2, 1, 3)) + list(StreamSampler(4, 10, 2, 1, 3)) == whole
+    whole = list(StreamSampler(0, 10, 2, (1, 3)))
+    assert list(StreamSampler(0, 4, 2, (1, 3))) + list(StreamSampler(4, 10, 2, (1, 3))) == whole
 
 
 def test_two_gpus_of_two_images_see_the_batch_of_one_gpu_of_four() -> None:
     for iteration in range(3):
-        one = list(StreamSampler(iteration, iteration + 1, 4, 0, 1))
-        two = [list(StreamSampler(iteration, iteration + 1, 2, rank, 2)) for rank in range(2)]
+        one = list(StreamSampler(iteration, iteration + 1, 4, (0, 1)))
+        two = [list(StreamSampler(iteration, iteration + 1, 2, (rank, 2))) for rank in range(2)]
         assert two[0] + two[1] == one
 
 

@@ -2,11 +2,11 @@
 
 import torch
 from mmcv.ops import roi_align
-from mmdet.structures.mask import BitmapMasks
+from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from torch import Tensor
 
 
-def crop_masks(masks: BitmapMasks, boxes: Tensor, objects: Tensor, size: int) -> Tensor:
+def crop_masks(masks: BitmapMasks | PolygonMasks, boxes: Tensor, objects: Tensor, size: int) -> Tensor:
     """Each box's object, cropped to the box and resized: (R, size, size) bool, on the boxes' device.
 
     The pixels of mmdet's BitmapMasks.crop_and_resize, which takes boxes and masks over the CPU and makes a copy of the
@@ -20,6 +20,9 @@ def crop_masks(masks: BitmapMasks, boxes: Tensor, objects: Tensor, size: int) ->
     """
     if len(boxes) == 0:
         return boxes.new_zeros((0, size, size), dtype=torch.bool)
+    if isinstance(masks, PolygonMasks):  # drawn anew in each crop
+        corners, rows = boxes.detach().cpu().numpy(), objects.cpu().numpy()
+        return masks.crop_and_resize(corners, (size, size), rows).to_tensor(torch.bool, boxes.device)
     maps = torch.from_numpy(masks.masks).to(boxes.device).to(boxes.dtype)[:, None]
     rois = torch.cat([objects[:, None].to(boxes.dtype), boxes], dim=1)
     return roi_align(maps, rois, (size, size), 1.0, 0, "avg", True)[:, 0] >= 0.5

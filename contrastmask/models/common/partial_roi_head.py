@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from mmcv.ops import roi_align
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.models.utils import unpack_gt_instances
@@ -18,8 +19,13 @@ from mmdet.utils import InstanceList
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from contrastmask.config.options import MaskRCNNOptions, SystemOptions
+from contrastmask.config.options import BaselineOptions, SystemOptions
+from contrastmask.models.common.box_losses import box_targets, pairwise_loss, projection_loss
 from contrastmask.models.common.crop_masks import crop_masks
+
+WARM_UP = (
+    9  # the pairwise loss has its full weight after a ninth of the training: BoxInst's 10,000 of 90,000 iterations
+)
 
 
 @dataclass(frozen=True)
@@ -33,19 +39,34 @@ class MaskRoIs:
     pos_gt_labels: Tensor
     """(R,)"""
 
+    @classmethod
+    def of_objects(cls, truth: InstanceData) -> "MaskRoIs":
+        """An image's objects in their own boxes."""
+        return cls(truth.bboxes, torch.arange(len(truth), device=truth.labels.device), truth.labels)
+
 
 @dataclass(frozen=True)
 class MaskBatch:
-    """What a mask branch trains on: the R positive RoIs of a batch, of which it sees M, with their objects' masks."""
+    """What a mask branch trains on: the R positive RoIs of a batch, of which it sees M and learns from B masks."""
 
     results: list[Any]
     """Of each image: mmdet's SamplingResult, which also holds the negatives, or MaskRoIs."""
     ground_truth: InstanceList
-    chosen: Tensor
-    """(R,) bool: the M RoIs."""
+    seen: Tensor
+    """(R,) bool: the M RoIs that pass through the mask branch."""
+    learnt: Tensor
+    """(R,) bool: those B of them whose masks are learnt from."""
     box_outputs: dict[str, Tensor] = field(default_factory=dict)
     """What `_bbox_forward` returned for all sampled RoIs."""
+    colours: Tensor | None = None
+    """(N, 3, H, W): the images in L*a*b*, where a loss needs them, see `ColourPreprocessor`."""
     _masks: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def object_boxes(self) -> Tensor:
+        """(R, 4): the boxes of the positives' objects."""
+        pairs = zip(self.results, self.ground_truth, strict=True)
+        return torch.cat([truth.bboxes[res.pos_assigned_gt_inds] for res, truth in pairs])
 
     @cached_property
     def positives(self) -> Tensor:
@@ -59,8 +80,13 @@ class MaskBatch:
 
     @cached_property
     def rows(self) -> Tensor:
-        """(M,): places of the chosen RoIs among the positives."""
-        return self.chosen.nonzero()[:, 0]
+        """(M,): places of the seen RoIs among the positives."""
+        return self.seen.nonzero()[:, 0]
+
+    @cached_property
+    def base(self) -> Tensor | slice:
+        """Places (B,) among the seen RoIs of those whose masks are learnt from."""
+        return slice(None) if self.seen is self.learnt else self.learnt[self.rows].nonzero()[:, 0]
 
     @property
     def rois(self) -> Tensor:
@@ -77,13 +103,13 @@ class MaskBatch:
         if size not in self._masks:
             pairs = zip(self.results, self.ground_truth, strict=True)
             self._masks[size] = torch.cat(
-                [crop_masks(gt.masks, res.pos_priors, res.pos_assigned_gt_inds, size) for res, gt in pairs]
+                [crop_masks(truth.masks, res.pos_priors, res.pos_assigned_gt_inds, size) for res, truth in pairs]
             )
         return self._masks[size]
 
     def targets(self, size: int) -> Tensor:
-        """Masks (M, size, size) in {0, 1} of the chosen RoIs."""
-        return self.masks(size)[self.rows].float()
+        """Masks (B, size, size) in {0, 1} of the RoIs whose masks are learnt from."""
+        return self.masks(size)[self.rows][self.base].float()
 
 
 @MODELS.register_module()
@@ -91,17 +117,19 @@ class PartialRoIHead(StandardRoIHead):
     """Mask R-CNN's RoI head with a class-agnostic mask head whose loss sees RoIs of base categories only.
 
     A system says in `train_masks` how its mask branch segments RoIs in training and which losses it has beside the
-    mask loss, in `detection_logits` how it does at test.
+    mask loss, in `detection_logits` how it does at test. Where `sees_novel`, RoIs of novel categories pass through the
+    mask branch too, for its BatchNorm; no mask loss sees them.
 
     Args:
         base_labels: labels (0 .. K - 1) of the base categories.
         num_classes: K.
-        options: values of `MaskRCNNOptions` (or the method's own class, `options_class`).
+        options: values of `BaselineOptions` (or the method's own class, `options_class`).
         kwargs: as mmdet's StandardRoIHead.
     """
 
-    options_class: type[SystemOptions] = MaskRCNNOptions
+    options_class: type[SystemOptions] = BaselineOptions
     options: Any  # of that class
+    sees_novel = False
 
     def __init__(self, *, base_labels: list[int], num_classes: int, options: dict, **kwargs) -> None:
         self.options = self.options_class(**options)
@@ -125,13 +153,18 @@ class PartialRoIHead(StandardRoIHead):
         ground_truth, ignored, _ = unpack_gt_instances(batch_data_samples)
         results = self.sample(rpn_results_list, ground_truth, ignored)
         outputs = self.bbox_loss(x, results)
-        batch = MaskBatch(results, ground_truth, self.mask_rois(results), outputs)
+        batch = self.mask_batch(results, batch_data_samples, outputs)
         return outputs["loss_bbox"] | self.mask_losses(x, batch)
 
     def sample(
         self, proposals: InstanceList, ground_truth: InstanceList, ignored: InstanceList
     ) -> list[SamplingResult]:
-        """mmdet's assignment and sampling of each image's proposals."""
+        """mmdet's assignment and sampling of each image's proposals.
+
+        Where `train_cfg.shared_proposals` says so, only the best of some images' proposals together take part.
+        """
+        if shared := self.train_cfg.get("shared_proposals"):
+            proposals = best_proposals(proposals, **shared)
         results = []
         for found, truth, ignore in zip(proposals, ground_truth, ignored, strict=True):
             found.priors = found.pop("bboxes")
@@ -139,16 +172,33 @@ class PartialRoIHead(StandardRoIHead):
             results.append(self.bbox_sampler.sample(assigned, found, truth))
         return results
 
+    def mask_batch(self, results: list, samples: list[DetDataSample], outputs: dict | None = None) -> MaskBatch:
+        """What the mask branch trains on, of each image's positive RoIs."""
+        kind, colours, seen = self.options.box_losses, None, self.mask_rois(results)
+        learnt = seen
+        if self.sees_novel or kind != "none":
+            seen = self.candidates(results)
+        if kind in ("pairwise", "both"):
+            colours = torch.stack([sample.colours for sample in samples])
+        return MaskBatch(results, [s.gt_instances for s in samples], seen, learnt, outputs or {}, colours)
+
     def mask_losses(self, x: tuple[Tensor, ...], batch: MaskBatch) -> dict[str, Tensor]:
-        """`loss_mask` of the RoIs chosen by `mask_rois`, and the system's own losses; nothing without a mask branch."""
+        """`loss_mask` of the RoIs chosen by `mask_rois`, the system's own losses, and box losses of novel RoIs; nothing
+        without a mask branch."""
         if not self.with_mask:
             return {}
         logits, losses = self.train_masks(x, batch)
-        return {"loss_mask": self.mask_cross_entropy(logits, batch.targets(self.train_cfg.mask_size))} | losses
+        targets = self.mask_targets(batch, self.train_cfg.mask_size)
+        losses = {"loss_mask": self.mask_cross_entropy(logits[batch.base], targets)} | losses
+        return losses | self.novel_losses(logits, batch)
 
     def train_masks(self, x: tuple[Tensor, ...], batch: MaskBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Mask logits (M, 1, H, W) of a batch's RoIs, and losses beside the mask loss."""
         return self._mask_forward(x, batch.rois)["mask_preds"], {}
+
+    def mask_targets(self, batch: MaskBatch, size: int) -> Tensor:
+        """(B, size, size) in [0, 1]."""
+        return batch.targets(size)
 
     def mask_cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean binary cross-entropy of logits (M, 1, H, W) with targets (M, H, W); 0 with a gradient if M = 0."""
@@ -157,16 +207,35 @@ class PartialRoIHead(StandardRoIHead):
         channel = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
         return self.mask_head.loss_mask(logits, targets, channel)
 
-    def positives_of_base(self, results: list[SamplingResult]) -> Tensor:
+    def novel_losses(self, logits: Tensor, batch: MaskBatch) -> dict[str, Tensor]:
+        """Box losses (option `box_losses`) of the seen RoIs whose masks are not learnt from; logits (M, 1, H, W)."""
+        kind = self.options.box_losses
+        if kind == "none":
+            return {}
+        novel = (~batch.learnt[batch.rows]).nonzero()[:, 0]
+        rois, logits = batch.rois[novel], logits[novel, 0].float()
+        inside = box_targets(batch.object_boxes[batch.rows][novel], rois[:, 1:], logits.shape[1])
+        losses = {}
+        if kind in ("projection", "both"):
+            losses["loss_projection"] = projection_loss(logits, inside)
+        if kind in ("pairwise", "both"):
+            colours = roi_align(batch.colours, rois, logits.shape[1:], 1.0, 0, "avg", True)
+            losses["loss_pairwise"] = pairwise_loss(logits, inside, colours) * min(self.progress * WARM_UP, 1.0)
+        return losses
+
+    def positives_of_base(self, results: list[Any]) -> Tensor:
         """(R,) bool: positive RoIs whose assigned object is of a base category."""
         return self.is_base[torch.cat([res.pos_gt_labels for res in results])]
 
-    def mask_rois(self, results: list[SamplingResult]) -> Tensor:
-        """(R,) bool: the RoIs in the mask loss (option `mask_rois`)."""
-        chosen = self.positives_of_base(results)
+    def candidates(self, results: list[Any]) -> Tensor:
+        """(R,) bool: the RoIs of all categories that option `mask_rois` lets take part."""
         if self.options.mask_rois == "gt":
-            chosen = chosen & torch.cat([res.pos_is_gt for res in results]).bool()
-        return chosen
+            return torch.cat([res.pos_is_gt for res in results]).bool()
+        return torch.ones_like(self.positives_of_base(results))
+
+    def mask_rois(self, results: list[Any]) -> Tensor:
+        """(R,) bool: the RoIs in the mask loss."""
+        return self.candidates(results) & self.positives_of_base(results)
 
     def predict_mask(
         self,
@@ -210,3 +279,17 @@ class PartialRoIHead(StandardRoIHead):
             for b, label in zip(boxes, labels, strict=True)
         ]
         return self.predict_mask(x, batch_img_metas, given, rescale=True)
+
+
+def best_proposals(proposals: InstanceList, images: int, number: int) -> InstanceList:
+    """The proposals with the `number` best scores of each `images` neighbouring images together.
+
+    What a GPU with two images does in Detectron and maskrcnn-benchmark.
+    """
+    kept: InstanceList = []
+    for first in range(0, len(proposals), images):
+        group = proposals[first : first + images]
+        scores = torch.cat([found.scores for found in group])
+        least = scores.topk(min(number, len(scores))).values[-1:]
+        kept += [found[found.scores >= least] if len(least) else found for found in group]
+    return kept

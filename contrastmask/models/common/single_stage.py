@@ -7,17 +7,17 @@ Shapes: R RoIs of the batch, image by image.
 
 from typing import Any
 
+import torch
 from mmdet.models.detectors import SingleStageDetector
 from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.utils import InstanceList
 from mmengine.config import ConfigDict
-from mmengine.structures import InstanceData
 from torch import Tensor
 
 from contrastmask.config.options import SingleStageOptions
-from contrastmask.models.common.partial_roi_head import MaskBatch, MaskRoIs, PartialRoIHead
+from contrastmask.models.common.partial_roi_head import MaskRoIs, PartialRoIHead
 
 
 @MODELS.register_module()
@@ -83,16 +83,16 @@ class MaskBranch(PartialRoIHead):
         """The mask branch's losses, on features in fp32 (see `PartialRoIHead.loss`)."""
         ground_truth = [sample.gt_instances for sample in batch_data_samples]
         rois = self.training_rois(ground_truth, detections)
-        batch = MaskBatch(rois, ground_truth, self.mask_rois(rois))
+        batch = self.mask_batch(rois, batch_data_samples)
         return self.mask_losses(tuple(level.float() for level in x), batch)
 
     def training_rois(self, ground_truth: InstanceList, detections: InstanceList | None) -> list[MaskRoIs]:
         """RoIs of each image; here the ground-truth boxes themselves."""
-        return [MaskRoIs(gt.bboxes, _rows(gt), gt.labels) for gt in ground_truth]
+        return [MaskRoIs.of_objects(truth) for truth in ground_truth]
 
-    def mask_rois(self, results: list[MaskRoIs]) -> Tensor:
-        """(R,) bool: all RoIs of base categories."""
-        return self.positives_of_base(results)
+    def candidates(self, results: list[MaskRoIs]) -> Tensor:
+        """(R,) bool: all RoIs."""
+        return torch.ones_like(self.positives_of_base(results))
 
     def predict(
         self,
@@ -103,7 +103,3 @@ class MaskBranch(PartialRoIHead):
     ) -> InstanceList:
         """The detections (boxes in pixels of the network's input) with masks."""
         return self.predict_mask(x, [sample.metainfo for sample in batch_data_samples], detections, rescale=rescale)
-
-
-def _rows(ground_truth: InstanceData) -> Tensor:
-    return ground_truth.labels.new_tensor(range(len(ground_truth)))

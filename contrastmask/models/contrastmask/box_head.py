@@ -4,6 +4,7 @@ from mmdet.models.layers import multiclass_nms
 from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
+from mmengine.model import xavier_init
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -17,6 +18,12 @@ class CAMBoxHead(ConvFCBBoxHead):
     The released code's: 4 shared 3x3 convolutions, 1 more for the class, 2 more for the box (set in the config). The
     linear classifier after average pooling is what makes a class activation map (Sec. 3.1, Fig. 2).
     """
+
+    def init_weights(self) -> None:
+        """mmdet's but for the classifier and the regressor: Xavier normal, as mmdet 2.14 started them."""
+        super().init_weights()
+        for layer in (self.fc_cls, self.fc_reg):
+            xavier_init(layer, distribution="normal")
 
     def forward_with_map(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Class scores (R, K + 1), box deltas (R, 4 K), the class branch's last map (R, C, h, w); RoIs (R, C, h, w)."""

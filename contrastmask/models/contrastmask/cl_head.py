@@ -29,6 +29,12 @@ class ContrastiveHead(BaseModule):
             self.projector = Projector(in_channels, options.cl_fcs, options.projector_norm)
         self.enhance = options.enhance
 
+    def init_weights(self) -> None:
+        """Kaiming, and torch's default for the projector's last layer (released code)."""
+        super().init_weights()
+        if hasattr(self, "projector"):
+            self.projector.last.reset_parameters()
+
     def encode(self, x: Tensor) -> Tensor:
         """f(X): (R, C, H, W) to (R, C, H, W)."""
         return self.encoder(x)

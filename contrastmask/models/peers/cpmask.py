@@ -62,8 +62,8 @@ class CPMaskBranch(MaskBranch):
         boundary, affinity, logits = self._parse(x, batch.rois)
         size = self.train_cfg.mask_size
         return logits, dict(
-            loss_boundary=self.mask_cross_entropy(boundary, contours(batch.targets(size))),
-            loss_affinity=affinity_loss(affinity, batch.targets(size // 2)),
+            loss_boundary=self.mask_cross_entropy(boundary[batch.base], contours(batch.targets(size))),
+            loss_affinity=affinity_loss(affinity[batch.base], batch.targets(size // 2)),
         )
 
     def detection_logits(self, x: tuple[Tensor, ...], rois: Tensor, results_list: InstanceList) -> Tensor:

@@ -7,13 +7,13 @@ Shapes: R RoIs, K classes.
 
 from mmcv.cnn import ConvModule
 from mmdet.registry import MODELS
-from mmengine.model import normal_init
 from torch import nn
 
 from contrastmask.config.options import OPMaskOptions
 from contrastmask.models.common.cam_roi_head import CAMRoIHead
+from contrastmask.models.common.gaussian_mask_head import GaussianMaskHead
 from contrastmask.models.contrastmask.box_head import CAMBoxHead
-from contrastmask.models.contrastmask.mask_head import PriorMaskHead
+from contrastmask.models.contrastmask.mask_head import PriorFusion
 
 
 @MODELS.register_module()
@@ -38,22 +38,24 @@ class OPMaskBoxHead(CAMBoxHead):
             for before, after in zip([in_channels, *conv_channels], conv_channels, strict=False)
         )
 
+    def init_weights(self) -> None:
+        """mmdet's and detectron2's: Gaussian of 0.01 (class) and 0.001 (box)."""
+        super(CAMBoxHead, self).init_weights()
+
 
 @MODELS.register_module()
-class OPMaskMaskHead(PriorMaskHead):
+class OPMaskMaskHead(PriorFusion, GaussianMaskHead):
     """Mask R-CNN's mask head on X + A, its logits starting near 0; depth and BatchNorm are the configuration's."""
 
     def __init__(self, **kwargs) -> None:
         super().__init__(fusion=None, **kwargs)
 
-    def init_weights(self) -> None:
-        """MSRA, and a standard deviation of 0.001 for the last layer."""
-        super().init_weights()
-        normal_init(self.conv_logits, std=0.001)
-
 
 @MODELS.register_module()
 class OPMaskRoIHead(CAMRoIHead):
-    """The map's RoI head with OPMask's options: normalised at 7 x 7, loss on all positive RoIs of base classes."""
+    """The map's RoI head with OPMask's options: normalised at 7 x 7, loss on all positive RoIs of base classes, while
+    the mask head's BatchNorm sees novel ones too.
+    """
 
     options_class = OPMaskOptions
+    sees_novel = True

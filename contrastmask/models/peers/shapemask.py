@@ -36,12 +36,14 @@ PRIOR_WEIGHT = 0.1  # of the prior's loss; the masks' losses have 1
 class ShapeMaskRoIHead(MaskBranch):
     """ShapeMask's mask branch: trains on jittered ground-truth boxes, segments outer boxes.
 
-    Objects of novel categories pass through it too, so that BatchNorm sees them as it will at test; no loss and no
-    normaliser does (the released code divides by their masks' pixels as well).
+    Objects of novel categories pass through it too, so that BatchNorm sees them as it will at test; no loss does. The
+    released code divides by the mask pixels of all objects. Those of novel ones are unknown here: the loss over base
+    pixels is scaled by the share of base objects, which is the same where masks are as large on average.
     """
 
     options_class = ShapeMaskOptions
     options: ShapeMaskOptions
+    sees_novel = True
 
     def init_mask_head(self, mask_roi_extractor: dict, mask_head: dict) -> None:
         """mmdet's; the number of priors is an option."""
@@ -64,13 +66,15 @@ class ShapeMaskRoIHead(MaskBranch):
         ]
         batch = replace(batch, results=crops)
         masks = self._segment(x, torch.cat(inner), batch.positives)
-        prior, coarse, fine = (mask[batch.rows].float() for mask in masks)
+        prior, coarse, fine = (mask[batch.base].float() for mask in masks)
         small, large = (batch.targets(side) for side in (prior.shape[-1], fine.shape[-1]))
-        return dict(
-            loss_prior=PRIOR_WEIGHT * per_target_pixel((prior - small) ** 2 / 2, small),
-            loss_coarse=per_target_pixel(cross_entropy(coarse, small), small),
-            loss_mask=per_target_pixel(cross_entropy(fine, large), large),
+        share = len(fine) / max(len(batch.positives), 1)
+        losses = dict(
+            loss_prior=share * PRIOR_WEIGHT * per_target_pixel((prior - small) ** 2 / 2, small),
+            loss_coarse=share * per_target_pixel(cross_entropy(coarse, small), small),
+            loss_mask=share * per_target_pixel(cross_entropy(fine, large), large),
         )
+        return losses | self.novel_losses(masks[-1][:, None], batch)
 
     def predict_mask(
         self, x: tuple[Tensor, ...], batch_img_metas: list[dict], results_list: InstanceList, rescale: bool = False

@@ -53,7 +53,7 @@ class ShapePropRoIHead(PartialRoIHead):
         shapes, logits = self._shapes_and_masks(features[rows], maps[rows, labels[rows]])
         return logits, dict(
             loss_saliency=saliency_loss(maps, labels),
-            loss_propagation=self.mask_cross_entropy(shapes, batch.targets(shapes.shape[-1])),
+            loss_propagation=self.mask_cross_entropy(shapes[batch.base], batch.targets(shapes.shape[-1])),
         )
 
     def sampled_labels(self, sampling_results: list[SamplingResult]) -> Tensor:

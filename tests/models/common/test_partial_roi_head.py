@@ -21,7 +21,9 @@ from models.tiny import (
     sampling,
 )
 
-from contrastmask.models.common.partial_roi_head import MaskBatch
+from contrastmask.models.common.partial_roi_head import MaskBatch, best_proposals
+
+from mmengine.structures import InstanceData  # isort: skip
 
 SYSTEMS = [("mask-rcnn", "paper"), ("contrastmask", "paper"), ("contrastmask", "official")]
 TINY = Object((10, 10, 11, 11), 1), Object((40, 40, 41, 41), 0)
@@ -117,7 +119,7 @@ def test_mask_targets_are_the_objects_cropped_to_the_rois(build: Build) -> None:
     batch = make_batch()
     results, truth = sampling(model, batch)
     chosen = model.roi_head.positives_of_base(results) & torch.cat([r.pos_is_gt for r in results]).bool()
-    targets = MaskBatch(results, truth, chosen).targets(28)
+    targets = MaskBatch(results, truth, chosen, chosen).targets(28)
     assert targets.shape == (2, 28, 28)
     assert set(targets.unique().tolist()) == {0, 1}
     y, x = (torch.stack(torch.meshgrid(*[torch.arange(28) + 0.5] * 2, indexing="ij")) - 14) / 14
@@ -178,3 +180,15 @@ def test_features_reach_roi_align_in_fp32_under_autocast(build: Build, system: t
         handle.remove()
     assert types == {torch.float32}
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+def test_the_best_proposals_of_two_images_together() -> None:
+    """As Detectron's 2,000 of a GPU's images; the third image is a group of its own."""
+    scores = [torch.tensor([0.9, 0.2, 0.8]), torch.tensor([0.7, 0.1]), torch.tensor([0.3, 0.4])]
+    found = best_proposals([InstanceData(scores=s, bboxes=torch.zeros(len(s), 4)) for s in scores], 2, 3)
+    assert [f.scores.tolist() for f in found] == [
+        pytest.approx([0.9, 0.8]),
+        pytest.approx([0.7]),
+        pytest.approx([0.3, 0.4]),
+    ]
+    assert [len(f) for f in best_proposals([InstanceData(scores=s[:0]) for s in scores], 2, 3)] == [0, 0, 0]

@@ -20,7 +20,7 @@ PRESETS = ("paper", "official")
 
 def object_masks(results: list, truth: list, size: int) -> torch.Tensor:
     """Masks (R, size, size) of the positives' objects."""
-    return MaskBatch(results, truth, torch.zeros(0)).masks(size)
+    return MaskBatch(results, truth, torch.zeros(0), torch.zeros(0)).masks(size)
 
 
 # ---------------------------------------------------------------- gradients

@@ -282,7 +282,7 @@ def test_losses_are_those_of_base_rois_with_their_own_targets(monkeypatch: pytes
     boundary, affinity, logits = parse.result
     assert boundary.shape == logits.shape == (int(chosen.sum()), 1, 28, 28)
     assert affinity.shape == (int(chosen.sum()), 196, 196)
-    fine, coarse = (MaskBatch(rois, truth, chosen).targets(size) for size in (28, 14))
+    fine, coarse = (MaskBatch(rois, truth, chosen, chosen).targets(size) for size in (28, 14))
     expected = {
         "loss_mask": F.binary_cross_entropy_with_logits(logits[:, 0], fine),
         "loss_boundary": F.binary_cross_entropy_with_logits(boundary[:, 0], contours(fine)),

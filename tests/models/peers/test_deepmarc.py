@@ -31,6 +31,7 @@ from contrastmask.errors import OptionError
 from contrastmask.models.common.norm import RoIBatchNorm, synchronise
 from contrastmask.models.common.partial_roi_head import MaskBatch
 from contrastmask.training.build import build_model
+from contrastmask.training.train import optim_wrapper
 
 SYSTEMS = {
     "deep-marc": {},
@@ -82,7 +83,7 @@ def test_the_head_is_hourglass_deconvolution_norm_and_one_convolution() -> None:
         features = head.hourglass(x)
         up = F.conv_transpose2d(features, head.upsample.weight, head.upsample.bias, stride=2)
         norm = head.upsample_norm
-        up = F.batch_norm(up, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        up = F.batch_norm(up, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=1e-3)
         expected = F.conv2d(F.relu(up), head.conv_logits.weight, head.conv_logits.bias)
         torch.testing.assert_close(head(x), expected, rtol=1e-4, atol=1e-5)
     assert features.shape == (3, 16, 32, 32) and expected.shape == (3, 1, 64, 64)
@@ -134,12 +135,38 @@ def test_losses_are_finite_and_every_parameter_has_a_gradient(method: str, batch
 
 
 @system
-@pytest.mark.parametrize("name", ["no base object", "no objects", "crowds only"])
-def test_without_base_objects_the_mask_loss_is_zero_and_the_statistics_stay(method: str, name: str) -> None:
+@pytest.mark.parametrize("name", ["no objects", "crowds only"])
+def test_without_objects_the_mask_loss_is_zero_and_the_statistics_stay(method: str, name: str) -> None:
     net = copy.deepcopy(model(method))
     before = {n: b.clone() for n, b in net.roi_head.mask_head.named_buffers()}
     assert float(roi_losses(net, HARD[name])["loss_mask"].detach()) == 0
     assert all(b.equal(before[n]) for n, b in net.roi_head.mask_head.named_buffers())
+
+
+def test_all_objects_of_an_image_enter_and_novel_ones_only_the_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those that sampling would leave out."""
+    net, batch = copy.deepcopy(model()), make_batch()
+    monkeypatch.setattr(net.roi_head.bbox_sampler, "num", 1)
+    seen = record_mask_head(net.roi_head, monkeypatch)
+    roi_losses(net, batch)
+    assert len(seen["logits"]) == sum(len(s.gt_instances) for s in batch.samples)
+    before = net.roi_head.mask_head.upsample_norm.running_mean.clone()
+    assert float(roi_losses(net, HARD["no base object"])["loss_mask"].detach()) == 0
+    assert not net.roi_head.mask_head.upsample_norm.running_mean.equal(before)
+
+
+def test_targets_are_masks_of_112_pixels_resized_without_a_threshold() -> None:
+    net, batch = model(), make_batch()
+    found = net.roi_head.mask_batch([], batch.samples)
+    targets = net.roi_head.mask_targets(found, 64)
+    assert ((targets > 0) & (targets < 1)).any() and targets.shape == (2, 64, 64)
+    fine = found.targets(112)[0]
+    for y, x in ((10, 20), (31, 5), (40, 60)):
+        top, left = (y + 0.5) * 112 / 64 - 0.5, (x + 0.5) * 112 / 64 - 0.5
+        i, j, v, u = int(top), int(left), top % 1, left % 1
+        patch = fine[i : i + 2, j : j + 2]
+        expected = (patch * torch.tensor([[(1 - v) * (1 - u), (1 - v) * u], [v * (1 - u), v * u]])).sum()
+        assert float(targets[0, y, x]) == pytest.approx(float(expected), abs=1e-5)
 
 
 @system
@@ -166,9 +193,12 @@ def test_mask_loss_is_the_mean_over_ground_truth_boxes_of_base(method: str, monk
     assert 0 < int(chosen.sum()) < int(is_gt.sum()) < len(labels), "neither novel objects nor proposals"
     seen = record_mask_head(net.roi_head, monkeypatch)
     loss = roi_losses(net, batch)["loss_mask"]
-    assert seen["logits"].shape == (int(chosen.sum()), 1, 64, 64)
-    targets = MaskBatch(results, truth, chosen).targets(64)
-    expected = F.binary_cross_entropy_with_logits(seen["logits"][:, 0].double(), targets.double())
+    logits, targets = seen["logits"], MaskBatch(results, truth, chosen, chosen).targets(64)
+    if method == "deep-marc":  # sees all objects, in the order of the annotations
+        found = net.roi_head.mask_batch(results, batch.samples)
+        logits, targets = logits[found.base], net.roi_head.mask_targets(found, 64)
+    assert logits.shape == (int(chosen.sum()), 1, 64, 64)
+    expected = F.binary_cross_entropy_with_logits(logits[:, 0].double(), targets.double())
     assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-4)
 
 
@@ -182,7 +212,9 @@ def test_training_and_test_see_the_same_mask_of_the_same_box(method: str, monkey
     with torch.no_grad():
         roi_losses(net, batch)
         trained = dict(seen)
-        truth = [s.gt_instances[torch.isin(s.gt_instances.labels, torch.tensor(BASE))] for s in batch.samples]
+        truth = [s.gt_instances for s in batch.samples]
+        if method != "deep-marc":
+            truth = [t[torch.isin(t.labels, torch.tensor(BASE))] for t in truth]
         found = net.roi_head.predict_masks_in_boxes(
             net.extract_feat(batch.inputs),
             [dict(s.metainfo) for s in batch.samples],
@@ -262,7 +294,7 @@ def test_the_two_systems_have_the_same_head_but_for_its_inputs() -> None:
 
 
 def test_without_the_option_contrastmask_is_as_it_was() -> None:
-    plain = fragment(CONFIGS / "methods" / "mask-rcnn.py")["model"]
+    plain = fragment(CONFIGS / "two_stage.py")["model"]
     config = paper_config("contrastmask")["model"]
     assert config["roi_head"]["mask_head"] == plain["roi_head"]["mask_head"] | {"type": "PriorMaskHead"}
     assert config["roi_head"]["mask_roi_extractor"] == plain["roi_head"]["mask_roi_extractor"]
@@ -282,9 +314,22 @@ def test_the_source_recipe() -> None:
     assert "lr_factor" not in config
 
 
+def test_the_source_recipes_decay_spares_the_hourglass_norms_and_biases() -> None:
+    from mmengine.optim import build_optim_wrapper
+
+    net = model()
+    wrapper = build_optim_wrapper(net, optim_wrapper(paper_config()))
+    names = {id(p): n for n, p in net.named_parameters()}
+    decay = {names[id(g["params"][0])]: g["weight_decay"] for g in wrapper.optimizer.param_groups}
+    spared = {name for name, value in decay.items() if value == 0}
+    expected = {n for n in decay if "hourglass" in n or n.endswith("bias") or "norm" in n or ".bn" in n}
+    assert {n for n in spared ^ expected if "downsample" not in n} == set()
+
+
 def test_the_common_recipe_is_everyones() -> None:
     common, ours = paper_config(recipe="common"), paper_config("contrastmask")
-    for key in ("image", "clip_grad", "warmup_iterations", "warmup_factor", "optimizer", "schedule"):
+    assert common["image"] | {"masks": "polygons"} == ours["image"], "as its authors' 3x"
+    for key in ("clip_grad", "paramwise", "warmup_iterations", "warmup_factor", "optimizer", "schedule"):
         assert common[key] == ours[key]
     assert tiny_config("deep-marc", "paper", {})["optimizer"]["type"] == "AdamW", "a scale's own replaces it"
 

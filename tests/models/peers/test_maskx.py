@@ -181,7 +181,7 @@ def test_the_loss_is_the_cross_entropy_on_the_ground_truths_channel() -> None:
     assert labels.equal(torch.cat([r.pos_gt_labels for r in results])[chosen])
     assert set(labels.tolist()) == set(BASE)
     p = naive_maps(head, x)[torch.arange(len(x)), labels].double().sigmoid()
-    targets = MaskBatch(results, truth, chosen).targets(28)
+    targets = MaskBatch(results, truth, chosen, chosen).targets(28)
     expected = -(targets * p.log() + (1 - targets) * (1 - p).log()).mean()
     assert float(loss.detach()) == pytest.approx(float(expected), abs=1e-5)
 
@@ -270,7 +270,7 @@ def test_recipes() -> None:
     source, common = paper_config(), paper_config(recipe="common")
     assert source["image"]["train"] == [[1333, 800]]
     assert (source["warmup_iterations"], source["warmup_factor"]) == (500, 1 / 3)
-    assert source["schedule"] == {"length": 1, "drops": [60 / 90, 80 / 90]}
+    assert source["schedule"] == {"length": 1, "iterations": 90_000, "batch": 16, "drops": [60 / 90, 80 / 90]}
     assert common["warmup_factor"] == 0.001
     assert common["image"]["train"] == [[1333, 640], [1333, 800]]
     assert common["schedule"] == {"length": 1, "drops": [8 / 12, 11 / 12]}

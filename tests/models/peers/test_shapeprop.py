@@ -186,7 +186,7 @@ def test_propagation_loss_is_the_cross_entropy_with_the_masks_at_14_pixels() -> 
     losses = roi_losses(model, batch)
     handle.remove()
     chosen = model.roi_head.positives_of_base(results)
-    masks = MaskBatch(results, truth, chosen).targets(14)
+    masks = MaskBatch(results, truth, chosen, chosen).targets(14)
     expected = F.binary_cross_entropy_with_logits(shapes[0], masks[:, None])
     torch.testing.assert_close(losses["loss_propagation"].squeeze(), expected)
 

@@ -1,0 +1,94 @@
+"""What the recipes `source` say, against the values read in the sources (configs/detectron.py, configs/methods)."""
+
+from typing import Any
+
+import pytest
+import torch
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from contrastmask.config import CONFIGS, load_settings, resolve, run_spec
+from contrastmask.config.yamlfiles import read_yaml
+from contrastmask.training.train import optim_wrapper, total_iterations
+
+
+def paper_config(method: str, schedule: str = "1x", backbone: str = "r50", **options: Any) -> dict[str, Any]:
+    settings = load_settings(read_yaml(CONFIGS / "config.yaml", "config") | {"scale": "paper", "data_root": "/d"})
+    entry = {"method": method, "backbone": backbone, "schedule": schedule, "setting": "nonvoc2voc", "options": options}
+    return resolve(run_spec(entry, "paper"), settings)
+
+
+@pytest.mark.parametrize("method", ["mask-rcnn", "maskx-rcnn", "shapeprop"])
+def test_detectrons_recipe(method: str) -> None:
+    config = paper_config(method, recipe="source")
+    assert config["image"]["train"] == [[1333, 800]]
+    assert total_iterations(config, 117_266) == 90_000
+    assert [90 * share for share in config["schedule"]["drops"]] == pytest.approx([60, 80])
+    assert config["paramwise"] == {"bias_lr_mult": 2.0, "bias_decay_mult": 0.0}
+    train, model = config["model"]["train_cfg"], config["model"]
+    assert model["rpn_head"]["loss_bbox"] == {"type": "SmoothL1Loss", "beta": pytest.approx(1 / 9), "loss_weight": 1.0}
+    assert model["roi_head"]["bbox_head"]["loss_bbox"] == {"type": "SmoothL1Loss", "beta": 1.0, "loss_weight": 1.0}
+    assert train["rpn"]["allowed_border"] == 0
+    assert train["rpn_proposal"]["max_per_img"] == train["rcnn"]["shared_proposals"]["number"] == 2000
+    for extractor in ("bbox_roi_extractor", "mask_roi_extractor"):
+        assert model["roi_head"][extractor]["roi_layer"]["sampling_ratio"] == 2
+    warm_up = config["warmup_iterations"], config["warmup_factor"]
+    assert warm_up == ((2000, 0.03) if method == "shapeprop" else (500, pytest.approx(1 / 3)))
+
+
+@pytest.mark.parametrize("method", ["mask-rcnn", "maskx-rcnn", "shapeprop", "opmask", "deep-marc"])
+def test_the_common_recipe_is_everyones(method: str) -> None:
+    common, ours = paper_config(method, recipe="common"), paper_config("contrastmask")
+    for key in ("image", "optimizer", "paramwise", "clip_grad", "warmup_iterations", "warmup_factor", "schedule"):
+        assert common[key] == ours[key]
+    assert common["model"]["rpn_head"] == ours["model"]["rpn_head"]
+
+
+def test_biases_learn_twice_as_fast_without_decay() -> None:
+    init_default_scope("mmdet")
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    wrapper = build_optim_wrapper(net, optim_wrapper(paper_config("maskx-rcnn")))
+    rates = {tuple(g["params"][0].shape): (g["lr"], g["weight_decay"]) for g in wrapper.optimizer.param_groups[:2]}
+    assert rates == {(4, 3, 1, 1): (0.02, 1e-4), (4,): (0.04, 0.0)}
+
+
+def test_opmasks_norms_do_not_decay() -> None:
+    init_default_scope("mmdet")
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    wrapper = build_optim_wrapper(net, optim_wrapper(paper_config("opmask", "130k")))
+    assert [g["weight_decay"] for g in wrapper.optimizer.param_groups] == [1e-4, 1e-4, 0, 0]
+
+
+def test_only_contrastmasks_3x_reads_polygons_as_its_authors_configuration_does() -> None:
+    assert paper_config("contrastmask", "3x")["image"]["masks"] == "polygons"
+    assert paper_config("contrastmask", "1x")["image"]["masks"] == "bitmaps"
+    assert paper_config("cpmask", "3x", "r101")["image"]["masks"] == "bitmaps"
+
+
+def test_pairs_of_images_share_an_orientation_whatever_the_batch() -> None:
+    assert paper_config("contrastmask")["neighbours"] == 2
+
+
+def test_the_last_layer_of_the_source_baseline_starts_at_a_thousandth() -> None:
+    from models.tiny import tiny_model
+
+    std = {
+        recipe: float(tiny_model("mask-rcnn", recipe=recipe).roi_head.mask_head.conv_logits.weight.std())
+        for recipe in ("source", "common")
+    }
+    assert std["source"] == pytest.approx(0.001, rel=0.5) and std["common"] > 0.1
+
+
+def test_first_weights_of_the_convolutional_box_head_and_the_projector_are_the_released_codes() -> None:
+    from models.tiny import tiny_model
+
+    head = tiny_model("contrastmask", "official").roi_head
+    for layer in (head.bbox_head.fc_cls, head.bbox_head.fc_reg):
+        outputs, inputs = layer.weight.shape
+        assert float(layer.weight.std()) == pytest.approx((2 / (inputs + outputs)) ** 0.5, rel=0.2)
+        assert layer.bias.eq(0).all()
+    last = head.cl_head.projector.last.weight
+    bound = last.shape[1] ** -0.5  # torch's nn.Linear: uniform, Kaiming with a = sqrt(5)
+    assert float(last.abs().max()) <= bound and float(last.std()) == pytest.approx(bound / 3**0.5, rel=0.1)
+    assert torch.isfinite(last).all()

@@ -1,0 +1,175 @@
+"""Losses of novel RoIs from their boxes: against loops, against mmdet's BoxInst head, and what they reach."""
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from models.tiny import NOVEL, SIZE, Build, grads, make_batch, roi_losses, tiny_config
+
+from contrastmask.config.options import METHODS, SystemOptions
+from contrastmask.models.common.box_losses import (
+    ALIKE,
+    DILATION,
+    ColourPreprocessor,
+    box_targets,
+    colour_similarity,
+    lab,
+    pairwise_loss,
+    projection_loss,
+)
+
+from mmdet.models.dense_heads.boxinst_head import BoxInstMaskHead  # isort: skip  # after contrastmask.models
+from mmdet.models.losses import DiceLoss
+
+TRAINED = [name for name, kind in METHODS.items() if issubclass(kind, SystemOptions)]
+
+
+def case(seed: int = 0, n: int = 3, size: int = 9) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Logits (n, size, size), boxes inside the RoI alike, colours of a few flat regions (n, 3, size, size)."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(n, size, size, generator=generator)
+    inside = torch.zeros(n, size, size)
+    for k in range(n):
+        inside[k, k : size - 1, 1 : size - k] = 1
+    regions = torch.randint(0, 3, (n, 1, size, size), generator=generator)
+    colours = 40.0 * regions + torch.rand(n, 3, size, size, generator=generator)
+    return logits, inside, colours
+
+
+def naive_pairs(logits: torch.Tensor, inside: torch.Tensor, colours: torch.Tensor) -> float:
+    """The pairwise term pixel by pixel."""
+    total = number = 0.0
+    size = logits.shape[-1]
+    steps = [(i, j) for i in (-DILATION, 0, DILATION) for j in (-DILATION, 0, DILATION) if (i, j) != (0, 0)]
+    for n in range(len(logits)):
+        p = logits[n].double().sigmoid()
+        for y in range(size):
+            for x in range(size):
+                for i, j in steps:
+                    v, u = y + i, x + j
+                    if not (inside[n, y, x] and 0 <= v < size and 0 <= u < size):
+                        continue
+                    distance = float((colours[n, :, y, x] - colours[n, :, v, u]).norm())
+                    if math.exp(-distance / 2) >= ALIKE:
+                        total -= math.log(p[y, x] * p[v, u] + (1 - p[y, x]) * (1 - p[v, u]))
+                        number += 1
+    return total / max(number, 1)
+
+
+def test_the_pairwise_loss_is_that_of_a_loop() -> None:
+    assert float(pairwise_loss(*case())) == pytest.approx(naive_pairs(*case()), rel=1e-4)
+
+
+def test_the_pairwise_affinity_is_that_of_mmdets_boxinst() -> None:
+    logits, inside, colours = case()
+    head = BoxInstMaskHead.__new__(BoxInstMaskHead)
+    head.pairwise_size, head.pairwise_dilation = 3, DILATION
+    pairs = (colour_similarity(colours) >= ALIKE) * inside[:, None]
+    theirs = (BoxInstMaskHead.get_pairwise_affinity(head, logits) * pairs).sum() / pairs.sum()
+    torch.testing.assert_close(pairwise_loss(logits, inside, colours), theirs)
+
+
+def test_the_projection_loss_is_that_of_mmdets_boxinst() -> None:
+    logits, inside, _ = case()
+    dice = DiceLoss(use_sigmoid=True, activate=True, eps=5e-6, reduction="none")
+    theirs = sum(dice(logits.amax(axis), inside.amax(axis)) for axis in (1, 2)).mean()
+    torch.testing.assert_close(projection_loss(logits, inside), theirs)
+
+
+def test_a_mask_that_touches_all_sides_of_its_box_has_no_projection_loss() -> None:
+    _, inside, _ = case(n=1)
+    cross = torch.full((1, 9, 9), -20.0)
+    cross[0, 4, 1:9], cross[0, 0:8, 4] = 20.0, 20.0
+    assert float(projection_loss(cross, inside)) < 1e-5
+    assert float(projection_loss(-20 * torch.ones(1, 9, 9), inside)) == pytest.approx(2, abs=1e-3)
+
+
+def test_without_rois_the_losses_are_zero_with_a_gradient() -> None:
+    logits = torch.zeros(0, 9, 9, requires_grad=True)
+    nothing = torch.zeros(0, 9, 9)
+    loss = projection_loss(logits, nothing) + pairwise_loss(logits, nothing, torch.zeros(0, 3, 9, 9))
+    loss.backward()
+    assert float(loss.detach()) == 0
+
+
+def test_the_box_inside_a_roi_is_drawn_by_pixel_centres() -> None:
+    found = box_targets(torch.tensor([[2.0, 4, 6, 8]]), torch.tensor([[0.0, 0, 8, 16]]), 8)[0]
+    y, x = found.nonzero().T
+    assert (y.unique().tolist(), x.unique().tolist()) == ([2, 3], [2, 3, 4, 5])
+    assert box_targets(torch.tensor([[2.0, 4, 6, 8]]), torch.tensor([[2.0, 4, 6, 8]]), 5).eq(1).all()
+
+
+def test_colours_are_opencvs_lab() -> None:
+    rgb = np.random.default_rng(0).random((16, 16, 3), dtype=np.float32)
+    expected = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)
+    found = lab(torch.from_numpy(rgb).permute(2, 0, 1)).permute(1, 2, 0)
+    torch.testing.assert_close(found, torch.from_numpy(expected), atol=0.5, rtol=0)
+
+
+def test_the_preprocessor_gives_training_images_their_colours() -> None:
+    mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+    preprocessor = ColourPreprocessor(mean=mean, std=std, bgr_to_rgb=True, pad_size_divisor=32)
+    batch = make_batch()
+    pixels = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+    images = [torch.from_numpy(pixels).permute(2, 0, 1)] * 2  # BGR
+    samples = preprocessor({"inputs": images, "data_samples": batch.samples}, training=True)["data_samples"]
+    expected = cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_BGR2LAB)
+    torch.testing.assert_close(samples[0].colours.permute(1, 2, 0), torch.from_numpy(expected), atol=0.5, rtol=0)
+
+
+# ---------------------------------------------------------------------------- in the systems
+
+
+def coloured(**kwargs):
+    batch = make_batch(**kwargs)
+    generator = torch.Generator().manual_seed(3)
+    for sample in batch.samples:
+        sample.colours = 100 * torch.rand(3, SIZE // 8, SIZE // 8, generator=generator).repeat_interleave(8, 1)
+        sample.colours = sample.colours.repeat_interleave(8, 2)
+    return batch
+
+
+@pytest.mark.parametrize("method", TRAINED)
+def test_every_system_has_them_by_one_option(method: str) -> None:
+    config = tiny_config(method, "paper", {"box_losses": "both"})
+    assert config["model"]["data_preprocessor"]["type"] == "ColourPreprocessor"
+    assert tiny_config(method, "paper", {})["model"]["data_preprocessor"]["type"] == "DetDataPreprocessor"
+
+
+@pytest.mark.parametrize("method", ["mask-rcnn", "contrastmask", "maskx-rcnn", "shapeprop"])
+def test_they_reach_the_mask_head_and_read_no_novel_mask(build: Build, method: str) -> None:
+    model = build(method, box_losses="both")
+    plain, scrambled = (roi_losses(model, coloured(scrambled=labels)) for labels in ((), NOVEL))
+    assert {"loss_projection", "loss_pairwise"} <= plain.keys()
+    assert all(plain[name].equal(scrambled[name]) for name in plain)
+    (plain["loss_projection"] + plain["loss_pairwise"]).backward()
+    assert any(size > 0 for size in grads(model.roi_head.mask_head).values())
+
+
+def test_one_kind_alone_and_base_objects_only(build: Build) -> None:
+    names = {kind: roi_losses(build(box_losses=kind), coloured()).keys() for kind in ("none", "projection", "pairwise")}
+    assert {
+        kind: sorted(n for n in found if n.endswith(("projection", "pairwise"))) for kind, found in names.items()
+    } == {
+        "none": [],
+        "projection": ["loss_projection"],
+        "pairwise": ["loss_pairwise"],
+    }
+
+
+def test_the_mask_loss_of_base_rois_stays_the_same(build: Build) -> None:
+    without, with_ = build("mask-rcnn"), build("mask-rcnn", box_losses="projection")
+    with_.load_state_dict(without.state_dict())
+    torch.testing.assert_close(roi_losses(without, coloured())["loss_mask"], roi_losses(with_, coloured())["loss_mask"])
+
+
+def test_the_pairwise_loss_warms_up(build: Build) -> None:
+    model, values = build("mask-rcnn", box_losses="pairwise"), []
+    for progress in (0.0, 1 / 18, 1 / 9, 1.0):
+        model.roi_head.progress = progress
+        values.append(float(roi_losses(model, coloured())["loss_pairwise"].detach()))
+    assert values[0] == 0
+    assert values[1] == pytest.approx(values[2] / 2)
+    assert values[2] == pytest.approx(values[3])
