@@ -261,4 +261,6 @@ def _known(folder: Path) -> str:
 def _short(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float) and float(short := f"{value:g}") == value:
+        return short
+    return str(value)  # a float that six digits do not tell from another has all of them

@@ -59,6 +59,11 @@ def test_different_options_give_different_ids_and_hashes() -> None:
     assert len({experiment.config_hash(resolve(spec, settings)) for spec in specs}) == len(specs)
 
 
+def test_values_that_print_alike_in_six_digits_give_different_ids() -> None:
+    ids = [run_spec(ROW | {"options": {"sigma": s}}, "paper").id for s in (0.1, 0.1000001, 0.1000002)]
+    assert ids == [f"contrastmask-paper_r50_1x_nonvoc2voc_sigma-{s}" for s in ("0.1", "0.1000001", "0.1000002")]
+
+
 def test_a_method_without_preset_differences_has_one_run_for_both() -> None:
     row = ROW | {"method": "mask-rcnn"}
     assert run_spec(row, "paper") == run_spec(row, "official")
