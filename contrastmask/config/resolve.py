@@ -30,7 +30,7 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
     config: dict[str, Any] = {}
     for part in ("base", f"methods/{spec.method}", f"backbones/{backbone}", f"schedules/{spec.schedule}"):
         put(config, fragment(configs / f"{part}.py"))
-    options = run_options(spec, scale, configs)
+    options = all_options(spec, scale, configs)
     for option, changes in config.pop("variants", {}).items():
         put(config, changes[options[option]])
     put(config, config.pop("by_schedule", {}).get(spec.schedule, {}))
@@ -95,13 +95,13 @@ def _resolve_evaluation(spec: RunSpec, detector: RunSpec, settings: Settings, co
         "schedule_name": spec.schedule,
         "setting": settings.setting(spec.setting),
         "preset": spec.preset,
-        "options": run_options(spec, settings.scale, configs),
+        "options": all_options(spec, settings.scale, configs),
         "scale": settings.scale["name"],
         "detector": {"run": detector.id, "config_hash": config_hash(resolve(detector, settings, configs))},
     }
 
 
-def run_options(spec: RunSpec, scale: Mapping[str, Any], configs: Path = CONFIGS) -> dict[str, Any]:
+def all_options(spec: RunSpec, scale: Mapping[str, Any], configs: Path = CONFIGS) -> dict[str, Any]:
     """A run's options: its preset's, what the scale changes, and what its row changes."""
     kind = options_of(spec.method, configs)
     preset = preset_options(kind, "paper" if spec.preset == "both" else spec.preset)
@@ -114,7 +114,7 @@ def check_groups(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> 
     Raises:
         ConfigError: it would.
     """
-    images, group = settings.images_per_gpu, run_options(spec, settings.scale, configs).get("query_group_size", 1)
+    images, group = settings.images_per_gpu, all_options(spec, settings.scale, configs).get("query_group_size", 1)
     if images < settings.scale["batch"] and images % group:
         raise ConfigError(
             f"images_per_gpu={images} would cut the query groups of {group} images of {spec.id} (option "
