@@ -22,7 +22,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def load_yaml(text: str | bytes) -> Any:
-    """What YAML of a person says, bytes by their byte order mark or as UTF-8; yaml.YAMLError if it says nothing that can be used."""
+    """What YAML of a person says, of bytes in UTF-8 or UTF-16; yaml.YAMLError if it says nothing that can be used."""
     return _Loader(text).get_single_data()
 
 
