@@ -1,7 +1,7 @@
 # Data: generated or found, verified once, split so that no novel mask is left.
 #
-# What a person must read of the first two is shown as it is said. Their logs are no `log:`, which Snakemake would show
-# once more after a failure.
+# What a person must read of the first two is shown as it is said; after a failure the log gets another name, since
+# Snakemake would show it once more.
 
 
 rule dataset:
@@ -9,15 +9,16 @@ rule dataset:
         annotation_files(),
     output:
         str(SETTINGS.dataset),
+    log:
+        str(OUT / "logs" / "dataset.log"),
     params:
-        logs=str(OUT / "logs"),
         data=json.dumps({k: v for k, v in SETTINGS.scale["dataset"].items() if k != "root"}, sort_keys=True),
         root=SETTINGS.data_root or str(OUT / "data" / "synthetic"),
     message:
         "Verifying the data in {params.root}"
     shell:
-        "mkdir -p {params.logs:q};"
-        " contrastmask prepare {params.root:q} --data {params.data:q} --out {output:q} 2>&1 | tee {params.logs:q}/dataset.log"
+        "contrastmask prepare {params.root:q} --data {params.data:q} --out {output:q} 2>&1 | tee {log:q}"
+        " || {{ mv {log:q} {log:q}.failed; exit 2; }}"
 
 
 rule split:
@@ -27,13 +28,14 @@ rule split:
     output:
         split=str(OUT / "data" / "{setting}" / "split.json"),
         annotations=str(OUT / "data" / "{setting}" / "instances_train.json"),
-    params:
-        logs=str(OUT / "logs"),
+    log:
+        str(OUT / "logs" / "split_{setting}.log"),
     message:
         "Replacing every novel mask by its box: {wildcards.setting}"
     shell:
-        "mkdir -p {params.logs:q}; contrastmask split {wildcards.setting:q} --dataset {input.dataset:q}"
-        ' --out "$(dirname {output.split:q})" 2>&1 | tee {params.logs:q}/split_{wildcards.setting}.log'
+        "contrastmask split {wildcards.setting:q} --dataset {input.dataset:q}"
+        ' --out "$(dirname {output.split:q})" 2>&1 | tee {log:q}'
+        " || {{ mv {log:q} {log:q}.failed; exit 2; }}"
 
 
 rule all_masks:
