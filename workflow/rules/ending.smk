@@ -29,13 +29,17 @@ def say_what_is_there():
         return
     shown = "table2" if "table2" in made else made[0]
     changed = [f"{key}={value}" for key, value in config.items() if value != DEFAULTS[key]]
-    same = shlex.join(["--config", *changed]) if changed else ""
+    page = ["snakemake", "--cores", str(workflow.cores), "report", *(["--config", *changed] if changed else [])]
+    following = {
+        "make ui": "compare the runs in MLflow",
+        shlex.join(page): "one page with everything behind the tables",
+        "docs/own-data.md": "photos and categories of your own",
+    }
     print(
-        f"\n{visible(files[shown].read_text(encoding='utf-8'))}\n"
-        f"{len(made)} tables as csv, md, html and tex: {OUT / 'tables'}\n\nNext:\n"
-        f"  make ui                                      compare the runs in MLflow\n"
-        f"  snakemake --cores {workflow.cores} report {same:25}  one page with everything behind the tables\n"
-        f"  docs/own-data.md                             photos and categories of your own",
+        f"\n{visible(files[shown].read_text(encoding='utf-8'))}\nAs csv, md, html and tex in {OUT / 'tables'}: "
+        f"{', '.join(made)}\n\nNext:",
+        *(f"  {command:{max(map(len, following))}}  {what}" for command, what in following.items()),
+        sep="\n",
         flush=True,
     )
 
