@@ -31,6 +31,7 @@ from contrastmask.runtime.provenance import provenance, stamp
 TIMED_IN_PARTS = 8  # steps
 STOCK = "Mask R-CNN (mmdet's stock)"
 OURS = {preset: f"ContrastMask ({preset})" for preset in ("paper", "official")}
+GOALS = {OURS["paper"]: 1.5, OURS["official"]: 1.2}  # images/s at bf16, in those of the stock system at fp32
 HEAD = ("System", "precision", "batch", "images / s", "quartiles", "MiB", "x stock fp32")
 
 
@@ -175,15 +176,15 @@ def cells(case: Case, readings: Readings) -> list[str]:
 
 def goals(readings: Readings) -> list[str]:
     """ContrastMask at bf16 held against stock Mask R-CNN at fp32, a sentence for each preset."""
-    goal = readings[STOCK, "fp32"]
+    stock = readings[STOCK, "fp32"]
     lines = []
-    for name in OURS.values():
+    for name, goal in GOALS.items():
         found = readings[name, "bf16"]
-        ratio = found.rate / goal.rate
-        batches = "" if found.batch == goal.batch else f" (batch {found.batch} against {goal.batch})"
+        ratio = found.rate / stock.rate
+        batches = "" if found.batch == stock.batch else f" (batch {found.batch} against {stock.batch})"
         lines.append(
-            f"Goal, {name} at bf16 as fast as stock Mask R-CNN at fp32 or faster: x {ratio:.2f}{batches}, "
-            f"{'reached' if ratio >= 1 else 'missed'}."
+            f"Goal, {name} at bf16 {goal} times as fast as stock Mask R-CNN at fp32: x {ratio:.2f}{batches}, "
+            f"{'reached' if ratio >= goal else 'missed'}."
         )
     return lines
 
