@@ -1,15 +1,12 @@
 """Fixtures of the fault tests: the undisturbed run, and the record of what was injected."""
 
 import random
-import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 from faults.check import check
+from faults.harness import FULL, Results, Warm, micro_project
 from faults.ledger import FILE, PAGE, Ledger, update
-from faults.micro import Results, Warm, copy_of, micro_project
-from faults.suite import FULL
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,43 +27,22 @@ def ledger() -> Iterator[Ledger]:
 
 
 @pytest.fixture(scope="session")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
-    process = Warm(micro_project(tmp_path_factory.mktemp("micro") / "project"))
-    yield process
-    process.close()
-
-
-@pytest.fixture(scope="session")
-def prepared(warm: Warm) -> Results:
-    """Data, split and an empty MLflow store."""
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
+    """Data, split, config.json and an empty MLflow store."""
+    warm = Warm(micro_project(tmp_path_factory.mktemp("micro") / "project"))
     results = Results(warm, warm.project.with_name("prepared"))
     results.prepare()
-    return results
+    yield results
+    warm.close()
 
 
 @pytest.fixture(scope="session")
 def undisturbed(prepared: Results) -> Results:
     """What comes out when nothing happens."""
-    results = copy_of(prepared, prepared.folder.with_name("undisturbed"))
+    results = prepared.copy(prepared.folder.with_name("undisturbed"))
     results.go_on()
     check(results, results)
     return results
-
-
-@pytest.fixture
-def new_results(prepared: Results, undisturbed: Results, tmp_path: Path) -> Iterator[Callable[[], Results]]:
-    """Makes prepared results; those made before are deleted, since each holds tens of megabytes."""
-    made: list[Results] = []
-
-    def make() -> Results:
-        for results in made:
-            shutil.rmtree(results.folder, ignore_errors=True)
-        made.append(copy_of(prepared, tmp_path / f"results{len(made)}"))
-        return made[-1]
-
-    yield make
-    for results in made:
-        shutil.rmtree(results.folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -33,13 +33,14 @@ class Wrong(AssertionError):
     """What must not happen."""
 
 
-def outcome(call: Callable[[], Any]) -> bool:
-    """Whether a command took its input; it may refuse by a message and the codes 1 and 2, and do nothing else."""
-    said = io.StringIO()
-    code: Any = 0
+def verb(*arguments: str | Path) -> bool:
+    """Whether `contrastmask` took its input; it may refuse by a message and the codes 1 and 2, and do nothing else."""
+    from contrastmask.cli import main
+
+    said, code = io.StringIO(), None
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:
-            code = call()
+            main([str(argument) for argument in arguments])
         except SystemExit as end:
             code = end.code
     if code in (None, 0):

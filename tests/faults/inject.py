@@ -83,17 +83,3 @@ def slow_iterations(seconds: float) -> None:
         return step(self, batch)
 
     StepLoop.run_iter = run_iter
-
-
-def loader_workers(workers: int) -> None:
-    """A scale with that many processes of the data loader."""
-    from contrastmask.config import settings
-
-    load = settings.load_settings
-
-    def with_workers(*arguments: Any, **named: Any) -> Any:
-        loaded = load(*arguments, **named)
-        loaded.scale["workers"] = workers
-        return loaded
-
-    settings.load_settings = with_workers

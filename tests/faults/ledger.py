@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from faults.suite import FULL
+from faults.harness import FULL
 
 from contrastmask.paths import ROOT
 from contrastmask.runtime.files import atomic_writer
@@ -38,7 +38,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.file: Path | None = None  # where `make faults` keeps the lines, after each fault
-        drawn = time.time_ns() % 1_000_000 if FULL else 0  # `make test` injects the same every time
+        drawn = time.time_ns() % 1_000_000 if FULL else 0  # `make test-all` injects the same every time
         self.seed = int(os.environ.get("CONTRASTMASK_FAULTS_SEED") or drawn)
         self.lines: dict[str, Line] = {}
         facts = provenance()
@@ -47,7 +47,7 @@ class Ledger:
 
     @contextmanager
     def injecting(self, fault: str, how: str, count: int = 1) -> Iterator[Line]:
-        """`count` faults are injected within, more with `count`; all survived if nothing is raised."""
+        """`count` faults are injected within, or what is added to the line; all survived if nothing is raised."""
         line = self.lines.setdefault(fault, Line(fault, 0, 0, how, self.seed, 0.0, *self.facts))
         started = time.monotonic()
         before = line.injected
@@ -59,10 +59,6 @@ class Ledger:
             line.seconds = round(line.seconds + time.monotonic() - started, 1)
             if self.file:
                 self.write(self.file)
-
-    def count(self, fault: str) -> None:
-        """One more of a fault, where the number is known only as it happens."""
-        self.lines[fault].injected += 1
 
     def write(self, file: Path) -> None:
         """Merge the lines into the file."""

@@ -7,9 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from faults.harness import FULL, ROOT, Results, micro_project
 from faults.ledger import Ledger
-from faults.micro import ROOT, Results, micro_project
-from faults.suite import FULL
 
 COUNTS = {
     "annotations": 3000,

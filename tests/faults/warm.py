@@ -1,43 +1,34 @@
 """A process that has imported what training and evaluation import, and forks for each command.
 
-Importing takes ten seconds, a training at the size of these tests four. What runs in the fork is the project's own
-command line, in a process of its own that can be killed like any other. Orders come as JSON lines on stdin:
-
-    {"start": {"module", "arguments", "folder", "log", "environment", "faults"}}   answers {"pid"}
-    {"wait": pid}                                                                   answers {"code"}
+Importing takes longer than a training at the size of these tests. What runs in the fork is the project's own command
+line, in a process of its own that can be killed like any other. Orders come as JSON lines on stdin, each is answered by
+a number: {"start": {"arguments", "folder", "log", "environment", "faults"}} by the pid, {"wait": pid} by the exit code.
 """
 
 import importlib
 import json
 import os
-import runpy
 import sys
 from typing import IO, Any
 
 
 def serve(answers: IO[str]) -> None:
-    answer(answers, ready=True)
+    print(0, file=answers, flush=True)
     for line in sys.stdin:
         order = json.loads(line)
         if "wait" in order:
-            _, status = os.waitpid(order["wait"], 0)
-            answer(answers, code=os.waitstatus_to_exitcode(status))
-        elif pid := os.fork():
-            answer(answers, pid=pid)
-        else:
+            answer = os.waitstatus_to_exitcode(os.waitpid(order["wait"], 0)[1])
+        elif not (answer := os.fork()):
             answers.close()
             run(**order["start"])
+        print(answer, file=answers, flush=True)
 
 
-def answer(answers: IO[str], **content: Any) -> None:
-    print(json.dumps(content), file=answers, flush=True)
-
-
-def run(
-    module: str, arguments: list[str], folder: str, log: str, environment: dict[str, str], faults: list[dict[str, Any]]
-) -> None:
-    """`python -m module arguments`, with what the faults change; ends as such a process ends."""
+def run(arguments: list[str], folder: str, log: str, environment: dict[str, str], faults: list[dict[str, Any]]) -> None:
+    """`contrastmask arguments`, with what the faults change; ends as such a process ends."""
     from faults import inject
+
+    from contrastmask.cli import main
 
     os.setpgid(0, 0)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -47,9 +38,8 @@ def run(
     os.chdir(folder)
     for fault in faults:
         getattr(inject, fault.pop("name"))(**fault)
-    sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
-    sys.exit()
+    sys.argv = ["contrastmask", *arguments]
+    sys.exit(main())
 
 
 if __name__ == "__main__":
@@ -58,13 +48,8 @@ if __name__ == "__main__":
     import torch
 
     torch.set_num_threads(1)  # and no pool of threads that a fork would lose
-    for module in (  # in this order: the first puts stand-ins where mmcv has no compiled operators
-        "contrastmask.training.build",
-        "contrastmask.training.hooks",
-        "contrastmask.report.tables",
-        "mmdet.engine",
-        "mlflow.store.tracking.sqlalchemy_store",
-        "alembic.command",
-    ):
+    for module in ("training.build", "training.hooks", "training.train", "evaluation.evaluate", "report.tables"):
+        importlib.import_module(f"contrastmask.{module}")
+    for module in ("mmdet.engine", "mlflow.store.tracking.sqlalchemy_store", "alembic.command"):
         importlib.import_module(module)
     serve(channel)
