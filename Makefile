@@ -14,7 +14,7 @@ RESOLVE := $(BIN)/uv pip compile --generate-hashes --python-platform x86_64-many
     --extra dev --no-emit-package contrastmask --no-emit-package opencv-python pyproject.toml
 
 .PHONY: tables report test test-all test-slurm test-tracking-server faults ui sync model-table
-.PHONY: bench bench-rows bench-start bench-gpu bench-counts bench-released lint lock clean help
+.PHONY: bench bench-rows bench-start bench-gpu bench-counts bench-released parity lint lock clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 22
@@ -67,6 +67,9 @@ bench-counts: $(BIN)/.ready  ## operators and halts of a training step beside mm
 
 bench-released: $(BIN)/.ready  ## the contrastive part beside the released code: make bench-released THEIRS=<checkout>
 	$(BIN)/python -m benchmarks.released $(if $(THEIRS),--theirs $(THEIRS))
+
+parity: $(BIN)/.ready  ## preset official beside the released code, line by line: make parity THEIRS=<checkout> VLKIT=<checkout>
+	$(BIN)/python -m benchmarks.parity $(if $(THEIRS),--theirs $(THEIRS)) $(if $(VLKIT),--vlkit $(VLKIT))
 
 lint: $(BIN)/.ready  ## ruff, mypy, snakefmt
 	ruff check . && ruff format --check . && mypy && snakefmt --check Snakefile workflow
