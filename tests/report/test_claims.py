@@ -24,7 +24,7 @@ PAPER = {"name": "paper", "note": "A note.", "comparable": True}
 MAIN = "contrastmask-paper_r50_1x_nonvoc2voc"
 #: How far off the masks of a run are; what is not here is not run.
 SHIFTS = {
-    "mask-rcnn_r50_1x_nonvoc2voc": 40,
+    "mask-rcnn_r50_1x_nonvoc2voc_mask_rois-gt": 40,
     f"{MAIN}_cl-off": 40,
     MAIN: 6,
     f"{MAIN}_sigma-0.1": 6,
