@@ -15,11 +15,13 @@ log = logging.getLogger(__name__)
 
 IOU = "IoU"
 """Mean mask IoU in true boxes, beside the METRICS."""
+INSTEAD = {"box AP": ("bbox", "novel"), "base mask AP": ("segm", "base")}
+"""What a row can say where val has no masks of novel categories."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """METRICS and IOU of the seeds that could be read, and the files that could not."""
+    """METRICS, IOU and INSTEAD of the seeds that could be read, and the files that could not."""
 
     seeds: tuple[dict[str, float | None], ...]
     """Per finished seed, fractions in [0, 1]; None where nothing could be measured."""
@@ -71,9 +73,11 @@ def _novel(file: Path, expected: dict[str, Any]) -> dict[str, float | None]:
         raise ValueError("it has no segm.novel")
     if not isinstance(iou, dict):
         raise ValueError("its gt_box_miou is no JSON object")
-    return {metric: _fraction(novel, metric, "segm.novel") for metric in METRICS} | {
-        IOU: _fraction(iou, "novel", "gt_box_miou")
-    }
+    measured = {metric: _fraction(novel, metric, "segm.novel") for metric in METRICS}
+    for name, (kind, subset) in INSTEAD.items():
+        numbers = content[kind].get(subset) if isinstance(content.get(kind), dict) else None
+        measured[name] = _fraction(numbers, "AP", f"{kind}.{subset}") if isinstance(numbers, dict) else None
+    return measured | {IOU: _fraction(iou, "novel", "gt_box_miou")}
 
 
 def _fraction(numbers: dict[str, Any], key: str, where: str) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from contrastmask.config import Row, Table
 from contrastmask.report import paper
-from contrastmask.report.measured import IOU, Measured, read_run
+from contrastmask.report.measured import INSTEAD, IOU, Measured, read_run
 from contrastmask.report.paper import KEYS, METRICS
 
 MEASURED = (*METRICS, IOU)
@@ -100,8 +100,15 @@ def _status(measured: Measured | None, n_seeds: int) -> str:
         return "unreadable: " + ", ".join(measured.unreadable)
     finished = len(measured.seeds)
     if finished == n_seeds:
-        return "no novel masks in val" if all(seed["AP"] is None for seed in measured.seeds) else "ok"
+        return _without_novel_masks(measured) if all(seed["AP"] is None for seed in measured.seeds) else "ok"
     return f"partial ({finished} of {n_seeds} seeds)" if finished else "not run"
+
+
+def _without_novel_masks(measured: Measured) -> str:
+    """Why a row has no mask AP, and what it has."""
+    instead = {name: measured.mean(name) for name in INSTEAD}
+    said = ", ".join(f"{name} {value:.1f}" for name, value in instead.items() if value is not None)
+    return "no novel masks in val" + (f" ({said})" if said else "")
 
 
 def to_csv(results: Sequence[Result]) -> str:

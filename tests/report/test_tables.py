@@ -111,6 +111,12 @@ def test_val_without_novel_masks_is_said(results: Path, smoke: dict[str, Any], p
     assert found.status == "no novel masks in val" and found.n_seeds == 2
     assert all(found.numbers[metric].ours is None for metric in METRICS)
     assert all("no novel masks in val" in text for text in files(load("table4"), results, smoke, [0, 1]).values())
+    measured = {"segm": {"novel": dict.fromkeys(METRICS), "base": {"AP": 0.25}}, "bbox": {"novel": {"AP": 0.125}}}
+    for seed in (0, 1):
+        put(run_of("sigma=0.1"), seed, changes=measured)
+    found = row_of(build(load("table4"), results, smoke, [0, 1], "paper"), "sigma=0.1")
+    assert found.status == "no novel masks in val (box AP 12.5, base mask AP 25.0)"
+    assert all("base mask AP 25.0" in text for text in files(load("table4"), results, smoke, [0, 1]).values())
 
 
 def test_rows_that_share_a_run_share_its_numbers(results: Path, smoke: dict[str, Any], put: Put):
