@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,17 @@ def test_nothing_is_left_to_do(project: Path) -> None:
 
 
 # ---------------------------------------------------------------------------- all tables
+
+
+@pytest.mark.slow
+def test_snakemakes_own_report_shows_the_tables(smoke: Path, tmp_path: Path) -> None:
+    done = snakemake(smoke, "--report", str(tmp_path / "report.zip"))
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(tmp_path / "report.zip") as report:
+        shown = {Path(name).name for name in report.namelist()}
+        page = report.read("report/report.html").decode()
+    assert {f"table{n}.html" for n in range(1, 8)} <= shown
+    assert "means over the finished seeds" in page  # workflow/report/tables.rst
 
 
 @pytest.mark.slow

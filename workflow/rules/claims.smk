@@ -18,8 +18,7 @@ rule claims:
         str(SETTINGS.dataset),
         config_file("claims.yaml"),
     output:
-        str(OUT / "claims.csv"),
-        str(OUT / "claims.md"),
+        in_report([str(OUT / "claims.csv"), str(OUT / "claims.md")], ".csv", "claims"),
     log:
         str(OUT / "logs" / "claims.log"),
     params:

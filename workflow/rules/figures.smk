@@ -9,7 +9,7 @@ for figure, specs in FIGURES.items():
             str(SETTINGS.split(specs[0].setting)),
             config_file("figures.yaml"),
         output:
-            figure_files(figure),
+            in_report(figure_files(figure), ".png", "figures"),
         log:
             str(OUT / "logs" / "figures" / f"{figure}.log"),
         threads: SETTINGS.scale["threads"]

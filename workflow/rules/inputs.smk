@@ -102,6 +102,12 @@ def table_files(names):
     return [str(OUT / "tables" / f"{name}{suffix}") for name in names for suffix in (".csv", ".md", ".html", ".tex")]
 
 
+def in_report(files, suffix, kind):
+    """Of a rule's files those that `snakemake --report` shows, with the caption workflow/report/<kind>.rst."""
+    caption = f"../report/{kind}.rst"
+    return [report(file, caption=caption, category=kind) if file.endswith(suffix) else file for file in files]
+
+
 def other_measurements():
     """When runs that no wanted table needs were measured: the page shows them too, and is written again for new ones."""
     wanted = experiment.all_runs({name: TABLES[name] for name in SETTINGS.tables})

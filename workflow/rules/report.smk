@@ -7,7 +7,7 @@ rule report:
         table_files(SETTINGS.tables),
         figures_for_free(),
     output:
-        str(OUT / "report" / "index.html"),
+        in_report([str(OUT / "report" / "index.html")], ".html", "page"),
     log:
         str(OUT / "logs" / "report.log"),
     localrule: True

@@ -8,7 +8,7 @@ for table in TABLES.values():
             metrics_of(table),
             config_file("tables", f"{table.name}.yaml"),
         output:
-            table_files([table.name]),
+            in_report(table_files([table.name]), ".html", "tables"),
         log:
             str(OUT / "logs" / "tables" / f"{table.name}.log"),
         localrule: True
