@@ -77,8 +77,8 @@ def test_a_step_has_all_the_positives_that_the_sampler_takes_and_leaves_the_weig
     )
     assert len(trainer.burst(1)) == 1
     handle.remove()
-    assert positives == [16] * 4, "a quarter of 64, in each of 4 images"
-    assert seen == [4 * 64]
+    assert positives == [16] * settings.scale["batch"], "a quarter of 64, in each image"
+    assert seen == [64 * settings.scale["batch"]]
     assert all(p.equal(before[name]) for name, p in trainer.model.named_parameters())
 
 
