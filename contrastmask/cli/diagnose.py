@@ -24,8 +24,8 @@ def command(folder: Path) -> None:
     from contrastmask.training.run import Run
 
     lines = start(Run.read(folder))
-    of_split = {split: means(lines, split) for split in ("novel", "base")}
+    of_split = [means(lines[lines["split"] == split]) for split in ("novel", "base")]
     click.echo(f"{'novel':>8} {'base':>8}")
     for name, meaning in MEASURES.items():
-        values = (of_split[split][name] for split in of_split)
-        click.echo(" ".join(f"{'–':>8}" if v is None else f"{v:8.3f}" for v in values) + f"  {meaning}")
+        values = (found[name] for found in of_split)
+        click.echo(" ".join(f"{'–':>8}" if v != v else f"{v:8.3f}" for v in values) + f"  {meaning}")

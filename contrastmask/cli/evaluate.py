@@ -12,7 +12,7 @@ from contrastmask.cli import run_options as options
 @click.option(
     "--processes",
     type=click.IntRange(min=1),
-    help="Of a run that segments on the CPU what another detected (Mask GrabCut).  [default: threads of config.json]",
+    help="Images at once, where another run's detections are segmented (Mask GrabCut).  [default: as in config.json]",
 )
 def command(folder: Path, processes: int | None) -> None:
     """Measure a run on the validation images, by the protocol in docs/protocol.md.

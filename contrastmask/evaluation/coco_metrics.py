@@ -14,8 +14,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -79,14 +78,18 @@ def coco_metrics(
 
     A category whose ground truth has boxes only has no mask AP: None, and a subset's mean is over its others.
 
-    Raises ValueError, naming the entry, on an unknown image or category, a missing field, a score that is not
-    finite, a mask of another size than its image, a category with masks on some of its ground truth only.
+    Raises ValueError, naming the entry, on an unknown image or category, a score or box that is not finite, a mask
+    of another size than its image, a category with masks on some of its ground truth only.
     """
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         source = ground_truth if isinstance(ground_truth, COCO) else COCO(str(ground_truth))
         category_ids = sorted(source.getCatIds())
-        _check_subsets(subsets, category_ids)
-        precision = _precision(matches(source, detections, iou_type))
+        for name, ids in subsets.items():
+            if unknown := sorted(set(ids) - set(category_ids)):
+                raise ValueError(f"subset '{name}' lists category ids that the ground truth lacks: {unknown}")
+        evaluation = matches(source, detections, iou_type)
+        evaluation.accumulate()
+    precision = evaluation.eval["precision"][..., 0]  # 10 IoUs, 101 recalls, categories by id, 4 areas; -1: no truth
 
     position = {category: k for k, category in enumerate(category_ids)}
     by_subset = {
@@ -119,28 +122,18 @@ def mean_iou(ious: Iterable[tuple[int, float]], subsets: Subsets) -> MeanIou:
 
     Raises ValueError on an IoU outside [0, 1].
     """
-    of_category: dict[int, list[float]] = defaultdict(list)
-    for category, iou in ious:
+    rows = [(int(category), float(iou)) for category, iou in ious]
+    for category, iou in rows:
         if not 0.0 <= iou <= 1.0:
             raise ValueError(f"mask IoU {iou} of category {category} is outside [0, 1]")
-        of_category[int(category)].append(float(iou))
-    known = sorted({*of_category, *(c for ids in subsets.values() for c in ids)})
-    by_subset = {
-        name: _mean([iou for c in dict.fromkeys(ids) for iou in of_category.get(c, [])])
-        for name, ids in subsets.items()
-    }
-    return MeanIou(by_subset, {c: _mean(of_category.get(c, [])) for c in known})
 
+    def mean(categories: Collection[int]) -> float | None:
+        found = [iou for category, iou in rows if category in categories]
+        return math.fsum(found) / len(found) if found else None
 
-def _mean(values: Sequence[float]) -> float | None:
-    return math.fsum(values) / len(values) if values else None
-
-
-def _check_subsets(subsets: Subsets, category_ids: Sequence[int]) -> None:
-    for name, ids in subsets.items():
-        unknown = sorted(set(ids) - set(category_ids))
-        if unknown:
-            raise ValueError(f"subset '{name}' lists category ids that the ground truth lacks: {unknown}")
+    by_subset = {name: mean(set(ids)) for name, ids in subsets.items()}
+    known = sorted({*(category for category, _ in rows), *(c for ids in subsets.values() for c in ids)})
+    return MeanIou(by_subset, {c: mean({c}) for c in known})
 
 
 def _index(dataset: Mapping[str, Any], annotations: Iterable[Mapping[str, Any]]) -> COCO:
@@ -171,10 +164,15 @@ def _with_masks(annotations: Sequence[Mapping[str, Any]]) -> list[Mapping[str, A
 def _results(truth: COCO, detections: Sequence[Mapping[str, Any]], iou_type: IouType) -> list[dict[str, Any]]:
     """The checked detections with the one geometry field that counts and its area (pixels)."""
     field = {"segm": "segmentation", "bbox": "bbox"}[iou_type]
-    for i, detection in enumerate(detections):
-        problem = _problem(truth, detection, field)
-        if problem:
-            raise ValueError(f"detection {i} {problem}")
+    for i, d in enumerate(detections):
+        for key, known in (("image", truth.imgs), ("category", truth.cats)):
+            if d[f"{key}_id"] not in known:
+                raise ValueError(f"detection {i} has {key} id {d[f'{key}_id']}, which the ground truth lacks")
+        numbers = [d["score"], *(d["bbox"] if iou_type == "bbox" else ())]
+        if len(numbers) not in (1, 5) or not all(map(math.isfinite, numbers)):
+            raise ValueError(f"detection {i} (image {d['image_id']}): score, box {numbers} are not finite numbers")
+        if iou_type == "segm":
+            _check_mask(i, d["segmentation"], truth.imgs[d["image_id"]])
     return [
         {
             "image_id": d["image_id"],
@@ -187,38 +185,13 @@ def _results(truth: COCO, detections: Sequence[Mapping[str, Any]], iou_type: Iou
     ]
 
 
-def _problem(truth: COCO, detection: Mapping[str, Any], field: str) -> str | None:
-    """What is wrong with one detection, in words, or None."""
-    missing = [key for key in ("image_id", "category_id", "score", field) if key not in detection]
-    if missing:
-        return f"lacks {', '.join(missing)}"
-    if detection["image_id"] not in truth.imgs:
-        return f"has image id {detection['image_id']}, which the ground truth lacks"
-    if detection["category_id"] not in truth.cats:
-        return f"has category id {detection['category_id']}, which the ground truth lacks"
-    if not math.isfinite(detection["score"]):
-        return f"(image {detection['image_id']}) has score {detection['score']}, which is not a finite number"
-    if field == "bbox":
-        box = detection["bbox"]
-        ok = len(box) == 4 and all(math.isfinite(value) for value in box)
-        return None if ok else f"(image {detection['image_id']}) has bbox {box}, not four finite numbers"
-    return _mask_problem(truth.imgs[detection["image_id"]], detection["segmentation"])
-
-
-def _mask_problem(image: Mapping[str, Any], segmentation: Any) -> str | None:
+def _check_mask(i: int, mask: Any, image: Mapping[str, Any]) -> None:
     """pycocotools gives IoU -1 to masks of unlike sizes without a word: say it instead."""
-    if not isinstance(segmentation, Mapping) or not isinstance(segmentation.get("counts"), (str, bytes)):
-        return f"(image {image['id']}) has a segmentation that is not a compressed RLE"
+    if not isinstance(mask, Mapping) or not isinstance(mask.get("counts"), str | bytes):
+        raise ValueError(f"detection {i} (image {image['id']}) has a segmentation that is not a compressed RLE")
     expected = [image["height"], image["width"]]
-    if list(segmentation.get("size", [])) != expected:
-        return f"(image {image['id']}) has a mask of size {segmentation.get('size')}, the image is {expected}"
-    return None
-
-
-def _precision(evaluation: COCOeval) -> np.ndarray:
-    """Interpolated precision [10 IoUs, 101 recalls, categories (ids ascending), 4 areas]; -1: no truth."""
-    evaluation.accumulate()
-    return evaluation.eval["precision"][..., 0]
+    if list(mask.get("size", [])) != expected:
+        raise ValueError(f"detection {i} has a mask of size {mask.get('size')}, image {image['id']} is {expected}")
 
 
 def _reduce(precision: np.ndarray) -> dict[str, float | None]:

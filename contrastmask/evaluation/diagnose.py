@@ -2,12 +2,13 @@
 
 In ground-truth boxes with ground-truth labels: does the box head know the class, are the CAM's confident areas right,
 do features tell an object from its surroundings, and what would the shared queries alone segment. Writes prior.csv, a
-line an object; report/prior.py has the means.
+line an object; prior.py has the means.
 """
 
-import csv
 import math
 from typing import Any
+
+import pandas as pd
 
 from contrastmask.errors import ConfigError
 from contrastmask.evaluation.evaluate import usable
@@ -104,12 +105,10 @@ def _true_masks(objects: list[dict], truth: Any, size: int) -> Any:
     return torch.from_numpy(cropped.to_ndarray() > 0.5)
 
 
-def start(run: Run) -> list[dict[str, Any]]:
+def start(run: Run) -> pd.DataFrame:
     """Lease a GPU, look, write prior.csv; returns its lines."""
     with lease(1):
-        lines = diagnose(run)
+        lines = pd.DataFrame(diagnose(run), columns=[*COLUMNS])
     with atomic_writer(run.folder / "prior.csv") as file:
-        writer = csv.DictWriter(file, COLUMNS, restval="")
-        writer.writeheader()
-        writer.writerows(lines)
+        lines.to_csv(file, index=False)
     return lines

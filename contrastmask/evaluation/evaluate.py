@@ -9,7 +9,7 @@ import csv
 import gzip
 import json
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from contrastmask.runtime.files import atomic_writer, check_unchanged, read_reco
 from contrastmask.runtime.gpu import lease
 from contrastmask.runtime.locks import Interrupted, RunLock, Stop, on_signals
 from contrastmask.runtime.progress import Progress
-from contrastmask.tracking.curves import LOCK_NAME
+from contrastmask.tracking.curves import LOCK_NAME, Curves
 from contrastmask.tracking.sync import live
 from contrastmask.training.run import Run, open_tracker
 
@@ -160,10 +160,11 @@ def predict_image(
         # proposals of a two-stage detector, detections of a single-stage one, whose RoI head only segments them
         first = model.rpn_head if hasattr(model, "rpn_head") else model.bbox_head
         found = first.predict(image.features, image.samples, rescale=False)
-        result = model.roi_head.predict(image.features, found, image.samples, rescale=True)[0]
+        result = model.roi_head.predict(image.features, found, image.samples, rescale=True)[0].cpu()
         annotations = [a for a in truth.imgToAnns[image.meta["img_id"]] if usable(a)]
-        given = image.masks_in_boxes(model, annotations, categories) if annotations else []
-    return coco_results(result, image.meta["img_id"], categories), gt_box_ious(given, annotations, truth)
+        given = image.masks_in_boxes(model, annotations, categories).cpu() if annotations else []
+    ious = gt_box_ious([encode(mask) for mask in given], annotations, truth)
+    return coco_results(result, image.meta["img_id"], categories), ious
 
 
 def usable(annotation: dict[str, Any]) -> bool:
@@ -187,26 +188,16 @@ def coco_results(result: Any, image_id: int, categories: list[int]) -> list[dict
 
 
 def encode(mask: Any) -> dict[str, Any]:
-    """Compressed RLE, as JSON takes it, of a (H, W) bool tensor."""
-    return encode_array(mask.cpu().numpy())
-
-
-def encode_array(mask: Any) -> dict[str, Any]:
-    """Compressed RLE, as JSON takes it, of a (H, W) bool array."""
+    """Compressed RLE, as JSON takes it, of a (H, W) bool array or tensor on the CPU."""
     import numpy as np
     from pycocotools import mask as coco_mask
 
-    rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
     return {"size": rle["size"], "counts": rle["counts"].decode()}
 
 
-def gt_box_ious(masks: Any, annotations: list[dict[str, Any]], truth: Any) -> list[tuple[int, int, float]]:
-    """(annotation id, category id, IoU) of each mask, a tensor, with its annotation's."""
-    return rle_ious([encode(mask) for mask in masks], annotations, truth)
-
-
-def rle_ious(
-    masks: list[dict[str, Any]], annotations: list[dict[str, Any]], truth: Any
+def gt_box_ious(
+    masks: Sequence[dict[str, Any]], annotations: list[dict[str, Any]], truth: Any
 ) -> list[tuple[int, int, float]]:
     """(annotation id, category id, IoU) of each mask, an RLE, with its annotation's."""
     from pycocotools import mask as coco_mask
@@ -254,11 +245,11 @@ def headline(metrics: dict[str, Any]) -> str:
     return f"{metrics['run']} seed {metrics['seed']}: novel {', '.join(texts)}"
 
 
-def start(run: Run, processes: int | None = None) -> dict[str, Any]:
+def start(run: Run, threads: int | None = None) -> dict[str, Any]:
     """Evaluate a run with everything written and tracked; returns the content of metrics.json.
 
     A run that is trained is measured on a GPU if there is one; one that segments another run's detections on the CPU,
-    in `processes` (those of config.json if None).
+    in `threads` (those of config.json if None).
 
     Raises:
         ConfigError: the run is not trained, or the detections that it reads are not there.
@@ -268,17 +259,22 @@ def start(run: Run, processes: int | None = None) -> dict[str, Any]:
     if run.decided["files"]["detector"]:
         from contrastmask.evaluation import grabcut
 
-        return grabcut.start(run, processes or run.decided["threads"])
+        return grabcut.start(run, threads or run.decided["threads"])
     if not (run.folder / "model.pth").exists():
         raise ConfigError(f"{run.folder / 'model.pth'} is missing: train the run first")
     record = read_record(run.folder / "train.json", {"iterations": int})
-    with RunLock(run.work / LOCK_NAME), lease(1), on_signals() as stop:
+    return recorded(run, lambda tracker, stop: evaluate(run, stop), step=record["iterations"], gpus=1)
+
+
+def recorded(run: Run, measure: Callable[[Curves, Stop], dict[str, Any]], step: int, gpus: int) -> dict[str, Any]:
+    """What `measure` returns, the content of metrics.json, written and tracked: under the run's lock, with its GPUs."""
+    with RunLock(run.work / LOCK_NAME), lease(gpus), on_signals() as stop:
         tracker = open_tracker(run)
         with live(run.folder), tracker.session("evaluate"):
             val = run.dataset["val"]["annotations"]
             tracker.dataset(run.dataset["name"], run.dataset["digest"], val, "evaluation")
-            metrics = evaluate(run, stop)
-            tracker.metrics(logged(metrics), step=record["iterations"], final=True)
+            metrics = measure(tracker, stop)
+            tracker.metrics(logged(metrics), step=step, final=True)
             tracker.table("per_category.json", metrics["per_category"])
             write_json(run.folder / "metrics.json", metrics)
     return metrics

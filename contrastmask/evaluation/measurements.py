@@ -1,7 +1,6 @@
 """What lies behind a finished run's metrics: which detections matched, and the mask IoU of each object."""
 
 import contextlib
-import csv
 import difflib
 import gzip
 import io
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from pycocotools.coco import COCO
 
@@ -192,7 +192,12 @@ def read_measurements(folder: Path, run: str, seed: int, val: Val) -> Measuremen
     try:
         metrics = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
         check(metrics, "metrics", "metrics.json")
-        rows = _ious(place / "gt_box_iou.csv")
+        ious = pd.read_csv(
+            place / "gt_box_iou.csv",
+            dtype={"annotation_id": str, "iou": float},
+            keep_default_na=False,
+            float_precision="round_trip",
+        )
         digest = metrics["data_digest"]
         measured = {c["id"]: (c["segm_AP"], c["bbox_AP"]) for c in metrics["per_category"]}
     except FileNotFoundError as error:
@@ -204,21 +209,16 @@ def read_measurements(folder: Path, run: str, seed: int, val: Val) -> Measuremen
     if measured.keys() != val.truth.cats.keys():
         raise MeasurementError(f"{place / 'metrics.json'} has other categories than {val.name}: evaluate the run again")
     ours = Originals(val.truth).our_annotations()
-    unknown = [id for id, _ in rows if id not in ours]
+    unknown = [id for id in ious["annotation_id"] if id not in ours]
     if unknown:
         raise MeasurementError(f"{place / 'gt_box_iou.csv'} has annotation {unknown[0]}, which {val.name} lacks")
-    objects = [val.truth.anns[ours[id]] for id, _ in rows]
+    objects = [val.truth.anns[ours[id]] for id in ious["annotation_id"]]
     return Measurements(
         folder=place,
         metrics=metrics,
         val=val,
-        iou=np.array([iou for _, iou in rows]),
+        iou=ious["iou"].to_numpy(),
         iou_image=np.array([val.images[o["image_id"]] for o in objects], np.intp),
         iou_category=np.array([o["category_id"] for o in objects], np.int64),
         iou_area=np.array([o["area"] for o in objects], float),
     )
-
-
-def _ious(file: Path) -> list[tuple[str, float]]:
-    with file.open(encoding="utf-8", newline="") as stream:
-        return [(row["annotation_id"], float(row["iou"])) for row in csv.DictReader(stream)]

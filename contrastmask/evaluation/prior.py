@@ -1,11 +1,9 @@
 """Quality of the class activation map as a prior, over the val objects of a run (`contrastmask diagnose`)."""
 
-import csv
-import io
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+
+import pandas as pd
 
 from contrastmask.runtime import grid
 from contrastmask.runtime.files import atomic_writer
@@ -29,70 +27,40 @@ MEASURES = {
     "prototype_iou": "IoU of the pixels nearer to the foreground's query",
 }
 KEYS = 5  # pixels
-LEAD = ("run", "split", "seeds")
+LEAD = ["run", "split", "seeds"]
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    """The lines of a run's prior.csv."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+def means(objects: pd.DataFrame) -> "pd.Series[float]":
+    """MEASURES over lines of prior.csv, in [0, 1] (cosines in [-1, 1]); NaN where there is nothing to measure.
 
-
-def means(lines: Sequence[Mapping[str, Any]], split: str) -> dict[str, float | None]:
-    """MEASURES over the objects of a split ("novel" or "base"), in [0, 1] (cosines in [-1, 1]); None where there is
-    nothing to measure. Precisions pool the pixels of all objects, the others are means over objects.
+    Precisions pool the pixels of all objects, the others are means over objects.
     """
-    of_split = [line for line in lines if line["split"] == split]
-
-    def total(name: str) -> float:
-        return sum(float(line[name]) for line in of_split)
-
-    fg, bg, right = total("fg"), total("bg"), total("fg_right") + total("bg_right")
-    enough = [min(float(line["fg"]), float(line["bg"])) >= KEYS for line in of_split]
-    return {
-        "class_accuracy": _mean(line["class_right"] for line in of_split),
-        "fg_precision": total("fg_right") / fg if fg else None,
-        "bg_precision": total("bg_right") / bg if bg else None,
-        "wrong_keys": 1 - right / (fg + bg) if fg + bg else None,
-        "with_keys": _mean(enough),
-        **{
-            name: _mean(line.get(name, "") for line in of_split)
-            for name in ("cam_iou", "cos_X", "cos_Y", "cos_Z", "prototype_iou")
-        },
-    }
+    numbers = objects[[*COLUMNS[3:]]].astype(float)
+    total = numbers[["fg", "fg_right", "bg", "bg_right"]].sum()
+    right = pd.Series([total.fg_right, total.bg_right, total.fg_right + total.bg_right])
+    fg_precision, bg_precision, precision = right / [total.fg, total.bg, total.fg + total.bg]
+    found = numbers.rename(columns={"class_right": "class_accuracy"}).mean()
+    found["with_keys"] = (numbers[["fg", "bg"]].min(axis=1) >= KEYS).mean()
+    found["fg_precision"], found["bg_precision"], found["wrong_keys"] = fg_precision, bg_precision, 1 - precision
+    return found[[*MEASURES]]
 
 
-def _mean(values: Iterable[Any]) -> float | None:
-    numbers = [float(value) for value in values if value != ""]
-    numbers = [number for number in numbers if not math.isnan(number)]
-    return sum(numbers) / len(numbers) if numbers else None
-
-
-# ---------------------------------------------------------------------------- a table over runs
-
-
-def to_csv(measured: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]) -> str:
-    """One line for each run and split: MEASURES, means over the seeds.
-
-    Args:
-        measured: by run id, the lines of each seed's prior.csv.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow((*LEAD, *MEASURES))
-    for run, seeds in measured.items():
+def by_run(files: Iterable[Path]) -> pd.DataFrame:
+    """One line for each run and split: MEASURES, means over the seeds, from prior.csv of each run and seed."""
+    lines = []
+    for file in files:
+        objects = pd.read_csv(file)
         for split in ("novel", "base"):
-            found = [means(lines, split) for lines in seeds]
-            numbers = [_mean("" if f[name] is None else f[name] for f in found) for name in MEASURES]
-            writer.writerow((run, split, len(seeds), *("" if n is None else f"{n:.6f}" for n in numbers)))
-    return text.getvalue()
+            lines.append({"run": file.parent.parent.name, "split": split, **means(objects[objects["split"] == split])})
+    seeds = pd.DataFrame(lines).groupby(["run", "split"], sort=False)
+    return seeds.mean().assign(seeds=seeds.size()).reset_index()[[*LEAD, *MEASURES]]
 
 
-def to_markdown(table: str) -> str:
-    """The csv for a person, with what each column says."""
+def to_markdown(table: pd.DataFrame) -> str:
+    """The table for a person, with what each column says."""
     rows = [
-        [*(line[key] for key in LEAD), *(f"{float(line[n]):.3f}" if line[n] else "–" for n in MEASURES)]
-        for line in csv.DictReader(io.StringIO(table))
+        [*map(str, line[: len(LEAD)]), *("–" if pd.isna(n) else f"{n:.3f}" for n in line[len(LEAD) :])]
+        for line in table.itertuples(index=False)
     ]
     said = [f"- `{name}`: {meaning}" for name, meaning in MEASURES.items()]
     return "\n".join([grid.markdown([*LEAD, *MEASURES], rows, left=2), "", *said, ""])
@@ -100,10 +68,8 @@ def to_markdown(table: str) -> str:
 
 def write_table(folder: Path, files: Iterable[Path]) -> None:
     """Write prior.csv and prior.md in a scale's folder, from prior.csv of its runs."""
-    measured: dict[str, list[list[dict[str, str]]]] = {}
-    for file in files:
-        measured.setdefault(file.parent.parent.name, []).append(read(file))
-    table = to_csv(measured)
-    for suffix, text in (("csv", table), ("md", to_markdown(table))):
-        with atomic_writer(folder / f"prior.{suffix}") as out:
-            out.write(text)
+    table = by_run(files)
+    with atomic_writer(folder / "prior.csv") as out:
+        table.to_csv(out, index=False, float_format="%.6f", lineterminator="\n")
+    with atomic_writer(folder / "prior.md") as out:
+        out.write(to_markdown(table))

@@ -2,13 +2,13 @@
 
 import json
 import logging
-import math
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from contrastmask.config.yamlfiles import check
 from contrastmask.report.paper import METRICS
 
 log = logging.getLogger(__name__)
@@ -61,32 +61,20 @@ def read_run(results: Path, scale: str, run: str, seeds: Iterable[int]) -> Measu
 
 
 def _novel(file: Path, expected: dict[str, Any]) -> dict[str, float | None]:
-    content = json.loads(file.read_text(encoding="utf-8"))
+    content = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse)
     if not isinstance(content, dict):
         raise ValueError("it holds no JSON object")
+    check(content, "metrics", file.name)
     for key, value in expected.items():
         if content.get(key) != value:
             raise ValueError(f"its {key} is {content.get(key)!r}, not {value!r}")
-    segm, iou = content.get("segm"), content.get("gt_box_miou", {"novel": None})
-    novel = segm.get("novel") if isinstance(segm, dict) else None
-    if not isinstance(novel, dict):
-        raise ValueError("it has no segm.novel")
-    if not isinstance(iou, dict):
-        raise ValueError("its gt_box_miou is no JSON object")
-    measured = {metric: _fraction(novel, metric, "segm.novel") for metric in METRICS}
-    for name, (kind, subset) in INSTEAD.items():
-        numbers = content[kind].get(subset) if isinstance(content.get(kind), dict) else None
-        measured[name] = _fraction(numbers, "AP", f"{kind}.{subset}") if isinstance(numbers, dict) else None
-    return measured | {IOU: _fraction(iou, "novel", "gt_box_miou")}
+    try:
+        novel = {metric: content["segm"]["novel"][metric] for metric in METRICS}
+    except KeyError as error:
+        raise ValueError(f"it has no {error} of segm.novel") from None
+    instead = {name: content.get(kind, {}).get(of, {}).get("AP") for name, (kind, of) in INSTEAD.items()}
+    return novel | instead | {IOU: content.get("gt_box_miou", {}).get("novel")}
 
 
-def _fraction(numbers: dict[str, Any], key: str, where: str) -> float | None:
-    if key not in numbers:
-        raise ValueError(f"it has no {where}.{key}")
-    value = numbers[key]
-    if value is None:
-        return None
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not 0 <= value <= 1:
-        raise ValueError(f"its {where}.{key} is {value!r}, not a fraction in [0, 1] or null")
-    return float(value)
+def _refuse(constant: str) -> None:
+    raise ValueError(f"it holds {constant}, which is no fraction")

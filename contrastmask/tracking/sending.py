@@ -69,7 +69,7 @@ def send(client: "MlflowClient", uri: str, folder: Path) -> int:
             if mlflow_run(folder) != (without_password(uri), run.info.run_id):
                 write_json(_note(folder), {"uri": without_password(uri), "run_id": run.info.run_id})
             _nest(client, run, folder)
-            return _send_from(client, uri, run, path)
+            return _send_new(client, uri, run, path)
 
 
 def _find_or_create(client: "MlflowClient", experiment: str, header: Event) -> "Run":
@@ -97,113 +97,93 @@ def _nest(client: "MlflowClient", run: "Run", folder: Path) -> None:
     client.set_tag(run.info.run_id, "mlflow.parentRunId", parent.info.run_id)
 
 
-def _send_from(client: "MlflowClient", uri: str, run: "Run", path: Path) -> int:
+def _send_new(client: "MlflowClient", uri: str, run: "Run", path: Path) -> int:
+    """Send the lines after those that MLflow has, then note in it how far the file was sent; number of lines."""
+    from mlflow.entities import Metric, Param, RunTag
+
     with path.open("rb") as file:
         os.fsync(file.fileno())  # what is sent must not be lost by a power cut, or it would come twice
         size = os.fstat(file.fileno()).st_size
     offset = int(run.data.tags.get(SENT_TAG, "0"))
-    sender, sent = _Sender(client, uri, run), 0
-    for events, end in _portions(path, offset if offset <= size and ends_line(path, offset) else 0):
-        sender.send(events, end)
-        sent += len(events)
-    return sent
+    found = list(read_events(path, offset if offset <= size and ends_line(path, offset) else 0))
+    if not found:
+        return 0
+    events = [event for event, _ in found]
+    for event in events:
+        _send_files(client, uri, run, event)
+    params, tags = _facts(events, run.data.params)
+    metrics = [
+        Metric(_key(key), _plottable(value), event["time"], event["step"])
+        for event in events
+        if event["event"] == "metrics"
+        for key, value in event["values"].items()
+    ]
+    for points in _parts(metrics, MAX_METRICS):
+        client.log_batch(run.info.run_id, metrics=points)
+    for given in _parts([Param(*pair) for pair in params.items()], MAX_KEYS):
+        client.log_batch(run.info.run_id, params=given)
+    changes = [event for event in events if event["event"] in ("session", "status")]
+    if changes and changes[-1]["event"] == "session":
+        client.update_run(run.info.run_id, status=RUNNING)
+    elif changes:
+        client.set_terminated(run.info.run_id, changes[-1]["status"], changes[-1]["time"])
+    for facts in _parts([RunTag(*pair) for pair in (tags | {SENT_TAG: str(found[-1][1])}).items()], MAX_KEYS):
+        client.log_batch(run.info.run_id, tags=facts)
+    return len(found)
 
 
-def _portions(path: Path, offset: int) -> Iterator[tuple[list[Event], int]]:
-    """Lines in portions of about one request, each with the offset after it."""
-    events: list[Event] = []
-    count, end = 0, offset
-    for event, end in read_events(path, offset):
-        events.append(event)
-        count += len(event.get("values", [0]))
-        if count >= MAX_METRICS:
-            yield events, end
-            events, count = [], 0
-    if events:
-        yield events, end
+def _facts(events: Sequence[Event], known: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Parameters and tags; `known`: those parameters that MLflow has. They cannot change: a new value is a tag."""
+    params, tags = dict(known), {}
+    for event in events:
+        match event["event"]:
+            case "params":
+                for name, value in event["values"].items():
+                    key, text = _key(name), _text(value, MAX_PARAM)
+                    if params.setdefault(key, text) != text:
+                        tags[_key(f"param_changed.{key}")] = text
+            case "tags":
+                tags |= _as_tags(event["values"])
+            case "metrics":
+                for key, value in event["values"].items():
+                    if not math.isfinite(float(value)):
+                        tags.setdefault(_key(f"nonfinite.{key}"), f"{value} at step {event['step']}")
+            case "session" if event["resumes"]:
+                tags |= {"resumes": str(event["resumes"]), "resumed_at": str(event["iteration"])}
+            case "status" if event["reason"]:
+                tags["last_error"] = _text(event["reason"], MAX_TAG)
+            case "table":
+                table = {"path": _key(event["name"]), "type": "table"}
+                tags["mlflow.loggedArtifacts"] = json.dumps([table])
+    return params, tags
 
 
-class _Sender:
-    """Applies events to one MLflow run; of several tags of one name and of several statuses, the last one counts."""
+def _send_files(client: "MlflowClient", uri: str, run: "Run", event: Event) -> None:
+    """Datasets and artifacts; a table in the form of mlflow.log_table, which would append to one that is there."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    def __init__(self, client: "MlflowClient", uri: str, run: "Run") -> None:
-        self.client, self.uri, self.run, self.id = client, uri, run, run.info.run_id
-        self.known = dict(run.data.params)
+    match event["event"]:
+        case "dataset":
+            source = json.dumps({"uri": _text(event["source"], MAX_TAG)})
+            data = Dataset(_text(event["name"], MAX_NAME), event["digest"][:MAX_DIGEST], "local", source)
+            context = InputTag("mlflow.data.context", event["context"])
+            client.log_inputs(run.info.run_id, [DatasetInput(data, [context])])
+        case "text":
+            _send_text(client, uri, run, _key(event["name"]), event["text"])
+        case "table":
+            content = json.dumps({"columns": event["columns"], "data": event["data"]})
+            _send_text(client, uri, run, _key(event["name"]), content)
 
-    def send(self, events: Sequence[Event], end: int) -> None:
-        """Send events, then note that the file was sent up to byte `end`."""
-        from mlflow.entities import Metric, Param, RunTag
 
-        metrics: list[Metric] = []
-        params: dict[str, str] = {}
-        tags: dict[str, str] = {}
-        for event in events:
-            match event["event"]:
-                case "metrics":
-                    for key, value in event["values"].items():
-                        metrics.append(Metric(_key(key), _plottable(value), event["time"], event["step"]))
-                        if not math.isfinite(float(value)):
-                            tags.setdefault(_key(f"nonfinite.{key}"), f"{value} at step {event['step']}")
-                case "params":
-                    self._take_params(event["values"], params, tags)
-                case "tags":
-                    tags |= _as_tags(event["values"])
-                case "session" if event["resumes"]:
-                    tags |= {"resumes": str(event["resumes"]), "resumed_at": str(event["iteration"])}
-                case "status" if event["reason"]:
-                    tags["last_error"] = _text(event["reason"], MAX_TAG)
-                case "dataset":
-                    self._dataset(event)
-                case "text":
-                    self._text(_key(event["name"]), event["text"])
-                case "table":
-                    tags |= self._table(event)
-        for points in _parts(metrics, MAX_METRICS):
-            self.client.log_batch(self.id, metrics=points)
-        for given in _parts([Param(*pair) for pair in params.items()], MAX_KEYS):
-            self.client.log_batch(self.id, params=given)
-        self._status(events)
-        for facts in _parts([RunTag(*pair) for pair in (tags | {SENT_TAG: str(end)}).items()], MAX_KEYS):
-            self.client.log_batch(self.id, tags=facts)
-
-    def _take_params(self, values: Mapping[str, str], params: dict[str, str], tags: dict[str, str]) -> None:
-        """Parameters cannot change in MLflow: a new value of an old one becomes a tag."""
-        for name, value in values.items():
-            key, text = _key(name), _text(value, MAX_PARAM)
-            if self.known.setdefault(key, text) == text:
-                params[key] = text
-            else:
-                tags[_key(f"param_changed.{key}")] = text
-
-    def _dataset(self, event: Event) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        source = json.dumps({"uri": _text(event["source"], MAX_TAG)})
-        data = Dataset(_text(event["name"], MAX_NAME), event["digest"][:MAX_DIGEST], "local", source)
-        self.client.log_inputs(self.id, [DatasetInput(data, [InputTag("mlflow.data.context", event["context"])])])
-
-    def _table(self, event: Event) -> dict[str, str]:
-        """In the form of mlflow.log_table, which itself would append to a table that is there. Returns its tag."""
-        name = _key(event["name"])
-        self._text(name, json.dumps({"columns": event["columns"], "data": event["data"]}))
-        return {"mlflow.loggedArtifacts": json.dumps([{"path": name, "type": "table"}])}
-
-    def _text(self, name: str, content: str) -> None:
-        """An SQLite store has no server to send files to: they are laid where `make ui` serves them from."""
-        where = self.run.info.artifact_uri
-        if not (self.uri.startswith(SQLITE) and where.startswith(PROXIED)):
-            self.client.log_text(self.id, content, name)
-            return
-        path = artifacts(self.uri) / where.removeprefix(PROXIED) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8", errors="replace")
-
-    def _status(self, events: Sequence[Event]) -> None:
-        changes = [event for event in events if event["event"] in ("session", "status")]
-        if changes and changes[-1]["event"] == "session":
-            self.client.update_run(self.id, status=RUNNING)
-        elif changes:
-            self.client.set_terminated(self.id, changes[-1]["status"], changes[-1]["time"])
+def _send_text(client: "MlflowClient", uri: str, run: "Run", name: str, content: str) -> None:
+    """An SQLite store has no server to send files to: they are laid where `make ui` serves them from."""
+    where = run.info.artifact_uri
+    if not (uri.startswith(SQLITE) and where.startswith(PROXIED)):
+        client.log_text(run.info.run_id, content, name)
+        return
+    path = artifacts(uri) / where.removeprefix(PROXIED) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="utf-8", errors="replace")
 
 
 def _as_tags(values: Mapping[str, str]) -> dict[str, str]:

@@ -38,25 +38,20 @@ class CheckpointError(Failed):
     """A checkpoint cannot be written or read; the message says which file and what to do."""
 
 
-def save(folder: Path, state: dict[str, Any], iteration: int, keep: int = 2) -> Path:
-    """Write ``folder/iter_<iteration>.pth`` so that it is there whole or not at all, then drop older ones.
+def save(folder: Path, state: dict[str, Any], iteration: int) -> Path:
+    """Write ``folder/iter_<iteration>.pth`` so that it is there whole or not at all; of the older ones keep the last.
 
     state: plain data and tensors (see ``plain``) with the key "identity": the string that says which
         configuration and data this training is of.
-    keep: how many checkpoints remain, this one included; at least 2, so that there is one to fall back to.
 
     One process at a time may use ``folder`` (the trainer holds the run's lock). Raises CheckpointError if the
     file cannot be written: the earlier checkpoints are then as they were, and nothing half-written remains.
     """
-    if keep < 2:
-        raise ValueError(f"keep={keep}: at least 2 checkpoints are kept, one to fall back to")
-    if not isinstance(state.get("identity"), str):
-        raise ValueError('a checkpoint needs state["identity"], a string')
     path = folder / f"iter_{iteration}.pth"
     _remove(folder.glob("iter_*.pth.tmp"))  # what killed processes left would fill the disk one by one
     _write(path, state)
     older = [p for n, p in _newest_first(folder) if n < iteration]
-    _remove(older[keep - 1 :])
+    _remove(older[1:])  # one to fall back to
     return path
 
 

@@ -61,7 +61,7 @@ def test_a_perfect_detection_has_ap_1(truth: COCO) -> None:
 def test_iou_in_given_boxes_is_the_iou_of_the_masks(truth: COCO) -> None:
     usable = [a for a in truth.dataset["annotations"] if evaluate.usable(a)]
     assert [a["id"] for a in usable] == [1]  # the crowd is left out
-    assert evaluate.gt_box_ious([square(5, 10)], usable, truth) == [(1, 3, pytest.approx(0.5))]
+    assert evaluate.gt_box_ious([evaluate.encode(square(5, 10))], usable, truth) == [(1, 3, pytest.approx(0.5))]
 
 
 def test_encoded_masks_decode_to_themselves() -> None:

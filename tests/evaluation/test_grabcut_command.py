@@ -4,9 +4,7 @@ import gzip
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,11 @@ from contrastmask.config.options import GrabCutOptions
 from contrastmask.data.dataset import prepare, read_dataset
 from contrastmask.data.splits import write_split
 from contrastmask.errors import ConfigError, DataError
-from contrastmask.evaluation import evaluate
+from contrastmask.evaluation import evaluate, grabcut
 from contrastmask.evaluation.coco_metrics import coco_metrics
 from contrastmask.evaluation.grabcut import Task, segment_image, segment_images
 from contrastmask.models.peers.grabcut import segment
+from contrastmask.runtime.locks import Interrupted
 from contrastmask.tracking.store import tracking_uri
 from contrastmask.tracking.sync import sync
 from contrastmask.training import train
@@ -31,7 +30,6 @@ from contrastmask.training.run import Run
 
 RUN = "mask-grabcut_r50_1x_nonvoc2voc"
 DETECTOR = "mask-rcnn_r50_1x_nonvoc2voc"
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -179,10 +177,10 @@ def no_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_mlflow")
-def test_processes_change_nothing_and_options_do(results: Path) -> None:
+def test_threads_change_nothing_and_options_do(results: Path) -> None:
     runs = []
-    for processes in (1, 3):
-        evaluate.start(configured(results), processes)
+    for threads in (1, 3):
+        evaluate.start(configured(results), threads)
         metrics, *files = outcome(results)
         runs.append((metrics | {"seconds": 0}, *files))
     assert runs[0] == runs[1]
@@ -218,7 +216,7 @@ def test_a_run_without_weights_is_not_trained(results: Path) -> None:
         train.start(configured(results))
 
 
-# ---------------------------------------------------------------------------- images and processes
+# ---------------------------------------------------------------------------- images and threads
 
 
 def tasks(results: Path) -> list[Task]:
@@ -227,13 +225,13 @@ def tasks(results: Path) -> list[Task]:
     return [Task(str(path), (96, 96), ([10.0, 10.0, 50.0, 40.0],)) for path in sorted(images.iterdir())]
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_an_unusable_image_is_named(results: Path, tmp_path: Path, processes: int) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_unusable_image_is_named(results: Path, tmp_path: Path, threads: int) -> None:
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"not an image")
     box = ([0.0, 0.0, 9.0, 9.0],)
     with pytest.raises(DataError, match=r"bad\.jpg"):
-        list(segment_images([*tasks(results), Task(str(bad), (96, 96), box)], GrabCutOptions(), processes))
+        list(segment_images([*tasks(results), Task(str(bad), (96, 96), box)], GrabCutOptions(), threads))
     with pytest.raises(DataError, match=r"is 96x96, recorded as 96x100"):
         segment_image(Task(tasks(results)[0].path, (100, 96), box), GrabCutOptions())
 
@@ -243,24 +241,15 @@ def test_an_image_without_boxes_is_not_read() -> None:
 
 
 @pytest.mark.usefixtures("no_mlflow")
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_a_stopped_evaluation_leaves_no_process_and_can_be_repeated(results: Path, how: signal.Signals) -> None:
-    import psutil
+def test_a_stopped_evaluation_writes_nothing_and_can_be_repeated(results: Path, monkeypatch) -> None:
+    def stopped(*arguments: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return segment(*arguments)
 
-    folder = results / "smoke" / "runs" / RUN / "seed0"
-    configured(results)
-    command = [sys.executable, "-m", "contrastmask", "evaluate", str(folder), "--processes", "2"]
-    environment = os.environ | {"MLFLOW_TRACKING_URI": "sqlite:////nowhere/mlflow.db", "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL,
-                          stderr=subprocess.DEVNULL) as process:  # fmt: skip
-        family: list[psutil.Process] = []
-        while len(family) < 2:
-            assert process.poll() is None, "ended before it could be stopped"
-            family = psutil.Process(process.pid).children(recursive=True)
-            time.sleep(0.01)
-        process.send_signal(how)
-    assert process.returncode == (-9 if how == signal.SIGKILL else 128 + how)
-    assert psutil.wait_procs(family, timeout=60)[1] == []
-    assert not (folder / "metrics.json").exists()
-    evaluate.start(configured(results))
-    assert (folder / "metrics.json").exists()
+    run = configured(results)
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(grabcut, "segment", stopped)
+        evaluate.start(run, 2)
+    assert not (run.folder / "metrics.json").exists() and threading.active_count() == 1
+    evaluate.start(run)
+    assert (run.folder / "metrics.json").exists()

@@ -1,58 +1,54 @@
 """Means over objects of the prior's quality."""
 
-import csv
-import io
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from contrastmask.evaluation.prior import COLUMNS, MEASURES, means, to_csv, write_table
+from contrastmask.evaluation.prior import COLUMNS, MEASURES, by_run, means, write_table
 
 
-def line(split: str, **numbers: object) -> dict[str, str]:
-    nothing = dict.fromkeys(COLUMNS, "")
-    counts = {"class_right": "1", "fg": "0", "fg_right": "0", "bg": "0", "bg_right": "0", "cam_iou": "0.5"}
-    return nothing | counts | {"split": split} | {name: str(value) for name, value in numbers.items()}
+def line(split: str, **numbers: object) -> dict[str, object]:
+    counts = {"class_right": 1, "fg": 0, "fg_right": 0, "bg": 0, "bg_right": 0, "cam_iou": 0.5}
+    return {"split": split} | counts | numbers
 
 
-LINES = [
-    line("novel", class_right=1, fg=10, fg_right=9, bg=20, bg_right=20, cos_X=0.5),
-    line("novel", class_right=0, fg=2, fg_right=0, bg=30, bg_right=20, cos_X="nan"),
-    line("base", class_right=1, fg=5, fg_right=5, bg=5, bg_right=0),
-]
+LINES = pd.DataFrame(
+    [
+        line("novel", class_right=1, fg=10, fg_right=9, bg=20, bg_right=20, cos_X=0.5),
+        line("novel", class_right=0, fg=2, fg_right=0, bg=30, bg_right=20, cos_X=float("nan")),
+        line("base", class_right=1, fg=5, fg_right=5, bg=5, bg_right=0),
+    ],
+    columns=[*COLUMNS],
+)
 
 
 def test_precisions_pool_pixels_and_the_rest_are_means_over_objects() -> None:
-    found = means(LINES, "novel")
+    found = means(LINES[LINES["split"] == "novel"])
     assert found["class_accuracy"] == 0.5
     assert found["fg_precision"] == pytest.approx(9 / 12)
     assert found["bg_precision"] == pytest.approx(40 / 50)
     assert found["wrong_keys"] == pytest.approx(1 - 49 / 62)
     assert found["with_keys"] == 0.5  # the second has 2 pixels of foreground
     assert found["cos_X"] == 0.5  # an object without a cosine does not count
-    assert found["cos_Z"] is None
+    assert pd.isna(found["cos_Z"])
 
 
-def test_nothing_measured_is_none() -> None:
-    assert set(means([], "novel").values()) == {None}
-    assert means([line("novel")], "novel")["fg_precision"] is None
+def test_nothing_measured_is_no_number() -> None:
+    assert means(LINES[:0]).isna().all()
+    assert pd.isna(means(pd.DataFrame([line("novel")], columns=[*COLUMNS]))["fg_precision"])
 
 
-def test_a_run_s_line_is_the_mean_over_its_seeds(tmp_path: Path) -> None:
-    other = [line("novel", class_right=1)]
-    found = list(csv.DictReader(io.StringIO(to_csv({"run": [LINES, other]}))))
-    assert [f["split"] for f in found] == ["novel", "base"]
-    assert float(found[0]["class_accuracy"]) == pytest.approx((0.5 + 1) / 2)
-    assert found[0]["seeds"] == "2"
-
-
-def test_both_files_are_written(tmp_path: Path) -> None:
-    file = tmp_path / "runs" / "a-run" / "seed0" / "prior.csv"
-    file.parent.mkdir(parents=True)
-    with file.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
-        writer.writeheader()
-        writer.writerows(LINES)
-    write_table(tmp_path, [file])
-    assert "a-run" in (tmp_path / "prior.md").read_text()
-    assert all(meaning in (tmp_path / "prior.md").read_text() for meaning in MEASURES.values())
+def test_a_run_s_line_is_the_mean_over_its_seeds_in_both_files(tmp_path: Path) -> None:
+    files = []
+    for seed, lines in enumerate((LINES, pd.DataFrame([line("novel", class_right=1)], columns=[*COLUMNS]))):
+        files.append(tmp_path / "runs" / "a-run" / f"seed{seed}" / "prior.csv")
+        files[-1].parent.mkdir(parents=True)
+        lines.to_csv(files[-1], index=False)
+    found = by_run(files)
+    assert [*found["split"]] == ["novel", "base"] and [*found["seeds"]] == [2, 2]
+    assert found["class_accuracy"][0] == pytest.approx((0.5 + 1) / 2)
+    write_table(tmp_path, files)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "prior.csv"), found, check_dtype=False, atol=1e-6)
+    text = (tmp_path / "prior.md").read_text()
+    assert "a-run" in text and all(meaning in text for meaning in MEASURES.values())
