@@ -24,7 +24,7 @@ from contrastmask.runtime.locks import Interrupted, RunLock, Stop, on_signals
 from contrastmask.runtime.progress import Progress
 from contrastmask.tracking.curves import LOCK_NAME, Curves
 from contrastmask.tracking.sync import live
-from contrastmask.training.run import Run, open_tracker
+from contrastmask.training.run import Run
 
 SUBSETS = ("novel", "base", "all")
 
@@ -269,7 +269,7 @@ def start(run: Run, threads: int | None = None) -> dict[str, Any]:
 def recorded(run: Run, measure: Callable[[Curves, Stop], dict[str, Any]], step: int, gpus: int) -> dict[str, Any]:
     """What `measure` returns, the content of metrics.json, written and tracked: under the run's lock, with its GPUs."""
     with RunLock(run.work / LOCK_NAME), lease(gpus), on_signals() as stop:
-        tracker = open_tracker(run)
+        tracker = Curves(run.folder, run.title)
         with live(run.folder), tracker.session("evaluate"):
             val = run.dataset["val"]["annotations"]
             tracker.dataset(run.dataset["name"], run.dataset["digest"], val, "evaluation")

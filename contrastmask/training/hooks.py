@@ -25,10 +25,6 @@ from contrastmask.training.steps import bare
 MAX_POINTS = 1000  # of each curve
 
 
-class NotFinite(Failed):
-    """A loss became NaN or infinite."""
-
-
 class StartFrom(Hook):
     """Gives the network the weights of another run wherever both have a tensor of one name and shape.
 
@@ -210,7 +206,7 @@ def _sums(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 def _check_finite(losses: dict[str, Any], iteration: int) -> None:
     bad = [name for name, value in losses.items() if not math.isfinite(float(torch.as_tensor(value).detach()))]
     if bad:
-        raise NotFinite(
+        raise Failed(
             f"{', '.join(sorted(bad))} is not finite at iteration {iteration}. The last checkpoint is from before; a "
             "smaller learning rate or clip_grad in the scale's config helps; see the curves in MLflow"
         )

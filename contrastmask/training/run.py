@@ -11,7 +11,6 @@ from contrastmask.data.dataset import read_dataset
 from contrastmask.data.splits import read_split
 from contrastmask.errors import ConfigError
 from contrastmask.runtime.provenance import code_digest
-from contrastmask.tracking.curves import Curves
 
 
 @dataclass(frozen=True)
@@ -111,8 +110,3 @@ class Run:
 
 def _inside(folder: Path, path: str) -> Path:
     return Path(os.path.normpath(folder / path))
-
-
-def open_tracker(run: Run) -> Curves:
-    """The curves of a run, which training and evaluation share."""
-    return Curves(run.folder, run.title)

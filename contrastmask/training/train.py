@@ -15,11 +15,11 @@ from contrastmask.runtime.files import check_unchanged, read_record
 from contrastmask.runtime.gpu import lease
 from contrastmask.runtime.locks import RunLock, Stop, on_signals
 from contrastmask.runtime.progress import Progress
-from contrastmask.tracking.curves import LOCK_NAME
+from contrastmask.tracking.curves import LOCK_NAME, Curves
 from contrastmask.tracking.sync import live
 from contrastmask.training import processes
 from contrastmask.training.record import record_facts, step_facts, write_train_record
-from contrastmask.training.run import Run, open_tracker
+from contrastmask.training.run import Run
 
 
 def total_iterations(config: dict[str, Any], n_images: int) -> int:
@@ -61,7 +61,7 @@ def train(run: Run, stop: Stop) -> None:
     stream = Stream(build_dataset(run.config, run.dataset, "train", annotations), run.seed, run.config["neighbours"])
     total = total_iterations(run.config, len(stream))
     start, state = where_to_go_on(run, total)
-    tracker = open_tracker(run) if rank == 0 else None
+    tracker = Curves(run.folder, run.title) if rank == 0 else None
     progress = Progress("iteration", total, start)
     record = Record(tracker, total, run.config["batch"], progress if tracker else None)
     resume = Resume(run.work, run.identity, run.code, state, run.decided["checkpoint_every"], stop, record)

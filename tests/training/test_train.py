@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from contrastmask.errors import Failed
 from contrastmask.training import checkpoint, train
-from contrastmask.training.hooks import NotFinite, Record, _check_finite
+from contrastmask.training.hooks import Record, _check_finite
 from contrastmask.training.train import optim_wrapper, schedulers, total_iterations
 
 
@@ -99,7 +100,7 @@ def test_a_finished_training_of_other_code_starts_anew(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), torch.tensor(float("nan"))])
 def test_a_loss_that_is_not_finite_is_named(bad: Any) -> None:
-    with pytest.raises(NotFinite, match=r"loss_mask.*iteration 7"):
+    with pytest.raises(Failed, match=r"loss_mask.*iteration 7"):
         _check_finite({"loss": 1.0, "loss_mask": bad}, 7)
 
 
