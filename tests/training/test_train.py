@@ -22,6 +22,7 @@ def config(**changes: Any) -> dict[str, Any]:
         "warmup_factor": 0.001,
         "optimizer": {"type": "SGD", "lr": 0.02},
         "clip_grad": None,
+        "paramwise": None,
         "amp": False,
     } | changes
 
