@@ -27,6 +27,7 @@ from contrastmask.models.common.efficientnet_lite import EfficientNetLite0  # no
 from contrastmask.models.common.gaussian_mask_head import GaussianMaskHead  # noqa: E402
 from contrastmask.models.common.norm import RoIBatchNorm  # noqa: E402
 from contrastmask.models.common.partial_roi_head import PartialRoIHead  # noqa: E402
+from contrastmask.models.common.preprocessor import MaskPreprocessor  # noqa: E402
 from contrastmask.models.common.roi_extractor import SortingRoIExtractor  # noqa: E402
 from contrastmask.models.common.rpn_head import BatchRPNHead  # noqa: E402
 from contrastmask.models.common.single_stage import SingleStageMaskDetector  # noqa: E402
@@ -41,6 +42,7 @@ __all__ = [
     "ContrastMaskRoIHead",
     "EfficientNetLite0",
     "GaussianMaskHead",
+    "MaskPreprocessor",
     "PartialRoIHead",
     "PriorMaskHead",
     "RoIBatchNorm",

@@ -59,6 +59,7 @@ def model_config(
 
 #: mmdet's classes: what is built in their place. Configurations name mmdet's, whose results these have.
 IN_PLACE = {
+    "DetDataPreprocessor": "MaskPreprocessor",
     "MaxIoUAssigner": "VectorMaxIoUAssigner",
     "RPNHead": "BatchRPNHead",
     "SingleRoIExtractor": "SortingRoIExtractor",

@@ -6,9 +6,10 @@ BoxInstMaskHead does so. Here they are taken on the pixels of a RoI. Shapes: N R
 
 import torch
 import torch.nn.functional as F
-from mmdet.models.data_preprocessors import DetDataPreprocessor
 from mmdet.registry import MODELS
 from torch import Tensor
+
+from contrastmask.models.common.preprocessor import MaskPreprocessor
 
 DILATION = 2  # pixels to a neighbour
 ALIKE = 0.3  # least colour similarity of a pair that is to get one label
@@ -75,7 +76,7 @@ def neighbours(maps: Tensor) -> Tensor:
 
 
 @MODELS.register_module()
-class ColourPreprocessor(DetDataPreprocessor):
+class ColourPreprocessor(MaskPreprocessor):
     """mmdet's, which in training gives each sample its image's `colours` (3, H, W) in L*a*b*, padded as the batch."""
 
     def forward(self, data: dict, training: bool = False) -> dict:
