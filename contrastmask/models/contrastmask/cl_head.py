@@ -3,11 +3,15 @@
 Shapes: R RoIs, C channels, H x W pixels, P = H x W.
 """
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from contrastmask.config.options import ContrastMaskOptions
 
@@ -58,26 +62,49 @@ class Projector(BaseModule):
         self.last = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, sizes: list[int]) -> Tensor:
-        """(R, P, C) to (R, P, C)."""
+        """(R, P, C) to (R, P, C). BatchNorm sees one group of RoIs at a time, of `sizes`, which add up to R.
+
+        That is what each GPU of 2 images does in the paper's set-up. Running statistics follow every group in turn.
+
+        With BatchNorm a group's layers are computed anew in the backward pass, so that those of one group alone are in
+        memory, not seven maps of all pixels of all RoIs.
+        """
+        if self.norms is None:
+            return self._layers(x)
+        if len(x) == 0:  # no statistics to take; the parameters stay in the graph
+            return self.last(x) + sum(p.sum() for p in self.parameters()) * 0
+        found = [
+            checkpoint(self._layers, p, use_reentrant=False, preserve_rng_state=False, context_fn=self._statistics_once)
+            for p in x.split(sizes)
+            if len(p)
+        ]
+        return torch.cat(found)
+
+    def _layers(self, x: Tensor) -> Tensor:
+        shape = x.shape
+        x = x.flatten(0, 1)
         for index, layer in enumerate(self.hidden):
             x = layer(x)
             if self.norms is not None:
-                x = grouped_norm(self.norms[index], x, sizes)
-            x = F.relu(x)
-        return self.last(x)
+                x = self.norms[index](x)
+            x = F.relu(x, inplace=True)
+        return self.last(x).view(shape)
 
+    def _statistics_once(self) -> tuple[AbstractContextManager, AbstractContextManager]:
+        """Contexts of the first and the second computation: running statistics follow the first alone."""
+        return nullcontext(), self._statistics_kept()
 
-def grouped_norm(norm: nn.Module, x: Tensor, sizes: list[int]) -> Tensor:
-    """BatchNorm over the pixels of each group of RoIs apart: what each GPU of 2 images does in the paper's set-up.
-
-    Args:
-        norm: an nn.BatchNorm1d; its running statistics follow every group in turn.
-        x: (R, P, C).
-        sizes: RoIs of each group, in their order; R in all.
-    """
-    if len(x) == 0:  # no statistics to take; the parameters stay in the graph
-        return x + sum(p.sum() for p in norm.parameters())
-    return torch.cat([norm(part.flatten(0, 1)).view_as(part) for part in x.split(sizes) if len(part)])
+    @contextmanager
+    def _statistics_kept(self) -> Iterator[None]:
+        assert self.norms is not None
+        before = [(norm.momentum, norm.num_batches_tracked) for norm in self.norms]
+        for norm in self.norms:
+            norm.momentum, norm.num_batches_tracked = 0.0, None
+        try:
+            yield
+        finally:
+            for norm, (momentum, number) in zip(self.norms, before, strict=True):
+                norm.momentum, norm.num_batches_tracked = momentum, number
 
 
 def self_affinity_average(x: Tensor) -> Tensor:

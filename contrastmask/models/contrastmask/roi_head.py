@@ -64,14 +64,14 @@ class ContrastMaskRoIHead(CAMRoIHead):
         keys: KeySets,
         sampling_results: list[SamplingResult],
     ) -> Tensor:
-        """lambda L_con, the mean over the query groups of the batch. Always in fp32."""
+        """lambda L_con, the mean over the query groups of the batch: in fp32, of features that autocast may halve."""
         of_image = [len(res.pos_priors) for res in sampling_results]
         each = self.options.query_group_size
         sizes = [sum(of_image[first : first + each]) for first in range(0, len(of_image), each)]
         groups = torch.cat([encoded.new_full((size,), n, dtype=torch.long) for n, size in enumerate(sizes)])
+        projected = self.cl_head.project(encoded, sizes)
         with torch.autocast(encoded.device.type, enabled=False):
-            projected = self.cl_head.project(encoded.float(), sizes)
-            total = contrastive_loss(projected, regions, keys, groups, self.options)
+            total = contrastive_loss(projected.float(), regions, keys, groups, self.options)
         return total / len(sizes) * contrastive_weight(self.progress, self.options)
 
     @torch.no_grad()

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from contrastmask.config.options import ContrastMaskOptions
-from contrastmask.models.contrastmask.cl_head import ContrastiveHead, grouped_norm, self_affinity_average
+from contrastmask.models.contrastmask.cl_head import ContrastiveHead, self_affinity_average
 
 
 @pytest.mark.parametrize(("convs", "fcs"), [(8, 3), (4, 2), (12, 4), (2, 1)])
@@ -54,18 +54,32 @@ def test_no_projector_without_the_contrastive_loss() -> None:
     assert not hasattr(ContrastiveHead(6, ContrastMaskOptions(cl_loss=False)), "projector")
 
 
-def test_grouped_norm_equals_a_norm_for_each_group() -> None:
+def test_the_projector_with_norm_equals_one_for_each_group() -> None:
     torch.manual_seed(0)
-    x = torch.randn(5, 9, 6) * 3 + 1
-    norm = nn.BatchNorm1d(6)
-    norm.weight.data.uniform_(0.5, 2)
-    norm.bias.data.uniform_(-1, 1)
-    apart, whole = copy.deepcopy(norm), copy.deepcopy(norm)
-    expected = torch.cat([apart(part.reshape(-1, 6)).view(-1, 9, 6) for part in (x[:3], x[3:])])
-    ours = grouped_norm(norm, x, [3, 0, 2])
+    x = torch.randn(5, 9, 6, requires_grad=True)
+    projector = ContrastiveHead(6, ContrastMaskOptions(projector_norm=True)).projector
+    for norm in projector.norms:
+        norm.weight.data.uniform_(0.5, 2)
+        norm.bias.data.uniform_(-1, 1)
+    apart, whole = copy.deepcopy(projector), copy.deepcopy(projector)
+
+    def naive(net: nn.Module, part: torch.Tensor) -> torch.Tensor:
+        pixels = part.reshape(-1, 6)
+        for layer, norm in zip(net.hidden, net.norms, strict=True):
+            pixels = norm(layer(pixels)).relu()
+        return net.last(pixels).view_as(part)
+
+    expected, ours = torch.cat([naive(apart, part) for part in (x[:3], x[3:])]), projector(x, [3, 0, 2])
     torch.testing.assert_close(ours, expected)
-    torch.testing.assert_close(norm.running_mean, apart.running_mean)
-    assert (ours - whole(x.reshape(-1, 6)).view_as(x)).abs().max() > 0.01
+    assert (ours - naive(whole, x)).abs().max() > 0.01
+    weights = torch.randn_like(ours)
+    gradients = [
+        torch.autograd.grad((z * weights).sum(), [x, *net.parameters()])
+        for z, net in ((ours, projector), (expected, apart))
+    ]
+    torch.testing.assert_close(*gradients)
+    # after the backward pass, which computes the layers again
+    torch.testing.assert_close(dict(projector.named_buffers()), dict(apart.named_buffers()))
 
 
 @pytest.mark.parametrize("norm", [False, True])
