@@ -401,7 +401,9 @@ def at_test(head: Any, ours: Any, x: Any, proposals: list, side: tuple[int, int]
     """The path at test, from proposals to pasted masks, of images of `side` (H, W) pixels."""
     for part in (head.mask_head, head.bbox_head, ours):
         part.eval()
-    head.test_cfg = ours.test_cfg = ConfigDict(dict(ours.test_cfg, score_thr=0.014))  # random weights are never sure
+    head.test_cfg = ours.test_cfg = ConfigDict(
+        dict(ours.test_cfg, score_thr=0.014, max_per_img=8)
+    )  # random weights are never sure
     factor, small = np.array([1.25, 1.28, 1.25, 1.28], np.float32), (round(side[0] / 1.28), round(side[1] / 1.25))
     metas = [dict(img_shape=(*side, 3), ori_shape=(*small, 3), scale_factor=factor) for _ in proposals]
     our_metas = [dict(m, img_shape=side, ori_shape=small, scale_factor=tuple(factor[:2])) for m in metas]
