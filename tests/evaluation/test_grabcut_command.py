@@ -36,7 +36,7 @@ DETECTOR = "mask-rcnn_r50_1x_nonvoc2voc"
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """results/smoke/data with 8 synthetic images to evaluate on."""
     folder = tmp_path_factory.mktemp("data")
-    config = {"kind": "synthetic", "train_images": 4, "val_images": 8, "image_size": 96, "seed": 0, "categories": 8}
+    config = {"kind": "synthetic", "train_images": 12, "val_images": 8, "image_size": 96, "seed": 0, "categories": 8}
     prepare(config, folder / "synthetic", folder / "dataset.json")
     write_split(folder / "dataset.json", "nonvoc2voc", folder / "nonvoc2voc")
     return folder
