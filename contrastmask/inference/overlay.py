@@ -5,6 +5,7 @@ do not tell the colours apart, in the line: solid for base, dashed for novel.
 """
 
 from functools import cache
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -37,64 +38,50 @@ def draw(
         trained_with: what the training saw of "base" and of "novel" categories, for the legend.
     """
     by_id = {category["id"]: category for category in categories}
+    splits = [by_id[found["category_id"]]["split"] for found in detections]
+    colours = {group: cycle(COLOURS[group]) for group in COLOURS}
+    shown = [(found, next(colours[split]), split == "novel") for found, split in zip(detections, splits, strict=True)]
+    shown = shown[::-1]  # the best on top
     factor = max(1, READABLE // max(image.shape[:2]))
     canvas = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-    width = max(2, round(max(canvas.shape[:2]) / 400))
-    colours = _colours(detections, by_id)
-    shown = list(zip(detections, colours, strict=True))[::-1]  # the best on top
-    masks = [_enlarged(found["segmentation"], factor) for found, _ in shown]
-    for mask, (_, colour) in zip(masks, shown, strict=True):
-        inside = mask.astype(bool)
-        canvas[inside] = ((1 - OPACITY) * canvas[inside] + OPACITY * np.array(colour)).astype(np.uint8)
-    for mask, (found, colour) in zip(masks, shown, strict=True):
-        dashed = by_id[found["category_id"]]["split"] == "novel"
-        for contour in cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]:
-            _line(canvas, contour[:, 0], colour, width, dashed)
-        _line(canvas, _border(found["bbox"], factor, canvas.shape), colour, max(2, width // 2), dashed)
+    height, width = canvas.shape[:2]
+    thickness, font = max(2, round(max(height, width) / 400)), _font(max(12, round(max(height, width) / 55)))
+    _objects(canvas, shown, factor, thickness)
+    row, sample = round(font.size * 1.6), 4 * round(font.size)
+    canvas = cv2.copyMakeBorder(canvas, 0, 2 * row + 8, 0, 0, cv2.BORDER_CONSTANT, value=(255, 255, 255))
+    legend = {group: height + 4 + number * row + row // 2 for number, group in enumerate(COLOURS)}
+    for group, y in legend.items():
+        points = np.stack([np.arange(8, 8 + sample), np.full(sample, y)], 1).astype(np.int32)
+        _line(canvas, points, COLOURS[group][0], thickness, group == "novel")
     picture = Image.fromarray(canvas)
     pen = ImageDraw.Draw(picture)
-    font = _font(max(12, round(max(canvas.shape[:2]) / 55)))
-    for found, colour in shown:
-        category = by_id[found["category_id"]]
-        x, y = found["bbox"][0] * factor, found["bbox"][1] * factor
+    for found, colour, _ in shown:
         score = f" {found['score']:.2f}" if "score" in found else ""
-        _label(pen, picture.size, (x, y), category["name"] + score, colour, font)
-    splits = [by_id[found["category_id"]]["split"] for found in detections]
-    legend = {group: f"{group}: trained with {trained_with[group]} ({splits.count(group)})" for group in COLOURS}
-    return _with_legend(picture, legend, width, font)
+        corner = (found["bbox"][0] * factor, found["bbox"][1] * factor)
+        _label(pen, (width, height), corner, by_id[found["category_id"]]["name"] + score, colour, font)
+    for group, y in legend.items():
+        text = f"{group}: trained with {trained_with[group]} ({splits.count(group)})"
+        pen.text((16 + sample, y), text, fill="black", font=font, anchor="lm")
+    return picture
 
 
-def _enlarged(rle: dict[str, Any], factor: int) -> np.ndarray:
-    """A mask (factor H, factor W) of 0 and 1."""
-    return cv2.resize(coco_mask.decode(rle), None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
-
-
-def _colours(detections: list[dict[str, Any]], by_id: dict[int, dict[str, Any]]) -> list[tuple[int, int, int]]:
-    """A colour of its group for each detection, in turn."""
-    counts = {"base": 0, "novel": 0}
-    colours = []
-    for found in detections:
-        group = by_id[found["category_id"]]["split"]
-        colours.append(COLOURS[group][counts[group] % len(COLOURS[group])])
-        counts[group] += 1
-    return colours
-
-
-def _border(bbox: list[float], factor: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Points (n, 2) along a box, one a pixel, inside the image."""
-    x1, y1, w, h = (value * factor for value in bbox)
-    right, bottom = shape[1] - 1, shape[0] - 1
-    xs = np.arange(round(max(x1, 0)), round(min(x1 + w, right)) + 1)
-    ys = np.arange(round(max(y1, 0)), round(min(y1 + h, bottom)) + 1)
-    if len(xs) == 0 or len(ys) == 0:
-        return np.empty((0, 2), dtype=np.int32)
-    sides = (
-        np.stack([xs, np.full_like(xs, ys[0])], 1),
-        np.stack([np.full_like(ys, xs[-1]), ys], 1),
-        np.stack([xs[::-1], np.full_like(xs, ys[-1])], 1),
-        np.stack([np.full_like(ys, xs[0]), ys[::-1]], 1),
-    )
-    return np.concatenate(sides).astype(np.int32)
+def _objects(
+    canvas: np.ndarray, shown: list[tuple[dict[str, Any], tuple[int, int, int], bool]], factor: int, thickness: int
+) -> None:
+    """Masks, their outlines and boxes, drawn into `canvas`; of each object: detection, colour, dashed or not."""
+    masks = [
+        cv2.resize(coco_mask.decode(found["segmentation"]), canvas.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+        for found, _, _ in shown
+    ]
+    for mask, (_, colour, _) in zip(masks, shown, strict=True):
+        inside = mask.astype(bool)
+        canvas[inside] = ((1 - OPACITY) * canvas[inside] + OPACITY * np.array(colour)).astype(np.uint8)
+    for mask, (found, colour, dashed) in zip(masks, shown, strict=True):
+        x, y, w, h = (round(value * factor) for value in found["bbox"])
+        box = cv2.rectangle(np.zeros_like(mask), (x, y), (x + w, y + h), 1, cv2.FILLED)
+        for part, line in ((mask, thickness), (box, max(2, thickness // 2))):
+            for contour in cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]:
+                _line(canvas, contour[:, 0], colour, line, dashed)
 
 
 def _line(canvas: np.ndarray, points: np.ndarray, colour: tuple[int, int, int], width: int, dashed: bool) -> None:
@@ -122,24 +109,6 @@ def _label(
     y = min(max(corner[1] - h, 0), max(size[1] - h, 0))
     pen.rectangle((x, y, x + w, y + h), fill="white", outline=colour, width=2)
     pen.text((x + 3 - left, y + 3 - top), text, fill="black", font=font)
-
-
-def _with_legend(picture: Image.Image, legend: dict[str, str], width: int, font: ImageFont.FreeTypeFont) -> Image.Image:
-    """`picture` on a strip that shows both lines and says what they mean."""
-    row, sample = round(font.size * 1.6), 4 * round(font.size)
-    strip = np.full((2 * row + 8, picture.width, 3), 255, dtype=np.uint8)
-    for number, group in enumerate(COLOURS):
-        y = 4 + number * row + row // 2
-        points = np.stack([np.arange(8, 8 + sample), np.full(sample, y)], 1).astype(np.int32)
-        _line(strip, points, COLOURS[group][0], width, group == "novel")
-    below = Image.fromarray(strip)
-    pen = ImageDraw.Draw(below)
-    for number, text in enumerate(legend.values()):
-        pen.text((16 + sample, 4 + number * row + row // 2), text, fill="black", font=font, anchor="lm")
-    whole = Image.new("RGB", (picture.width, picture.height + below.height), "white")
-    whole.paste(picture, (0, 0))
-    whole.paste(below, (0, picture.height))
-    return whole
 
 
 @cache
