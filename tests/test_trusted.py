@@ -20,10 +20,10 @@ from contrastmask.config.yamlfiles import read_yaml
 from contrastmask.data import splits
 from contrastmask.data.shape_priors import read_priors
 from contrastmask.errors import ConfigError, DataError, Failed
-from contrastmask.inference.trained import read_weights
 from contrastmask.paths import ROOT
 from contrastmask.training import checkpoint
 from contrastmask.training.weights import WeightsError
+from contrastmask.training.weights import read as read_weights
 
 
 class Evil:
@@ -112,7 +112,7 @@ def test_weights_from_elsewhere_run_nothing(tmp_path: Path, ran: Path, wrap: Any
     file = tmp_path / "model.pth"
     file.write_bytes(wrap({"state_dict": {"w": Evil(ran)}}))
     with pytest.raises(ConfigError):
-        read_weights(file)
+        read_weights(file, str(file))
     assert not ran.exists()
 
 

@@ -64,7 +64,8 @@ def command(
     files = find_images(images, out)
 
     from contrastmask.inference.predict import OVERLAYS, RESULTS, predict
-    from contrastmask.inference.trained import load_model, load_run, run_folder
+    from contrastmask.inference.received import load_model
+    from contrastmask.inference.trained import load_run, run_folder
     from contrastmask.runtime.locks import on_signals
 
     if model is not None:

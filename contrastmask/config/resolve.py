@@ -27,14 +27,7 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
     if spec.detector:
         return _resolve_evaluation(spec, spec.detector, settings, configs)
     scale, backbone = settings.scale, settings.backbone(spec.backbone)
-    config: dict[str, Any] = {}
-    for part in ("base", f"methods/{spec.method}", f"backbones/{backbone}", f"schedules/{spec.schedule}"):
-        put(config, fragment(configs / f"{part}.py"))
-    options = all_options(spec, scale, configs)
-    for option, changes in config.pop("variants", {}).items():
-        put(config, changes[options[option]])
-    put(config, config.pop("by_schedule", {}).get(spec.schedule, {}))
-    put(config, {"model": {"roi_head": {"options": options}}})
+    config = assembled(spec.method, backbone, spec.schedule, all_options(spec, scale, configs), configs)
     narrow(config["model"], scale.get("width", 1))
     if config.pop("fixed_width", False):
         put(config["model"], {"neck": fragment(configs / "backbones" / f"{backbone}.py")["model"]["neck"]})
@@ -67,6 +60,20 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
             "batch": scale["batch"],
         }
     )
+
+
+def assembled(
+    method: str, backbone: str, schedule: str, options: Mapping[str, Any], configs: Path = CONFIGS
+) -> dict[str, Any]:
+    """What the fragments in configs/ and all `options` of a method make together, before a scale or row changes it."""
+    config: dict[str, Any] = {}
+    for part in ("base", f"methods/{method}", f"backbones/{backbone}", f"schedules/{schedule}"):
+        put(config, fragment(configs / f"{part}.py"))
+    for option, changes in config.pop("variants", {}).items():
+        put(config, changes[options[option]])
+    put(config, config.pop("by_schedule", {}).get(schedule, {}))
+    put(config, {"model": {"roi_head": {"options": dict(options)}}})
+    return config
 
 
 def _check_sections(config: dict[str, Any], spec: RunSpec, scale: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from contrastmask.config.yamlfiles import check, read_yaml
 from contrastmask.errors import ConfigError
+from contrastmask.inference.received import check_config
 from contrastmask.inference.trained import CATEGORIES, CONFIG, WEIGHTS, Trained, load_run
 from contrastmask.paths import CONFIGS
 from contrastmask.runtime.files import read_record, write_json
@@ -21,13 +22,14 @@ def export(run: Path, out: Path) -> Trained:
     """Write the run of folder `run` to the new folder `out`: all of it or nothing.
 
     Raises:
-        ConfigError: the run cannot be read, or `out` holds something already.
+        ConfigError: the run cannot be read, nobody else could open it (docs/trust.md), or `out` holds something.
     """
     from safetensors.torch import save
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} exists and is not an empty folder: give another --out, or remove it")
     trained = load_run(run)
+    check_config(trained.config, str(run / CONFIG))
     unfinished = out.with_name(f"{out.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)

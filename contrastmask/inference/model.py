@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from contrastmask.data.images import ImageError
-from contrastmask.inference import trained
+from contrastmask.inference import received
 from contrastmask.inference.predict import Detector
+from contrastmask.inference.trained import Trained
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Model:
         device: as torch names it.
     """
 
-    def __init__(self, read: trained.Trained, device: str) -> None:
+    def __init__(self, read: Trained, device: str) -> None:
         self.categories = read.categories
         """In the order of the labels, each with `id`, `name` and `split` ("base" or "novel")."""
         self.device = device
@@ -111,4 +112,4 @@ def load_model(path: str | os.PathLike[str], device: str | None = None) -> Model
     import torch
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return Model(trained.load_model(Path(path)), device)
+    return Model(received.load_model(Path(path)), device)

@@ -1,26 +1,23 @@
-"""A trained detector with everything that it needs: from a run of one's own, or from a folder or file of others.
-
-Reading never runs code: weights are tensors (safetensors, or torch.load with weights_only), everything else is JSON,
-and the configuration says nothing that this project's own do not say (trust.py).
-"""
+"""A trained detector with everything that it needs, and how one's own runs give it; those of others: received.py."""
 
 import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from contrastmask.config import config_hash, runfile
 from contrastmask.errors import ConfigError
-from contrastmask.inference.trust import check_config
-from contrastmask.runtime.files import parse_coco
+from contrastmask.runtime.files import read_record
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 WEIGHTS, CONFIG, CATEGORIES = "model.safetensors", "config.json", "categories.json"
 #: What is read of train.json.
-RECORD = ("run", "seed", "iterations", "config_hash", "data_digest", "split_digest", "checkpoint_sha256", "provenance")
+RECORD = {
+    **dict.fromkeys(("run", "config_hash", "data_digest", "split_digest", "checkpoint_sha256"), str),
+    **dict.fromkeys(("seed", "iterations"), int),
+    "provenance": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -47,15 +44,23 @@ class Trained:
     def detector(self, device: str) -> "nn.Module":
         """The detector on `device`, in evaluation mode.
 
+        It is built without memory first, so that numbers that ask for more than the weights fill are refused.
+
         Raises:
             ConfigError: configuration, categories and weights do not fit each other.
         """
+        import torch
+
         from contrastmask.training.build import build_model
 
-        base = [category["id"] for category in self.categories if category["split"] == "base"]
+        data = {"categories": self.categories}
+        split = {"base": [category["id"] for category in self.categories if category["split"] == "base"]}
         model: Any
         try:
-            model = build_model(self.config, {"categories": self.categories}, {"base": base}, weights=None)
+            with torch.device("meta"):
+                shapes = build_model(self.config, data, split, weights=None).state_dict()
+            _check_fit(shapes, self.weights)
+            model = build_model(self.config, data, split, weights=None)
             given = model.roi_head.is_base.clone()
             model.load_state_dict(self.weights)
         except Exception as error:  # mmdet's builders and torch raise whatever they meet
@@ -65,7 +70,17 @@ class Trained:
         return model.to(device).eval()
 
 
-# ---------------------------------------------------------------------------- a run of one's own
+def _check_fit(shapes: "dict[str, Tensor]", weights: "dict[str, Tensor]") -> None:
+    """Raise ConfigError unless the weights have the names and shapes of a model's, each with memory of its own."""
+    wanted, given = ({name: list(value.shape) for name, value in each.items()} for each in (shapes, weights))
+    wrong = sorted(name for name in wanted.keys() | given.keys() if wanted.get(name) != given.get(name))
+    if wrong:
+        first = f"{wrong[0]} is {given.get(wrong[0], 'missing')} instead of {wanted.get(wrong[0], 'not there')}"
+        raise ConfigError(f"{len(wrong)} of {len(wanted)} weights do not fit, such as {first}")
+    storages = {value.untyped_storage().data_ptr(): value.untyped_storage().nbytes() for value in weights.values()}
+    needed, held = sum(value.nbytes for value in shapes.values()), sum(storages.values())
+    if needed > 4 * held:  # of 8 bits each, at least
+        raise ConfigError(f"the model needs {needed:,} bytes, and its weights repeat the same {held:,}")
 
 
 def run_folder(results: Path, scale: str, run: str, seed: int) -> Path:
@@ -97,123 +112,18 @@ def load_run(folder: Path) -> Trained:
     """The final weights of a run, with the data's categories.
 
     Raises:
-        ConfigError: a file is missing, or the data is no longer what the run was trained on.
+        ConfigError, DataError: a file is missing or damaged, or the data is not what the run was trained on.
         CheckpointError: model.pth is damaged.
     """
     from contrastmask.training.checkpoint import load_weights
+    from contrastmask.training.run import Run
 
-    config, record = runfile.read(folder)["config"], _read_mapping(folder / "train.json", RECORD)
-    if not isinstance(record["provenance"], dict):
-        raise ConfigError(f"{folder / 'train.json'} is damaged at provenance: train the run again")
-    check_config(config, str(folder / CONFIG))
-    if config_hash(config) != record["config_hash"]:
+    run, record = Run.read(folder), read_record(folder / "train.json", RECORD)
+    if run.config_hash != record["config_hash"]:
         raise ConfigError(f"{folder / CONFIG} is not what {folder / 'model.pth'} was trained with: train the run again")
-    data = folder.absolute().parents[2] / "data"
-    dataset = _read_mapping(data / "dataset.json", ("digest", "categories"))
-    split = _read_mapping(data / config["setting"] / "split.json", ("digest", "base"))
-    if not isinstance(split["base"], list) or not _are_categories(dataset["categories"]):
-        raise ConfigError(f"dataset.json or split.json in {data} is damaged: delete it, and Snakemake makes it again")
-    for content, key in ((dataset, "data_digest"), (split, "split_digest")):
-        if content["digest"] != record[key]:
-            raise ConfigError(f"the data in {data} has changed since {folder} was trained on it: train the run again")
-    categories = [c | {"split": "base" if c["id"] in split["base"] else "novel"} for c in dataset["categories"]]
-    name = f"{record['run']} seed {record['seed']}"
-    return Trained(name, config, categories, load_weights(folder / "model.pth")[0], record)
-
-
-# ---------------------------------------------------------------------------- from elsewhere
-
-
-def load_model(path: Path) -> Trained:
-    """An exported folder, a weights file with config.json and categories.json beside it, or the folder of a run.
-
-    Raises:
-        ConfigError: a file is missing, cannot be read, or holds what is not taken from elsewhere.
-    """
-    if not path.exists():
-        raise ConfigError(f"{path} does not exist: give a folder that `contrastmask export` wrote")
-    folder, file = (path, path / WEIGHTS) if path.is_dir() else (path.parent, path)
-    if path.is_dir() and (path / "train.json").exists():
-        return load_run(path)
-    config, categories = _read_json(folder / CONFIG), _read_json(folder / CATEGORIES)
-    check_config(config, str(folder / CONFIG))
-    _check_categories(categories, folder / CATEGORIES)
-    return Trained(str(path), config, categories["categories"], read_weights(file))
-
-
-def read_weights(path: Path) -> "dict[str, Tensor]":
-    """Tensors by name, on the CPU, of a .safetensors file or a PyTorch checkpoint, which may hold nothing but data.
-
-    Raises:
-        ConfigError: it is missing, broken, or holds anything that is not data.
-    """
-    import pickle
-
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise ConfigError(f"{path} is missing: a model is {WEIGHTS} (or a .pth file) beside {CONFIG} and {CATEGORIES}")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except SafetensorError as error:
-        raise ConfigError(f"{path}: not a whole safetensors file ({error}): fetch it again") from None
-    except pickle.UnpicklingError:
-        raise ConfigError(
-            f"{path}: refused, because it is broken or holds more than tensors and plain data, and opening that could "
-            "run code. Ask for a model.safetensors"
-        ) from None
-    except Exception as error:  # torch's reader raises whatever a broken file leads it to
-        raise ConfigError(f"{path}: cannot be read as weights ({error}): fetch it again") from None
-    weights = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
-        raise ConfigError(f"{path}: holds no state_dict of tensors")
-    return weights
-
-
-def _check_categories(content: Any, path: Path) -> None:
-    listed = content.get("categories") if isinstance(content, dict) else None
-    if not isinstance(listed, list) or not listed or not all(_is_category(entry) for entry in listed):
-        raise ConfigError(
-            f'{path}: must be {{"categories": [{{"id": 1, "name": "person", "split": "base"}}, …]}}, in the order of '
-            'the labels; split is "base" or "novel"'
-        )
-    if len({entry["id"] for entry in listed}) < len(listed):
-        raise ConfigError(f"{path}: two categories have the same id")
-
-
-def _is_category(entry: Any) -> bool:
-    return (
-        isinstance(entry, dict)
-        and type(entry.get("id")) is int
-        and isinstance(entry.get("name"), str)
-        and entry.get("split") in ("base", "novel")
-    )
-
-
-def _are_categories(listed: Any) -> bool:
-    return isinstance(listed, list) and all(
-        isinstance(entry, dict) and type(entry.get("id")) is int and isinstance(entry.get("name"), str)
-        for entry in listed
-    )
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return parse_coco(path.read_bytes(), path)
-    except FileNotFoundError:
-        raise ConfigError(f"{path} is missing") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not readable as JSON ({error})") from None
-
-
-def _read_mapping(path: Path, keys: Iterable[str]) -> dict[str, Any]:
-    """A JSON object that has `keys`."""
-    content = _read_json(path)
-    missing = [key for key in keys if not isinstance(content, dict) or key not in content]
-    if missing:
-        raise ConfigError(f"{path} lacks {', '.join(missing)}: it is damaged, or no file of this project")
-    return content
+    for name, content in (("data", run.dataset), ("split", run.split)):
+        if content["digest"] != record[f"{name}_digest"]:
+            raise ConfigError(f"the {name} of {folder} has changed since it was trained: train the run again")
+    categories = [c | {"split": "base" if c["id"] in run.split["base"] else "novel"} for c in run.dataset["categories"]]
+    weights, _ = load_weights(folder / "model.pth")
+    return Trained(f"{record['run']} seed {record['seed']}", run.config, categories, weights, record)

@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def fetch(source: str, backbone: str, model: dict[str, Any], out: Path) -> None:
     location = locate(source)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
-        file = _download(location, Path(folder)) if "://" in location else Path(location)
+        file = _download(location, Path(folder)) if "://" in location else location
         state = check(as_timm(read(file, source)), backbone, model, source)
         temporary = Path(folder) / "checked.pth"
         torch.save(state, temporary)
@@ -91,16 +92,29 @@ def _download(url: str, folder: Path) -> Path:
     return file
 
 
-def read(file: Path, source: str) -> dict[str, torch.Tensor]:
-    """The state dict in a file, bare or under the key `state_dict`.
+def read(file: str | Path, source: str) -> dict[str, torch.Tensor]:
+    """The state dict in a .safetensors file, or in a PyTorch checkpoint, bare or under the key `state_dict`.
 
     Raises:
-        WeightsError: missing file, or anything but tensors in it.
+        WeightsError: it is missing, broken, or holds more than tensors and plain data: opening that could run code.
     """
+    from safetensors.torch import load_file
+
+    file = Path(file)
     try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as packed:
+                if sum(part.file_size for part in packed.infolist()) > file.stat().st_size:
+                    raise ValueError("it is compressed, as no checkpoint is")
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises a dozen types
-        raise WeightsError(f"{source} cannot be read as weights: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # both readers raise a dozen types
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise WeightsError(
+            f"{source} cannot be read as weights; it is missing, broken, or holds what could run code ({reason}). "
+            "Fetch it again, or ask for a .safetensors file"
+        ) from None
     state = content.get("state_dict", content) if isinstance(content, dict) else {}
     if not state or not all(torch.is_tensor(value) for value in state.values()):
         raise WeightsError(f"{source} holds no state dict of tensors")

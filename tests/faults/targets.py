@@ -30,10 +30,10 @@ from safetensors.torch import save
 
 from contrastmask.config import runfile
 from contrastmask.errors import ConfigError, Failed
-from contrastmask.inference.trained import read_weights
 from contrastmask.paths import CONFIGS
 from contrastmask.tracking.curves import Curves
 from contrastmask.training import checkpoint
+from contrastmask.training.weights import read as read_weights
 
 
 def nothing_escaped() -> None:
@@ -361,7 +361,7 @@ def elsewhere(file: Path, content: bytes, random: Random) -> bool:
     """Weights that somebody sent, to `predict --model`."""
     file.write_bytes(sealed(random) if random.random() < 0.2 else content)
     try:
-        found = read_weights(file)
+        found = read_weights(file, str(file))
     except ConfigError:
         return False
     if not all(isinstance(value, torch.Tensor) for value in found.values()):

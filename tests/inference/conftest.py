@@ -17,9 +17,10 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """results/ with one run at smoke scale, as training leaves it."""
     folder = tmp_path_factory.mktemp("results")
     config = tiny_config("contrastmask", "paper", {})
+    files = {"annotations": "none.json", "images": "none"}
     data, run = folder / "smoke" / "data", folder / "smoke" / "runs" / RUN / "seed0"
     for path, content in (
-        (data / "dataset.json", DATASET | {"digest": "data"}),
+        (data / "dataset.json", DATASET | {"digest": "data", "train": files, "val": files}),
         (data / config["setting"] / "split.json", SPLIT | {"digest": "split"}),
         (run / "config.json", run_file(config)),
     ):

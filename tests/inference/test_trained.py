@@ -11,10 +11,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from contrastmask.errors import ConfigError
+from contrastmask.config import config_hash
+from contrastmask.errors import ConfigError, DataError
 from contrastmask.inference.export import export
-from contrastmask.inference.trained import load_model, load_run, read_weights, run_folder
+from contrastmask.inference.received import load_model
+from contrastmask.inference.trained import load_run, run_folder
+from contrastmask.training import build
 from contrastmask.training.checkpoint import CheckpointError
+from contrastmask.training.weights import read
 
 
 @pytest.fixture
@@ -69,10 +73,10 @@ def test_a_run_that_is_not_trained_says_how(results: Path, tmp_path: Path) -> No
         ("data/dataset.json", {"digest": "other"}, "has changed since"),
         ("data/nonvoc2voc/split.json", {"digest": "other"}, "has changed since"),
         ("runs/{run}/seed0/config.json", {"config": {"seed": 1}}, "`config` was edited"),
-        ("runs/{run}/seed0/train.json", None, "lacks run, seed"),
-        ("runs/{run}/seed0/train.json", {"provenance": 1}, "damaged at provenance"),
+        ("runs/{run}/seed0/train.json", None, "lacks run, config_hash"),
+        ("runs/{run}/seed0/train.json", {"provenance": 1}, "lacks provenance"),
         ("runs/{run}/seed0/train.json", {"run": "\ud800"}, "half of a character"),
-        ("data/dataset.json", None, "lacks digest, categories"),
+        ("data/dataset.json", None, "lacks digest, train, val, categories"),
     ],
 )
 def test_a_run_of_other_data_or_configuration_is_refused(
@@ -84,7 +88,7 @@ def test_a_run_of_other_data_or_configuration_is_refused(
         path.write_text("{}")
     else:
         edit(path, **changes)
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises((ConfigError, DataError), match=said):
         load_run(tmp_path / "results" / run.relative_to(results))
 
 
@@ -135,7 +139,7 @@ def test_a_checkpoint_with_code_is_refused_and_not_run(exported: Path, tmp_path:
         torch.save(content, path, _use_new_zipfile_serialization=how != "legacy")
     if how == "renamed":
         path = path.rename(exported / "model.safetensors")
-    with pytest.raises(ConfigError, match=r"could run code|not a whole safetensors file"):
+    with pytest.raises(ConfigError, match=r"cannot be read as weights.*could run code"):
         load_model(path)
     assert not mark.exists()
     if how == "pickle":
@@ -150,29 +154,30 @@ def test_a_checkpoint_with_code_is_refused_and_not_run(exported: Path, tmp_path:
 def test_broken_weights_are_refused(tmp_path: Path, suffix: str, content: bytes) -> None:
     path = tmp_path / f"model.{suffix}"
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"fetch it again|broken"):
-        read_weights(path)
+    with pytest.raises(ConfigError, match=r"broken.*Fetch it again"):
+        read(path, str(path))
 
 
 def test_what_is_no_state_dict_is_refused(tmp_path: Path) -> None:
     for content in ({"state_dict": {"a": 1}}, [torch.zeros(1)], {"a": "b"}):
         torch.save(content, tmp_path / "x.pth")
-        with pytest.raises(ConfigError, match="no state_dict"):
-            read_weights(tmp_path / "x.pth")
+        with pytest.raises(ConfigError, match="no state dict"):
+            read(tmp_path / "x.pth", "x.pth")
 
 
 @pytest.mark.parametrize(
     ("file", "content", "said"),
     [
-        ("config.json", "{", "not readable as JSON"),
-        ("config.json", "[" * 100_000, "not readable as JSON"),
-        ("config.json", None, "is missing"),
+        ("config.json", "{", "not valid JSON"),
+        ("config.json", "[" * 100_000, "not valid JSON"),
+        ("config.json", None, "No such file"),
         ("config.json", '{"model": {"type": "os.system"}}', "unknown method"),
-        ("categories.json", None, "is missing"),
-        ("categories.json", '["person"]', "split"),
+        ("categories.json", None, "No such file"),
+        ("categories.json", '["person"]', "JSON object"),
+        ("categories.json", '{"categories": ["person"]}', "split"),
         ("categories.json", '{"categories": [{"id": 1, "name": "a"}]}', "split"),
         ("categories.json", '{"categories": []}', "split"),
-        ("model.safetensors", None, "is missing"),
+        ("model.safetensors", None, "missing"),
     ],
 )
 def test_files_that_are_missing_or_wrong_are_named(exported: Path, file: str, content: str | None, said: str) -> None:
@@ -180,7 +185,7 @@ def test_files_that_are_missing_or_wrong_are_named(exported: Path, file: str, co
         (exported / file).unlink()
     else:
         (exported / file).write_text(content)
-    with pytest.raises(ConfigError, match=said) as error:
+    with pytest.raises((ConfigError, DataError), match=said) as error:
         load_model(exported)
     assert file in str(error.value)
 
@@ -206,3 +211,46 @@ def test_weights_that_do_not_fit_the_configuration_are_refused(exported: Path) -
     save_file({"a": torch.zeros(1)}, exported / "model.safetensors")
     with pytest.raises(ConfigError, match="do not make a detector"):
         load_model(exported).detector("cpu")
+
+
+def test_numbers_that_ask_for_absurd_memory_are_refused_before_any_is_taken(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, devices = json.loads((exported / "config.json").read_text()), []
+
+    def build_model(*arguments: Any, **options: Any) -> torch.nn.Module:
+        devices.append(torch.empty(0).device.type)
+        return build_model_as_it_is(*arguments, **options)
+
+    build_model_as_it_is = build.build_model
+    monkeypatch.setattr(build, "build_model", build_model)
+    config["model"]["roi_head"]["bbox_head"]["conv_out_channels"] = 10_000  # 14 GiB in four layers
+    (exported / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match=r"weights do not fit, such as roi_head\.bbox_head\..* instead of \[10000\]"):
+        load_model(exported).detector("cpu")
+    assert devices == ["meta"]
+
+
+def test_a_large_model_cannot_come_out_of_a_small_file(exported: Path) -> None:
+    """Strides of zero make a number any shape."""
+    weights = load_model(exported).weights
+    torch.save(
+        {name: torch.zeros((), dtype=v.dtype).expand(v.shape) for name, v in weights.items()}, exported / "w.pth"
+    )
+    with pytest.raises(ConfigError, match="its weights repeat the same"):
+        load_model(exported / "w.pth").detector("cpu")
+
+
+def test_the_folder_of_a_run_from_elsewhere_is_checked_like_an_export(results: Path, run: Path, tmp_path: Path) -> None:
+    shutil.copytree(results, tmp_path / "results")
+    folder = tmp_path / "results" / run.relative_to(results)
+    content = json.loads((folder / "config.json").read_text())
+    content["config"]["model"]["backbone"]["type"] = "os.system"
+    edit(folder / "config.json", config=content["config"], config_hash=config_hash(content["config"]))
+    edit(folder / "train.json", config_hash=config_hash(content["config"]))
+    assert load_run(folder).config == content["config"], "one's own runs may name any class"
+    with pytest.raises(ConfigError, match=r"os\.system"):
+        load_model(folder)
+    with pytest.raises(ConfigError, match=r"os\.system"):
+        export(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

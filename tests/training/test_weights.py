@@ -4,6 +4,7 @@ import functools
 import hashlib
 import http.server
 import threading
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,15 @@ def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="cannot be read as weights"):
         read(tmp_path / "evil.pth", "evil.pth")
     assert not Path("/tmp/contrastmask-was-here").exists()
+
+
+def test_a_checkpoint_that_would_unpack_to_more_is_refused(tmp_path: Path) -> None:
+    torch.save({"w": torch.zeros(100_000)}, tmp_path / "w.pth")
+    with zipfile.ZipFile(tmp_path / "w.pth") as whole, zipfile.ZipFile(tmp_path / "small.pth", "w", 8) as small:
+        for part in whole.infolist():
+            small.writestr(part.filename, whole.read(part))
+    with pytest.raises(WeightsError, match="compressed"):
+        read(tmp_path / "small.pth", "small.pth")
 
 
 @pytest.mark.parametrize("content", [{}, {"state_dict": {}}, {"a": 1}, [1, 2]])
