@@ -3,6 +3,8 @@
 Shapes: B images, N anchors of all levels, S sampled anchors of an image.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from mmdet.models.dense_heads import RPNHead
@@ -12,6 +14,7 @@ from mmdet.utils import InstanceList
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
+from torchvision.ops import box_iou
 
 
 @MODELS.register_module()
@@ -21,6 +24,8 @@ class BatchRPNHead(RPNHead):
     Sampled anchors are those with the smallest of random numbers drawn for all anchors, so no shape depends on how many
     are positive and a GPU never waits in the loss. mmdet draws as many at random, by other random numbers.
     """
+
+    _of_sizes: tuple[Any, ...] = (None, None, None)
 
     def loss_by_feat(
         self,
@@ -32,12 +37,16 @@ class BatchRPNHead(RPNHead):
     ) -> dict[str, Tensor]:
         """`loss_rpn_cls` and `loss_rpn_bbox`, over all levels."""
         logits, deltas = (flat(maps, size) for maps, size in ((cls_scores, 1), (bbox_preds, 4)))
-        anchors = torch.cat(self.prior_generator.grid_priors([s.shape[-2:] for s in cls_scores], device=logits.device))
+        sizes = [s.shape[-2:] for s in cls_scores]
+        anchors = torch.cat(self._anchors(sizes, logits.device))
         with torch.no_grad():
-            ignored = batch_gt_instances_ignore or [None] * len(batch_gt_instances)
+            valid = {
+                shape: torch.cat(self.prior_generator.valid_flags(sizes, shape, logits.device))
+                for shape in {tuple(meta["pad_shape"]) for meta in batch_img_metas}
+            }
             found = [
-                self._assign(anchors, *given, [s.shape[-2:] for s in cls_scores])
-                for given in zip(batch_gt_instances, ignored, batch_img_metas, strict=True)
+                self._assign(anchors, valid[tuple(meta["pad_shape"])], truth, meta)
+                for truth, meta in zip(batch_gt_instances, batch_img_metas, strict=True)
             ]
             assigned, boxes = (torch.stack(values) for values in zip(*found, strict=True))
             positive, is_positive, negative, is_negative = self._sample(assigned)
@@ -54,18 +63,22 @@ class BatchRPNHead(RPNHead):
         of_box = self.loss_bbox(guesses, targets, reduction_override="none") * is_positive.flatten()[:, None]
         return dict(loss_rpn_cls=loss / number, loss_rpn_bbox=of_box.sum() / number)
 
-    def _assign(
-        self, anchors: Tensor, truth: InstanceData, ignored: InstanceData | None, meta: dict, sizes: list[torch.Size]
-    ) -> tuple[Tensor, Tensor]:
+    def _anchors(self, sizes: list[torch.Size], device: torch.device) -> list[Tensor]:
+        """Anchors (n, 4) of each level; those of the last sizes are kept, for the proposals after the losses."""
+        if self._of_sizes[:2] != (sizes, device):
+            self._of_sizes = sizes, device, self.prior_generator.grid_priors(sizes, device=device)
+        return self._of_sizes[2]
+
+    def _assign(self, anchors: Tensor, valid: Tensor, truth: InstanceData, meta: dict) -> tuple[Tensor, Tensor]:
         """For each anchor of an image, (N,) 1 for an object, 0 for background, -1 for neither, and its box (N, 4).
 
-        Anchors outside the image are neither. An anchor without an object has its own box, to which nothing is added.
+        Anchors outside the image are neither, nor those that are not `valid` (N,). An anchor without an object has its
+        own box, to which nothing is added.
         """
-        valid = torch.cat(self.prior_generator.valid_flags(sizes, meta["pad_shape"], anchors.device))
         valid = anchor_inside_flags(anchors, valid, meta["img_shape"][:2], self.train_cfg["allowed_border"])
         if len(truth) == 0:
             return torch.where(valid, 0, -1), anchors
-        overlaps = self.assigner.iou_calculator(truth.bboxes, anchors).masked_fill(~valid, -1)
+        overlaps = box_iou(truth.bboxes, anchors).masked_fill(~valid, -1)
         rows = self.assigner.rows(overlaps).where(valid, -1)
         boxes = truth.bboxes[(rows - 1).clamp(min=0)]
         return rows.clamp(max=1), torch.where(rows[:, None] > 0, boxes, anchors)
@@ -95,7 +108,7 @@ class BatchRPNHead(RPNHead):
         """mmdet's; suppression alone is done image by image."""
         cfg = self.test_cfg if cfg is None else cfg
         assert batch_img_metas is not None
-        anchors = self.prior_generator.grid_priors([s.shape[-2:] for s in cls_scores], device=cls_scores[0].device)
+        anchors = self._anchors([s.shape[-2:] for s in cls_scores], cls_scores[0].device)
         levels = []
         for logits, deltas, priors in zip(cls_scores, bbox_preds, anchors, strict=True):
             scores, deltas = flat([logits.detach()], 1)[..., 0].sigmoid(), flat([deltas.detach()], 4)
