@@ -1,4 +1,4 @@
-"""A trained run's network on annotated val objects in their true boxes: what evaluation, examples and diagnosis share."""
+"""A trained run's network on annotated val objects in their true boxes, for evaluation, examples and diagnosis."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

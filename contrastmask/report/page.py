@@ -16,7 +16,7 @@ from contrastmask.report.agreement import AGREEMENTS
 from contrastmask.report.claims import claims
 from contrastmask.report.compare import compare
 from contrastmask.report.compare_views import page_content
-from contrastmask.report.figures import TEXTS
+from contrastmask.report.figure_rows import TEXTS
 from contrastmask.report.html import render
 from contrastmask.report.layout import View, lay_out
 from contrastmask.report.paper import METRICS

@@ -14,7 +14,8 @@ from contrastmask.config import CONFIGS
 from contrastmask.errors import ConfigError, DataError
 from contrastmask.evaluation.examples import FILE, crop, largest, read_examples
 from contrastmask.report import drawing, figures
-from contrastmask.report.figures import best, choose_images, figure_rows, load_figures
+from contrastmask.report.figure_rows import figure_rows, load_figures
+from contrastmask.report.figures import best, choose_images
 
 BASE, NOVEL = [8, 9], [1, 2]
 CONTENT: dict[str, Any] = {"count": 2, "images": {"listed": [5, 3]}}

@@ -6,7 +6,7 @@ import re
 from contrastmask.config.settings import ALL_MASKS
 from contrastmask.data.dataset import find_parts
 from contrastmask.errors import DataError
-from contrastmask.report.figures import TEXTS, figure_rows
+from contrastmask.report.figure_rows import TEXTS, figure_rows
 
 
 def like(runs):
