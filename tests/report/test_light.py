@@ -14,7 +14,7 @@ from contrastmask.config import load_tables, settings_from_json
 from contrastmask.report.page import write_report
 settings = settings_from_json(json.dumps({"results": sys.argv[1], "tables": ["table2"]}))
 write_report(settings, load_tables(settings))
-heavy = ("torch", "torchvision", "mmcv", "mmdet", "mmengine", "mlflow", "pandas")
+heavy = ("torch", "torchvision", "mmcv", "mmdet", "mmengine", "mlflow")
 print([name for name in heavy if name in sys.modules])
 """
 
