@@ -5,7 +5,6 @@ each box of a novel class gets GrabCut's mask; so do the ground truth's boxes. W
 same protocol. Masks do not depend on the number of threads.
 """
 
-import functools
 import gzip
 import json
 import time
@@ -14,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +33,16 @@ from contrastmask.training.run import Run
 
 Box = list[float]  # x, y, w, h in pixels
 Rle = dict[str, Any]
+Task = tuple[Path, tuple[int, int], list[Box]]
+"""An image, its height and width in pixels, and the boxes to segment in it."""
 
 
-@dataclass(frozen=True)
-class Detector:
-    """What the detector's own evaluation left: the content of metrics.json, and COCO results."""
+def read_detector(run: Run) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What the detector's own evaluation left: the content of metrics.json, and COCO results.
 
-    metrics: dict[str, Any]
-    detections: list[dict[str, Any]]
-
-
-def read_detector(run: Run) -> Detector:
-    """Raises ConfigError, with the fix, if the detector's results are missing, damaged or not those meant."""
+    Raises:
+        ConfigError: they are missing, damaged or not those meant; with the fix.
+    """
     folder, name = run.file("detector"), f"{run.config['detector']['run']}, seed {run.seed}"
     try:
         metrics = json.loads((folder / "metrics.json").read_text())
@@ -65,21 +61,22 @@ def read_detector(run: Run) -> Detector:
                 f"{folder / 'metrics.json'}: its {key} is {metrics.get(key)}, config.json asks for {value}: "
                 f"use the settings that {name} was made with, or make it again"
             )
-    return Detector(metrics, detections)
+    return metrics, detections
 
 
-def evaluate(run: Run, detector: Detector, threads: int, stop: Stop) -> dict[str, Any]:
-    """Segment and measure; returns the content of metrics.json."""
+def evaluate(
+    run: Run, detector: dict[str, Any], detections: list[dict[str, Any]], threads: int, stop: Stop
+) -> dict[str, Any]:
+    """Segment and measure; returns the content of metrics.json. `detector` is that of the detector's."""
     from pycocotools.coco import COCO
 
     started = time.monotonic()
     truth = COCO(run.dataset["val"]["annotations"])
-    found = Originals(truth).our_detections(detector.detections)
-    detections, ious = predict(run, truth, found, threads, stop)
-    write_readings(run.folder, [d for d in detections if "segmentation" in d], ious, truth)
-    checkpoint = detector.metrics["checkpoint_sha256"]
-    measured = summary(run, truth, detections, ious, checkpoint=checkpoint, started=started, masked=["novel"])
-    return measured | {"detector": detector.metrics["run"]}
+    found, ious = predict(run, truth, Originals(truth).our_detections(detections), threads, stop)
+    write_readings(run.folder, [d for d in found if "segmentation" in d], ious, truth)
+    checkpoint = detector["checkpoint_sha256"]
+    measured = summary(run, truth, found, ious, checkpoint=checkpoint, started=started, masked=["novel"])
+    return measured | {"detector": detector["run"]}
 
 
 def predict(
@@ -96,11 +93,11 @@ def predict(
     given = {
         image: [a for a in truth.imgToAnns[image] if a["category_id"] in novel and usable(a)] for image in truth.imgs
     }
-    tasks = [
-        Task(
-            path=str(Path(run.dataset["val"]["images"]) / info["file_name"]),
-            size=(info["height"], info["width"]),
-            boxes=tuple(each["bbox"] for each in (*found[image], *given[image])),
+    tasks: list[Task] = [
+        (
+            Path(run.dataset["val"]["images"]) / info["file_name"],
+            (info["height"], info["width"]),
+            [each["bbox"] for each in (*found[image], *given[image])],
         )
         for image, info in truth.imgs.items()
     ]
@@ -121,34 +118,24 @@ def predict(
 # ---------------------------------------------------------------------------- images, in several threads
 
 
-@dataclass(frozen=True)
-class Task:
-    """The boxes to segment in one image, whose size is (height, width) in pixels."""
-
-    path: str
-    size: tuple[int, int]
-    boxes: tuple[Box, ...]
-
-
 def segment_images(tasks: Sequence[Task], options: GrabCutOptions, threads: int) -> Generator[list[Rle], None, None]:
     """The masks of each task, in order. Closed early, it waits for those that were begun."""
     cv2.setNumThreads(1)  # the images are the parallelism
     with ThreadPoolExecutor(threads) as pool:  # OpenCV does not hold Python's lock
-        yield from pool.map(functools.partial(segment_image, options=options), tasks)
+        yield from pool.map(lambda task: segment_image(*task, options), tasks)
 
 
-def segment_image(task: Task, options: GrabCutOptions) -> list[Rle]:
+def segment_image(path: Path, size: tuple[int, int], boxes: list[Box], options: GrabCutOptions) -> list[Rle]:
     """One mask for each box of an image.
 
     Raises:
         DataError: the image cannot be read or has another size.
     """
-    if not task.boxes:
+    if not boxes:
         return []
-    height, width = task.size
-    image = read_verified(Path(task.path), (width, height))
-    boxes = (corners(box) for box in task.boxes)
-    return [encode(segment(image, (x1, y1, x2, y2), options)) for x1, y1, x2, y2 in boxes]
+    height, width = size
+    image = read_verified(path, (width, height))
+    return [encode(segment(image, (x1, y1, x2, y2), options)) for x1, y1, x2, y2 in map(corners, boxes)]
 
 
 # ---------------------------------------------------------------------------- the evaluation
@@ -161,13 +148,13 @@ def start(run: Run, threads: int) -> dict[str, Any]:
         ConfigError: the detector's results are missing or not those meant.
         DataError: an image cannot be read.
     """
-    detector = read_detector(run)
+    detector, detections = read_detector(run)
     source = run.config["detector"]
 
     def measure(tracker: Curves, stop: Stop) -> dict[str, Any]:
         record_run(run, tracker, {"detector": source["run"]})
-        checkpoint = detector.metrics["checkpoint_sha256"]
+        checkpoint = detector["checkpoint_sha256"]
         tracker.tags({"detector.config_hash": source["config_hash"], "checkpoint.sha256": checkpoint})
-        return evaluate(run, detector, threads, stop)
+        return evaluate(run, detector, detections, threads, stop)
 
     return recorded(run, measure, step=0, gpus=0)

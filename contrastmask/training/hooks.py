@@ -20,6 +20,7 @@ from contrastmask.runtime.locks import Interrupted, Stop
 from contrastmask.runtime.progress import Progress
 from contrastmask.tracking.curves import Curves
 from contrastmask.training import checkpoint
+from contrastmask.training.run import Run
 from contrastmask.training.steps import bare
 
 MAX_POINTS = 1000  # of each curve
@@ -50,32 +51,19 @@ class StartFrom(Hook):
 
 
 class Resume(Hook):
-    """Loads the state to go on from, saves it every `every` iterations and when asked to stop.
+    """Loads the state to go on from, saves it as often as the run's config.json says and when asked to stop.
 
     Args:
-        folder: of the checkpoints.
-        identity: configuration, data and seed that a checkpoint must be of.
-        code: digest of the code that trains.
+        run: that is trained.
         state: the checkpoint to go on from, or None.
-        every: iterations between checkpoints.
         stop: set by a signal.
         record: whose unfinished point is saved too.
     """
 
     priority = "VERY_LOW"  # after the parameter schedulers, whose state it saves
 
-    def __init__(
-        self,
-        folder: Path,
-        identity: str,
-        code: str,
-        state: dict[str, Any] | None,
-        every: int,
-        stop: Stop,
-        record: "Record",
-    ) -> None:
-        self.folder, self.identity, self.state, self.every, self.stop = folder, identity, state, every, stop
-        self.code, self.record = code, record
+    def __init__(self, run: Run, state: dict[str, Any] | None, stop: Stop, record: "Record") -> None:
+        self.run, self.state, self.stop, self.record = run, state, stop, record
         self.seconds_before, self.started = state["seconds"] if state else 0.0, time.monotonic()
 
     @property
@@ -99,13 +87,13 @@ class Resume(Hook):
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         done = runner.iter + 1
         stopping = self._stopping()
-        if stopping or done % self.every == 0 or done == runner.max_iters:
+        if stopping or done % self.run.decided["checkpoint_every"] == 0 or done == runner.max_iters:
             _check_finite(outputs, done)
             _check_finite(_sums(bare(runner.model)), done)
             self.record.share()
             share_statistics(bare(runner.model))
             if runner.rank == 0:
-                checkpoint.save(self.folder, self._snapshot(runner, done), done)
+                checkpoint.save(self.run.work, self._snapshot(runner, done), done)
         if stopping:
             raise Interrupted(self.stop.signum or 15)
 
@@ -121,9 +109,9 @@ class Resume(Hook):
 
     def _snapshot(self, runner: Runner, done: int) -> dict[str, Any]:
         state = {
-            "identity": self.identity,
+            "identity": self.run.identity,
             "iteration": done,
-            "code": self.code,
+            "code": self.run.code,
             "seconds": self.seconds,
             "record": self.record.state_dict(),
             "model": bare(runner.model).state_dict(),

@@ -64,7 +64,7 @@ def train(run: Run, stop: Stop) -> None:
     tracker = Curves(run.folder, run.title) if rank == 0 else None
     progress = Progress("iteration", total, start)
     record = Record(tracker, total, run.config["batch"], progress if tracker else None)
-    resume = Resume(run.work, run.identity, run.code, state, run.decided["checkpoint_every"], stop, record)
+    resume = Resume(run, state, stop, record)
     weights, priors = run.file_or_none("weights"), run.file_or_none("priors")
     torch.manual_seed(run.seed)
     model = build_model(run.config, run.dataset, run.split, str(weights) if weights else None, priors)

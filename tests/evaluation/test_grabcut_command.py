@@ -222,22 +222,22 @@ def test_a_run_without_weights_is_not_trained(results: Path) -> None:
 def tasks(results: Path) -> list[Task]:
     dataset = read_dataset(results / "smoke" / "data" / "dataset.json")
     images = Path(dataset["val"]["images"])
-    return [Task(str(path), (96, 96), ([10.0, 10.0, 50.0, 40.0],)) for path in sorted(images.iterdir())]
+    return [(path, (96, 96), [[10.0, 10.0, 50.0, 40.0]]) for path in sorted(images.iterdir())]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_an_unusable_image_is_named(results: Path, tmp_path: Path, threads: int) -> None:
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"not an image")
-    box = ([0.0, 0.0, 9.0, 9.0],)
+    box = [[0.0, 0.0, 9.0, 9.0]]
     with pytest.raises(DataError, match=r"bad\.jpg"):
-        list(segment_images([*tasks(results), Task(str(bad), (96, 96), box)], GrabCutOptions(), threads))
+        list(segment_images([*tasks(results), (bad, (96, 96), box)], GrabCutOptions(), threads))
     with pytest.raises(DataError, match=r"is 96x96, recorded as 96x100"):
-        segment_image(Task(tasks(results)[0].path, (100, 96), box), GrabCutOptions())
+        segment_image(tasks(results)[0][0], (100, 96), box, GrabCutOptions())
 
 
 def test_an_image_without_boxes_is_not_read() -> None:
-    assert segment_image(Task("nowhere.jpg", (9, 9), ()), GrabCutOptions()) == []
+    assert segment_image(Path("nowhere.jpg"), (9, 9), [], GrabCutOptions()) == []
 
 
 @pytest.mark.usefixtures("no_mlflow")
