@@ -122,18 +122,18 @@ def segment_images(tasks: Sequence[Task], options: GrabCutOptions, threads: int)
     """The masks of each task, in order. Closed early, it waits for those that were begun."""
     cv2.setNumThreads(1)  # the images are the parallelism
     with ThreadPoolExecutor(threads) as pool:  # OpenCV does not hold Python's lock
-        yield from pool.map(lambda task: segment_image(*task, options), tasks)
+        yield from pool.map(lambda task: segment_image(task, options), tasks)
 
 
-def segment_image(path: Path, size: tuple[int, int], boxes: list[Box], options: GrabCutOptions) -> list[Rle]:
+def segment_image(task: Task, options: GrabCutOptions) -> list[Rle]:
     """One mask for each box of an image.
 
     Raises:
         DataError: the image cannot be read or has another size.
     """
+    path, (height, width), boxes = task
     if not boxes:
         return []
-    height, width = size
     image = read_verified(path, (width, height))
     return [encode(segment(image, (x1, y1, x2, y2), options)) for x1, y1, x2, y2 in map(corners, boxes)]
 

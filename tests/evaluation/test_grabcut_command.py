@@ -233,11 +233,11 @@ def test_an_unusable_image_is_named(results: Path, tmp_path: Path, threads: int)
     with pytest.raises(DataError, match=r"bad\.jpg"):
         list(segment_images([*tasks(results), (bad, (96, 96), box)], GrabCutOptions(), threads))
     with pytest.raises(DataError, match=r"is 96x96, recorded as 96x100"):
-        segment_image(tasks(results)[0][0], (100, 96), box, GrabCutOptions())
+        segment_image((tasks(results)[0][0], (100, 96), box), GrabCutOptions())
 
 
 def test_an_image_without_boxes_is_not_read() -> None:
-    assert segment_image(Path("nowhere.jpg"), (9, 9), [], GrabCutOptions()) == []
+    assert segment_image((Path("nowhere.jpg"), (9, 9), []), GrabCutOptions()) == []
 
 
 @pytest.mark.usefixtures("no_mlflow")
