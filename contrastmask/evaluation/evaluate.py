@@ -74,8 +74,9 @@ def summary(
     for name in set(SUBSETS) - set(masked):
         segm.by_subset[name] = dict.fromkeys(segm.by_subset[name])
         given.by_subset[name] = None
-    novel = set(run.split["novel"])
     unmasked = {c for name in ("novel", "base") if name not in masked for c in subsets[name]}
+    masks = {c: ap for c, ap in segm.by_category.items() if c not in unmasked}
+    by_category = {"segm_AP": masks, "bbox_AP": bbox.by_category, "gt_box_miou": given.by_category}
     return {
         "run": run.id,
         "seed": run.seed,
@@ -90,19 +91,22 @@ def summary(
         "bbox": bbox.by_subset,
         "gt_box_miou": given.by_subset,
         "unmeasured": unmeasured(truth, subsets),
-        "per_category": [
-            {
-                "id": category["id"],
-                "name": category["name"],
-                "split": "novel" if category["id"] in novel else "base",
-                "segm_AP": None if category["id"] in unmasked else segm.by_category.get(category["id"]),
-                "bbox_AP": bbox.by_category.get(category["id"]),
-                "gt_box_miou": given.by_category.get(category["id"]),
-                **({"trained": False} if category["id"] in untrained else {}),
-            }
-            for category in run.dataset["categories"]
-        ],
+        "per_category": per_category(run, by_category),
     }
+
+
+def per_category(run: Run, numbers: Mapping[str, Mapping[int, float | None]]) -> list[dict[str, Any]]:
+    """What metrics.json says of each category; `numbers` are by name and category id."""
+    return [
+        {
+            "id": category["id"],
+            "name": category["name"],
+            "split": "novel" if category["id"] in run.split["novel"] else "base",
+            **{name: of.get(category["id"]) for name, of in numbers.items()},
+            **({"trained": False} if category["id"] in run.split.get("untrained", ()) else {}),
+        }
+        for category in run.dataset["categories"]
+    ]
 
 
 def unmeasured(truth: Any, subsets: Mapping[str, Sequence[int]]) -> dict[str, str]:
