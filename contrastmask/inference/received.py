@@ -63,8 +63,8 @@ def check_config(config: Any, where: str, configs: Path = CONFIGS) -> None:
         known = sorted(path.stem for path in (configs / folder).glob("*.py"))
         if config.get(key) not in known:
             raise ConfigError(f"{where}: unknown {key} {config.get(key)!r}; there are: {', '.join(known)}")
-    named = [config[key] for key in keys.values()]
-    ours = assembled(*named, _options(config, where, configs), configs)
+    named = method, backbone, schedule = tuple(config[key] for key in keys.values())
+    ours = assembled(method, backbone, schedule, _options(config, where, configs), configs)
     if config.get("scale") in [path.stem for path in (configs / "scales").glob("*.yaml")]:
         put(ours, read_yaml(configs / "scales" / f"{config['scale']}.yaml", "scale").get("config", {}))
     plain = json.loads(json.dumps(ours["model"]))  # tuples become lists

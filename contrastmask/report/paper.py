@@ -65,7 +65,7 @@ def _names() -> dict[str, dict[str, dict[str, Any]]]:
 
 @cache
 def _numbers() -> dict[tuple[str, ...], dict[str, float | None]]:
-    found = {}
+    found: dict[tuple[str, ...], dict[str, float | None]] = {}
     for path in sorted(_FOLDER.glob("*_tables.csv")):
         with path.open(encoding="utf-8", newline="") as file:
             found |= {tuple(line[key] for key in KEYS): _metrics(line) for line in csv.DictReader(file)}

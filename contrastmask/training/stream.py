@@ -86,6 +86,8 @@ class StreamSampler(Sampler):
         self, start: int, stop: int, images: int, place: tuple[int, int] | None = None, **kwargs: object
     ) -> None:
         self.iterations, self.images = range(start, stop), images
+        self.rank: int
+        self.world: int
         self.rank, self.world = place or get_dist_info()
 
     def __len__(self) -> int:
