@@ -139,7 +139,8 @@ def draw_image(
 
     In float64: processors differ in the last bits of a sum, and those of float32 would reach the pixels.
     """
-    canvas, free, objects = _ground(rng, side), np.ones((side, side), bool), []
+    canvas, free = _ground(rng, side), np.ones((side, side), dtype=bool)
+    objects: list[dict[str, Any]] = []
     for number, (size, copies) in enumerate(_wanted(rng, index)):
         look = choice[rng.integers(len(choice)) if number else index % len(choice)]  # small sets have every category
         for _ in range(ATTEMPTS):
@@ -165,7 +166,8 @@ def _wanted(rng: np.random.Generator, index: int) -> list[tuple[float, int]]:
 
 def _mask(rng: np.random.Generator, shape: str, size: float, copies: int, side: int) -> np.ndarray:
     """Where (side, side) a shape of `size` pixels lies, slightly turned, maybe mirrored; copies beside each other."""
-    middle, mask = rng.uniform(0.1, 0.9, 2) * side, np.zeros((side, side), np.uint8)
+    middle = rng.uniform(0.1, 0.9, 2) * side
+    mask = np.zeros((side, side), dtype=np.uint8)
     for _ in range(copies):
         turn, mirror = np.deg2rad(rng.uniform(-20, 20)), rng.choice([-1.0, 1.0])
         rotation = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
