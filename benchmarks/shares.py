@@ -1,4 +1,4 @@
-"""Where a training step's time goes: backbone, region proposals, boxes, masks, contrast, and the rest.
+"""Where a training step's time goes: images, backbone, region proposals, sampling, boxes, masks, contrast, the rest.
 
 Each part is timed by itself, the GPU waited for at both ends; that makes a step a little longer than it is without.
 """
@@ -10,10 +10,13 @@ from typing import Any
 
 #: A part, and the object and method of a trainer that it is. A part inside another is taken off that.
 PARTS = (
+    ("images", "model.data_preprocessor", "forward"),
     ("backbone and neck", "model", "extract_feat"),
     ("region proposals", "model.rpn_head", "loss_and_predict"),
+    ("sampling", "model.roi_head", "sample"),
     ("boxes", "model.roi_head", "bbox_loss"),
     ("masks", "model.roi_head", "mask_loss"),
+    ("masks", "model.roi_head", "mask_losses"),
     ("contrast", "model.roi_head", "_regions_and_keys"),
     ("contrast", "model.roi_head", "_encode"),
     ("contrast", "model.roi_head", "_contrastive_loss"),
@@ -67,6 +70,7 @@ def cells(name: str, precision: str, found: tuple[float, dict[str, float]]) -> l
 def notes(steps: int) -> Sequence[str]:
     """What the numbers are."""
     return [
-        f"Shares of a training step in %, mean of {steps} steps, the GPU waited for before and after each part. The"
-        " encoder of the contrastive head counts as contrast; all gradients are in one part with the optimiser's step.",
+        f"Shares of a training step in %, mean of {steps} steps, the GPU waited for before and after each part. Images"
+        " are copied and normalised, their objects' masks copied too. The encoder of the contrastive head counts as"
+        " contrast, the stock model's sampling as the rest. All gradients are in one part with the optimiser's step.",
     ]

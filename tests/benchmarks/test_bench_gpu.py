@@ -47,7 +47,9 @@ def test_a_dry_run_measures_every_system_in_both_precisions_and_every_operator(
     for line in parts:
         assert sum(float(line[name]) for name in NAMES) == pytest.approx(100, abs=len(NAMES))  # rounded
         assert (float(line["contrast"]) > 0) == line["System"].startswith("ContrastMask")
-        assert all(float(line[name]) > 0 for name in ("backbone and neck", "masks", "gradients and step"))
+        assert all(float(line[name]) > 0 for name in ("backbone and neck", "gradients and step"))
+        # ContrastMask's mask branch sees one object here, less than half a percent of a step
+        assert float(line["masks"]) > 0 or line["System"].startswith("ContrastMask")
     operators = list(csv.DictReader((folder / "ops.csv").open()))
     assert [(line["Operator"], line["pass"]) for line in operators] == [
         *(
