@@ -85,7 +85,7 @@ def test_the_map_enters_the_mask_head_only_with_cam(build: Build) -> None:
 
 
 def test_without_cam_and_cl_it_is_mask_rcnn_with_the_convolutional_box_head(build: Build) -> None:
-    bare, baseline = build(cam=False, cl=False), build("mask-rcnn", box_head="conv")
+    bare, baseline = build(cam=False, cl=False), build("mask-rcnn", box_head="conv", mask_rois="gt")
     baseline.load_state_dict(bare.state_dict())
     batch = make_batch()
     for name, loss in roi_losses(bare, batch).items():
@@ -229,7 +229,7 @@ def maps_of(head: torch.nn.Module, features: tuple, rois: torch.Tensor, labels: 
 
 
 def test_each_roi_has_its_own_map_for_its_objects_class(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, partitioned = build(), []
+    model, partitioned = build(mask_rois="positive"), []
     batch = make_batch()
     results, _ = sampling(model, batch)
     rois, labels = bbox2roi([r.pos_priors for r in results]), torch.cat([r.pos_gt_labels for r in results])
