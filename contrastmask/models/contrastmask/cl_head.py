@@ -96,14 +96,14 @@ class Projector(BaseModule):
 
     @contextmanager
     def _statistics_kept(self) -> Iterator[None]:
-        assert self.norms is not None
-        before = [(norm.momentum, norm.num_batches_tracked) for norm in self.norms]
-        for norm in self.norms:
+        norms = [norm for norm in self.modules() if isinstance(norm, nn.BatchNorm1d)]
+        before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+        for norm in norms:
             norm.momentum, norm.num_batches_tracked = 0.0, None
         try:
             yield
         finally:
-            for norm, (momentum, number) in zip(self.norms, before, strict=True):
+            for norm, (momentum, number) in zip(norms, before, strict=True):
                 norm.momentum, norm.num_batches_tracked = momentum, number
 
 
