@@ -19,7 +19,7 @@ def command(folder: Path, out: Path) -> None:
     init_detector and inference_detector run what was trained; the file's head says how. Paths in it are absolute.
 
     \b
-    Example:
+    Examples:
       contrastmask export-config results/smoke/runs/contrastmask-paper_r50_1x_nonvoc2voc/seed0 --out contrastmask.py
     """
     from contrastmask.training.mmdet_config import write

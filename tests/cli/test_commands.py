@@ -164,7 +164,7 @@ def complete(words: str) -> list[str]:
 def test_completion_knows_verbs_scales_and_runs(tmp_path: Path) -> None:
     for scale, name in (("smoke", "opmask"), ("smoke", "mask-rcnn"), ("paper", "opmask-x")):
         (tmp_path / scale / "runs" / name).mkdir(parents=True)
-    assert complete("contrastmask ex") == ["export"]
+    assert complete("contrastmask ex") == ["export", "export-config"]
     assert complete("contrastmask predict --scale sm") == ["smoke"]
     assert complete(f"contrastmask export --results {tmp_path} --run op") == ["opmask", "opmask-x"]
     assert complete(f"contrastmask export --results {tmp_path} --scale smoke --run op") == ["opmask"]

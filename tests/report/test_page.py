@@ -172,7 +172,7 @@ def busy_html(tmp_path_factory: pytest.TempPathFactory) -> str:
         best = Effect("a - b", 1.25, 0.5, 2.0, 2.8, "supported")
         return [claim(HOSTILE, (0, 1), best, few), claim("b", (0,), few, few), claim("c", (), none, none)]
 
-    (settings.run_folder("mask-rcnn_r50_1x_nonvoc2voc", 0) / "train.json").write_text("{")
+    (settings.run_folder("mask-rcnn_r50_1x_nonvoc2voc_mask_rois-gt", 0) / "train.json").write_text("{")
     (settings.folder / "figures").mkdir()
     Image.new("RGB", (2400, 1200), "green").save(settings.folder / "figures" / "figure6.png")
     with pytest.MonkeyPatch.context() as patch:

@@ -18,7 +18,7 @@ from contrastmask.errors import ConfigError
 from contrastmask.report.plan import Planned, duration, make_plan, print_plan, summary
 
 MAIN = "contrastmask-paper_r50_1x_nonvoc2voc"
-BASELINE = "mask-rcnn_r50_1x_nonvoc2voc"
+BASELINE = "mask-rcnn_r50_1x_nonvoc2voc_mask_rois-gt"
 Finish = Callable[..., Path]
 
 

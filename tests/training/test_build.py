@@ -30,7 +30,7 @@ def annotation(number: int, image: int, category: int, **more: Any) -> dict[str,
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> dict[str, Any]:
-    """Four images: two objects; a crowd beside an object; nothing; too small."""
+    """Four images: two objects; a crowd beside an object; nothing; a low one."""
     sizes = [(64, 96), (64, 96), (64, 96), (20, 90)]
     for number, size in enumerate(sizes):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((*size, 3), 128, dtype=np.uint8))
@@ -56,12 +56,10 @@ def test_labels_follow_the_order_of_the_datasets_categories(dataset: dict[str, A
     assert [dataset["categories"][label]["id"] for label in labels] == [2, 9]
 
 
-def test_training_drops_images_without_objects_and_small_ones_and_evaluation_keeps_all(
-    dataset: dict[str, Any],
-) -> None:
+def test_training_drops_images_without_objects_and_evaluation_keeps_all(dataset: dict[str, Any]) -> None:
     config = tiny_config("mask-rcnn", "paper", {})
     training, validation = (build_dataset(config, dataset, part) for part in ("train", "val"))
-    assert [training.get_data_info(n)["img_id"] for n in range(len(training))] == [0, 1]
+    assert [training.get_data_info(n)["img_id"] for n in range(len(training))] == [0, 1, 3]
     assert [validation.get_data_info(n)["img_id"] for n in range(len(validation))] == [0, 1, 2, 3]
 
 
@@ -72,7 +70,7 @@ def test_crowds_are_ignored_instances(dataset: dict[str, Any]) -> None:
 
 def test_training_scales_lie_between_the_two_given_and_evaluation_has_one(dataset: dict[str, Any]) -> None:
     config = tiny_config("mask-rcnn", "paper", {})
-    config["image"] = {"train": [[500, 64], [500, 128]], "test": [500, 100], "flip": 0.5}
+    config["image"] |= {"train": [[500, 64], [500, 128]], "test": [500, 100], "flip": 0.5}
     training, validation = (build_dataset(config, dataset, part) for part in ("train", "val"))
     np.random.seed(0)
     samples = [training[0]["data_samples"] for _ in range(30)]
@@ -94,7 +92,7 @@ def test_more_than_two_training_scales_are_a_choice(dataset: dict[str, Any]) -> 
 
 def test_boxes_and_masks_are_flipped_together(dataset: dict[str, Any]) -> None:
     config = tiny_config("mask-rcnn", "paper", {})
-    config["image"] = {"train": [[96, 64]], "test": [96, 64], "flip": 1.0}
+    config["image"] |= {"train": [[96, 64]], "test": [96, 64], "flip": 1.0}
     truth = build_dataset(config, dataset, "train")[0]["data_samples"].gt_instances
     np.testing.assert_allclose(truth.bboxes.tensor[0], [46, 10, 86, 50])
     y, x = np.nonzero(truth.masks.to_ndarray()[0])
