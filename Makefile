@@ -13,7 +13,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 RESOLVE := $(BIN)/uv pip compile --generate-hashes --python-platform x86_64-manylinux_2_28 --no-header --no-annotate \
     --extra dev --no-emit-package contrastmask --no-emit-package opencv-python pyproject.toml
 
-.PHONY: tables report test test-all test-slurm test-tracking-server faults ui sync model-table
+.PHONY: tables report test test-slow test-all test-slurm test-tracking-server faults ui sync model-table
 .PHONY: bench bench-rows bench-start bench-gpu bench-counts bench-released parity lint lock clean help
 
 help:  ## this list
@@ -28,8 +28,10 @@ report: $(BIN)/.ready  ## the tables, then one page with everything behind them
 test: $(BIN)/.ready  ## the tests, one small chain among them: minutes
 	$(PYTEST) -m "not slow and not faults"
 
-test-all: test  ## and all tables at smoke scale, whole trainings, and the faults in their short form
+test-slow: $(BIN)/.ready  ## all tables at smoke scale, whole trainings, and the faults in their short form
 	$(PYTEST) -m "slow or faults"
+
+test-all: test test-slow  ## both
 
 test-slurm: $(BIN)/.ready  ## the test on a real one-node Slurm (Debian: munge slurmctld slurmd slurm-client)
 	TEST_SLURM=1 $(BIN)/python -m pytest tests/slurm

@@ -30,7 +30,8 @@ class Shares:
     """Seconds of each part of the steps of a `Trainer`, from now on."""
 
     def __init__(self, trainer: Any) -> None:
-        self.trainer, self.seconds, self.within = trainer, defaultdict(float), [0.0]
+        self.trainer, self.within = trainer, [0.0]
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         for name, path, method in PARTS:
             owner = trainer
             for part in path.split("."):
