@@ -1,6 +1,7 @@
 """Brings MLflow up to date with the curves files of runs: all of a result folder, or one that goes on."""
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from contrastmask.tracking.curves import NAME, end_if_killed
 from contrastmask.tracking.sending import send
 from contrastmask.tracking.store import StoreError, connect, tracking_uri, without_password
 
+OF_A_CHAIN = "CONTRASTMASK_CHAIN"  # set in the environment of what Snakemake runs
 INTERVAL_S, MAX_INTERVAL_S = 10.0, 300.0
 END_S, KILLED_END_S = 60.0, 5.0  # what the end of a run waits for MLflow; who sends SIGTERM sends SIGKILL soon after
 
@@ -95,10 +97,18 @@ def live(folder: Path, interval: float = INTERVAL_S, end: float = END_S) -> Iter
 
 
 def _keep_sending(folder: Path, uri: str, interval: float, closing: threading.Event) -> None:
-    """Send every `interval` s, less and less often while that fails, and once more when closing."""
+    """Send every `interval` s, less and less often while that fails, and once more when closing.
+
+    A run of a chain that is over before the first time leaves it to the chain, which sends all at its end: importing
+    MLflow would take longer than such a run.
+    """
     delay, failing, last = interval, False, False
+    short = bool(os.environ.get(OF_A_CHAIN))
     while not last:
         last = closing.wait(delay)
+        if last and short:
+            return
+        short = False
         try:
             send(connect(uri), uri, folder)
         except StoreError as error:

@@ -40,7 +40,7 @@ RESULTS = str(SETTINGS.results)
 # In rules, `contrastmask` is the one command line, run by this Python, in the place of the shell; "$settings" and
 # "$results" are what it is told. What rules interpolate is quoted (:q).
 shell.prefix(
-    'set -euo pipefail; contrastmask() {{ exec {PYTHON:q} -m contrastmask "$@"; }}; '
+    'set -euo pipefail; export CONTRASTMASK_CHAIN=1; contrastmask() {{ exec {PYTHON:q} -m contrastmask "$@"; }}; '
     "settings={SETTINGS_JSON:q}; results={RESULTS:q}; "
 )
 SEEDS = ",".join(map(str, SETTINGS.seeds))
