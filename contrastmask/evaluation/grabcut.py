@@ -23,8 +23,8 @@ from contrastmask.data.images import read_verified
 from contrastmask.data.originals import Originals
 from contrastmask.errors import ConfigError
 from contrastmask.evaluation.evaluate import encode, gt_box_ious, recorded, summary, usable, write_readings
+from contrastmask.evaluation.grabcut_box import segment
 from contrastmask.evaluation.look import corners
-from contrastmask.models.peers.grabcut import segment
 from contrastmask.runtime.locks import Interrupted, Stop
 from contrastmask.runtime.progress import Progress
 from contrastmask.tracking.curves import Curves

@@ -21,7 +21,7 @@ from contrastmask.errors import ConfigError, DataError
 from contrastmask.evaluation import evaluate, grabcut
 from contrastmask.evaluation.coco_metrics import coco_metrics
 from contrastmask.evaluation.grabcut import Task, segment_image, segment_images
-from contrastmask.models.peers.grabcut import segment
+from contrastmask.evaluation.grabcut_box import segment
 from contrastmask.runtime.locks import Interrupted
 from contrastmask.tracking.store import tracking_uri
 from contrastmask.tracking.sync import sync

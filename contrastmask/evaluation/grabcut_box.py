@@ -1,7 +1,7 @@
 """Mask GrabCut: an object's mask from its box and the image's colours, without learning.
 
-All of the procedure is a reconstruction (configs/methods/mask-grabcut.py). No torch: the processes that segment start
-with OpenCV alone.
+All of the procedure is a reconstruction (configs/methods/mask-grabcut.py). No torch: what segments with it (grabcut.py)
+starts with OpenCV alone.
 """
 
 import cv2
