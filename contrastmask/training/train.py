@@ -39,26 +39,18 @@ def total_iterations(config: dict[str, Any], n_images: int) -> int:
 def train(run: Run, stop: Stop) -> None:
     """Train in this process, or as one of several: only the first records and writes."""
     import torch
-    from mmengine.dataset import pseudo_collate
-    from mmengine.runner import Runner
-    from torch.utils.data import DataLoader
 
     from contrastmask.models.common.norm import norm_images, synchronise
     from contrastmask.training import checkpoint
-    from contrastmask.training.build import build_dataset, build_model
+    from contrastmask.training.build import build_model
     from contrastmask.training.failures import readable
     from contrastmask.training.hooks import Record, Resume
     from contrastmask.training.step_hooks import TrainingProgress
     from contrastmask.training.steps import bare
-    from contrastmask.training.stream import Stream, StreamSampler
 
     torch.set_num_threads(run.decided["threads"])
     rank, world = processes.place()
-    images, workers = run.config["batch"] // world, run.decided["workers"]  # of this process
-    annotations = run.file("annotations")
-    if "sha256" in run.split and not run.uses_novel_masks:  # splits of before this check lack it
-        check_unchanged(annotations, run.split["sha256"], run.file("split"))
-    stream = Stream(build_dataset(run.config, run.dataset, "train", annotations), run.seed, run.config["neighbours"])
+    stream = open_stream(run)
     total = total_iterations(run.config, len(stream))
     start, state = where_to_go_on(run, total)
     tracker = Curves(run.folder, run.title) if rank == 0 else None
@@ -72,33 +64,8 @@ def train(run: Run, stop: Stop) -> None:
     if synchronised:
         synchronise(model)
     step = step_facts(run, world, norm_images(model, run.decided["images_per_gpu"] * (world if synchronised else 1)))
-    runner = Runner(
-        model=model,
-        work_dir=str(run.work / "mmengine"),
-        train_dataloader=DataLoader(
-            stream,
-            batch_size=images,
-            sampler=StreamSampler(start, total, images, (rank, world)),
-            num_workers=workers,
-            collate_fn=pseudo_collate,
-            persistent_workers=workers > 0,
-        ),
-        train_cfg={
-            "type": "StepLoop",
-            "max_iters": total,
-            "images": run.decided["images_per_gpu"],
-            "seed": run.seed,
-        },
-        optim_wrapper=optim_wrapper(run.config) | {"accumulative_counts": run.passes},
-        param_scheduler=schedulers(run.config, total),
-        default_hooks=dict.fromkeys(("runtime_info", "timer", "sampler_seed", "logger", "checkpoint")),
-        custom_hooks=[TrainingProgress(), *starting_weights(run), record, resume],
-        launcher="pytorch" if world > 1 else "none",
-        randomness={"seed": run.seed},  # without it mmengine draws a seed of its own for the first weights
-        log_level="ERROR",
-        default_scope="mmdet",
-        cfg={"model_wrapper_cfg": processes.join()} if world > 1 else None,
-    )
+    hooks = [TrainingProgress(), *starting_weights(run), record, resume]
+    runner = build_runner(run, model, stream, hooks, range(start, total))
     if tracker is None:
         with readable():
             runner.train()
@@ -112,6 +79,60 @@ def train(run: Run, stop: Stop) -> None:
     for older in run.work.glob("iter_*.pth"):
         if older.name != f"iter_{total}.pth":
             older.unlink()
+
+
+def open_stream(run: Run) -> Any:
+    """The training images, from the annotations that were verified.
+
+    Raises:
+        DataError: they have changed since.
+    """
+    from contrastmask.training.build import build_dataset
+    from contrastmask.training.stream import Stream
+
+    annotations = run.file("annotations")
+    if "sha256" in run.split and not run.uses_novel_masks:  # splits of before this check lack it
+        check_unchanged(annotations, run.split["sha256"], run.file("split"))
+    return Stream(build_dataset(run.config, run.dataset, "train", annotations), run.seed, run.config["neighbours"])
+
+
+def build_runner(run: Run, model: Any, stream: Any, hooks: list[Any], iterations: range) -> Any:
+    """mmengine's runner of this process, which joins the others; `iterations` are those left to do."""
+    from mmengine.dataset import pseudo_collate
+    from mmengine.runner import Runner
+    from torch.utils.data import DataLoader
+
+    from contrastmask.training.stream import StreamSampler
+
+    total, (rank, world) = iterations.stop, processes.place()
+    images, workers = run.config["batch"] // world, run.decided["workers"]  # of this process
+    return Runner(
+        model=model,
+        work_dir=str(run.work / "mmengine"),
+        train_dataloader=DataLoader(
+            stream,
+            batch_size=images,
+            sampler=StreamSampler(iterations.start, total, images, (rank, world)),
+            num_workers=workers,
+            collate_fn=pseudo_collate,
+            persistent_workers=workers > 0,
+        ),
+        train_cfg={
+            "type": "StepLoop",
+            "max_iters": total,
+            "images": run.decided["images_per_gpu"],
+            "seed": run.seed,
+        },
+        optim_wrapper=optim_wrapper(run.config) | {"accumulative_counts": run.passes},
+        param_scheduler=schedulers(run.config, total),
+        default_hooks=dict.fromkeys(("runtime_info", "timer", "sampler_seed", "logger", "checkpoint")),
+        custom_hooks=hooks,
+        launcher="pytorch" if world > 1 else "none",
+        randomness={"seed": run.seed},  # without it mmengine draws a seed of its own for the first weights
+        log_level="ERROR",
+        default_scope="mmdet",
+        cfg={"model_wrapper_cfg": processes.join()} if world > 1 else None,
+    )
 
 
 def starting_weights(run: Run) -> list[Any]:
