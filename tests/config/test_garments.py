@@ -53,7 +53,7 @@ def test_every_run_starts_from_one_detector(settings: Settings, tmp_path: Path) 
     one = next(run for run in trained if run.backbone == "r50")
     assert one.start is not None
     detector = resolve(one.start, settings)
-    assert detector["one_x"] == {"iterations": 1000} and resolve(one, settings)["one_x"] == {"iterations": 250}
+    assert detector["one_x"] == {"iterations": 500} and resolve(one, settings)["one_x"] == {"iterations": 250}
     assert detector["model"]["roi_head"]["mask_head"] is None
     written = describe(one, 2, settings)
     assert written["files"]["start"] == "../../detector_r50_1x_nonvoc2voc/seed2/model.pth"
