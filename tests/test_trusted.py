@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
+from contrastmask.cli import main
 from contrastmask.config import CONFIGS, find_run, load_settings, load_table, load_tables
 from contrastmask.config.options import preset_options
 from contrastmask.config.yamlfiles import read_yaml
@@ -202,6 +204,52 @@ def test_every_text_of_an_option_is_one_of_a_list(tmp_path: Path) -> None:
             (tmp_path / "table9.yaml").write_text(json.dumps(table))
             with pytest.raises(ConfigError):
                 load_table(tmp_path / "table9.yaml", "paper")
+
+
+@pytest.mark.parametrize("name", OUTSIDE[:3])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        *("predict a.jpg --run NAME", "predict a.jpg --run r --scale NAME", "export --run NAME --out x"),
+        *("export --run r --scale NAME --out x", "compare NAME r", "compare r NAME", "compare r s --scale NAME"),
+        *("configure NAME", "configure --scale NAME r", "tables NAME", "tables table2 --folder NAME"),
+        *("tables table2 --scale NAME", "claims --scale NAME", "evidence --scale NAME", "figure figure6 --scale NAME"),
+        *("look --scale NAME", "look --setting NAME", "report --scale NAME", "plan NAME", "init . --name NAME"),
+    ],
+)
+def test_no_verb_takes_a_name_that_is_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, name: str
+) -> None:
+    """Not even where such a folder is there: a run of another place is not opened, and nothing is written beside."""
+    place = tmp_path / "place"
+    (place / "results" / "smoke" / "runs").mkdir(parents=True)
+    (tmp_path / "outside" / "seed0").mkdir(parents=True)
+    (place / "a.jpg").touch()
+    monkeypatch.chdir(place)
+    before = sorted(tmp_path.rglob("*"))
+    result = CliRunner().invoke(main, [name if word == "NAME" else word for word in asked.split()])
+    assert result.exit_code == 2 and "Traceback" not in result.output, result.output
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+# ---------------------------------------------------------------------------- what a terminal is told
+
+EVIL = "[red]x\x1b[2J\u202e"
+
+
+def test_messages_write_out_what_would_move_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Names of files and categories, in errors, warnings and prints; rich's tables: tests/report."""
+    (tmp_path / "strange").mkdir()
+    (tmp_path / "strange" / f"{EVIL}.json").write_text("{}")
+    result = CliRunner().invoke(main, ["init", str(tmp_path / "strange")])
+    assert result.exit_code == 2 and r"[red]x\x1b[2J\u202e.json" in result.output and "\x1b" not in result.output
+
+    categories = [{"id": 1, "name": EVIL}, {"id": 2, "name": EVIL + "2"}]
+    objects = [{"category_id": 1, "segmentation": [[2, 2, 9, 2, 9, 9]]}, {"category_id": 2, "segmentation": []}]
+    dataset = {"categories": categories, "train": {"annotations": "train.json"}}
+    splits.decide("masks2boxes", dataset, {"annotations": objects}, splits.SPLITS, show=True)
+    said = capsys.readouterr()
+    assert r"[red]x\x1b[2J\u202e" in said.out and "\x1b" not in said.out + said.err
 
 
 # ---------------------------------------------------------------------------- servers

@@ -14,7 +14,7 @@ import click
 import yaml
 
 from contrastmask.errors import ConfigError, DataError, Failed, GpuError, OptionError
-from contrastmask.runtime.terminal import lose_no_output
+from contrastmask.runtime.terminal import lose_no_output, visible
 
 #: Verb: what stands beside it in the list of verbs.
 VERBS = {
@@ -81,13 +81,13 @@ class Verbs(click.Group):
         try:
             return super().invoke(ctx)
         except (ConfigError, OptionError, DataError, GpuError) as error:
-            raise WrongInput(str(error)) from error
+            raise WrongInput(visible(str(error))) from error
         except (UnicodeError, json.JSONDecodeError, yaml.YAMLError) as error:  # no code of ours is text that it reads
-            raise WrongInput(f"a file or an argument is not the text that it should be: {error}") from error
+            raise WrongInput(visible(f"a file or an argument is not the text that it should be: {error}")) from error
         except BrokenPipeError:
             raise  # the reader of our output has enough: click ends quietly
         except (Failed, OSError) as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(visible(str(error))) from error
         except KeyboardInterrupt:
             ctx.exit(128 + signal.SIGINT)
 

@@ -8,8 +8,8 @@ from contrastmask.cli import run_options as options
 
 
 @click.command
-@click.argument("run_a", metavar="RUN_A")
-@click.argument("run_b", metavar="RUN_B")
+@click.argument("run_a", metavar="RUN_A", type=options.Name())
+@click.argument("run_b", metavar="RUN_B", type=options.Name())
 @options.scale_option
 @options.seeds_option("all that both runs finished")
 @click.option(

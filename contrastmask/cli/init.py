@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from contrastmask.cli import run_options as options
 from contrastmask.errors import ConfigError
 
 SHORT, LONG = 3000, 12  # iterations that a small set gets, passes over the images that a large one gets
@@ -15,7 +16,7 @@ PASSES = 100  # over the images, at most
 
 @click.command
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--name", help="Of the scale and the table.  [default: the folder's name]")
+@click.option("--name", type=options.Name(), help="Of the scale and the table.  [default: the folder's name]")
 @click.option(
     "--recipe",
     type=click.Choice(["coco-mini", "paper", "smoke"]),

@@ -10,7 +10,13 @@ from contrastmask.cli import run_options as options
 @click.command
 @options.scale_option
 @options.results_option
-@click.option("--setting", default="masks2boxes", show_default=True, help="Which categories are base, which novel.")
+@click.option(
+    "--setting",
+    type=options.Name(),
+    default="masks2boxes",
+    show_default=True,
+    help="Which categories are base, which novel.",
+)
 @click.option("--images", type=click.IntRange(1, 100), default=16, show_default=True, help="How many to show.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the choice.")
 @click.option(

@@ -67,6 +67,7 @@ def command(
     from contrastmask.inference.received import load_model
     from contrastmask.inference.trained import load_run, run_folder
     from contrastmask.runtime.locks import on_signals
+    from contrastmask.runtime.terminal import say
 
     if model is not None:
         trained = load_model(model)
@@ -80,7 +81,7 @@ def command(
     found = f"{len(done.results) - of_novel} objects of base and {of_novel} of novel categories"
     click.echo(f"{len(done.images)} images: {found}. {out / OVERLAYS}, {out / RESULTS}")
     for path, problem in done.unreadable.items():
-        click.echo(f"not read: {path}: {problem}", err=True)
+        say(f"not read: {path}: {problem}", error=True)
     if done.unreadable:
         sys.exit(1)
 

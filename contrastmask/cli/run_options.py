@@ -66,6 +66,19 @@ def _one_each(args: list[str]) -> Iterator[str]:
         yield word
 
 
+class Name(click.ParamType):
+    """A part of a path that cannot leave its folder."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", value):
+            self.fail(
+                f"{value!r} is no name: give letters, digits, '_', '-' and '.', a letter or digit first", param, ctx
+            )
+        return value
+
+
 class Numbers(click.ParamType):
     """Whole numbers between commas, as a list."""
 
@@ -94,7 +107,10 @@ def _beginning(incomplete: str, names: Iterable[str]) -> list[CompletionItem]:
 
 
 scale_option = click.option(
-    "--scale", shell_complete=_scales, help="A file in configs/scales.  [default: that of configs/config.yaml]"
+    "--scale",
+    type=Name(),
+    shell_complete=_scales,
+    help="A file in configs/scales.  [default: that of configs/config.yaml]",
 )
 results_option = click.option(
     "--results",
@@ -124,6 +140,7 @@ def run_options(required: bool = True) -> Callable[[Any], Any]:
         click.option(
             "--run",
             required=required,
+            type=Name(),
             shell_complete=_runs,
             help="Id of the run: a folder in results/<scale>/runs; the column `run` of a table's csv.",
         ),

@@ -37,9 +37,10 @@ def command(annotations: Path, val: float, seed: int, group: str | None, out: Pa
       contrastmask split-data frames.json --val 0.1 --seed 1 --group _
     """
     from contrastmask.data.split_data import split_data
+    from contrastmask.runtime.terminal import say
 
     done = split_data(annotations, val, seed, out or annotations.parent, group)
     for part in ("train", "val"):
         click.echo(f"{done['paths'][part]}: {done[part]} images")
     if done["lacking"]:
-        click.echo(f"not in val, for want of images: {', '.join(done['lacking'])}", err=True)
+        say(f"not in val, for want of images: {', '.join(done['lacking'])}", error=True)

@@ -8,12 +8,14 @@ from contrastmask.cli import run_options as options
 
 
 @click.command
-@click.argument("tables", nargs=-1, required=True, metavar="TABLE...")
+@click.argument("tables", nargs=-1, required=True, metavar="TABLE...", type=options.Name())
 @options.scale_option
 @options.results_option
 @options.preset_option
 @options.seeds_option("that of configs/config.yaml")
-@click.option("--folder", default="tables", show_default=True, help="Where to, under results/<scale>.")
+@click.option(
+    "--folder", type=options.Name(), default="tables", show_default=True, help="Where to, under results/<scale>."
+)
 @click.option("--print", "show", is_flag=True, help="Print the tables instead of the paths written.")
 def command(
     tables: tuple[str, ...],

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from contrastmask.data.formats import what_is_here
 from contrastmask.data.problems import Problems
 from contrastmask.errors import DataError
 from contrastmask.runtime.files import parse_person, read_coco_bytes, read_record, write_json
+from contrastmask.runtime.terminal import say
 
 PATHS = ("annotations", "images")  # of a part: relative to dataset.json where they lie beside or below it
 PARTS = ("train", "val")
@@ -83,9 +83,9 @@ def prepare(config: dict[str, Any], root: Path, out: Path, workers: int = 1) -> 
     found.check(title)
     assert train and val, "a part that is no COCO file is a problem"
     for text, count in sorted(found.warnings.items()):
-        print(f"warning: {count} {text}", file=sys.stderr)
+        say(f"warning: {count} {text}", error=True)
     if crowds := say_crowds(train["categories"], count_masks(train["annotations"])):
-        print(f"warning: {crowds}", file=sys.stderr)
+        say(f"warning: {crowds}", error=True)
     categories = normalise.our_categories(train["categories"])
     name = config.get("name", root.name if kind == "folder" else kind)
     described = {

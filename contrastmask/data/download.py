@@ -74,7 +74,9 @@ def download(
             _say(f"{archive.folder}: complete")
             continue
         zipped = root / archive.name
-        if not zipped.exists():
+        if zipped.exists():
+            _check(zipped, archive.md5)
+        else:
             _fetch(f"{base_url.rstrip('/')}/{archive.path}", zipped, archive.md5, retries, pause)
         _unpack(zipped, root, archive)
         zipped.unlink()
@@ -103,13 +105,7 @@ def _fetch(url: str, target: Path, md5: str, retries: int, pause: float) -> None
                 ) from error
             _say(f"{target.name}: {error}; going on in {pause * 2**attempt:.0f} s")
             time.sleep(pause * 2**attempt)
-    _say(f"{target.name}: checking")
-    found = _md5(part)
-    if found != md5:
-        part.unlink()
-        raise DownloadError(
-            f"{url}: MD5 is {found}, should be {md5}. The corrupt file was removed; run the command again."
-        )
+    _check(part, md5)
     part.replace(target)
 
 
@@ -160,27 +156,29 @@ def _require_space(folder: Path, needed: int) -> None:
         )
 
 
-def _md5(path: Path) -> str:
+def _check(path: Path, md5: str) -> None:
+    """Nothing is unpacked that is not the archive which COCO publishes, also where it lay there before."""
+    _say(f"{path.name}: checking")
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "md5").hexdigest()
+        found = hashlib.file_digest(stream, "md5").hexdigest()
+    if found != md5:
+        path.unlink()
+        raise DownloadError(f"{path}: MD5 is {found}, should be {md5}. It was removed; run the command again.")
 
 
 def _unpack(zipped: Path, root: Path, archive: Archive) -> None:
     """Unpack the members of the archive's folder; files that are there in full size are kept.
 
     Raises:
-        DownloadError: a member would leave `root`, or the archive is damaged or lacks files.
+        DownloadError: a member would leave `root`, or the archive lacks files.
     """
-    try:
-        with zipfile.ZipFile(zipped) as opened:
-            members = [m for m in opened.infolist() if not m.is_dir()]
-            for member in members:
-                _require_inside(member.filename, zipped)
-            for member in members:
-                if PurePosixPath(member.filename).parts[0] == archive.folder:
-                    _unpack_member(opened, member, root / member.filename)
-    except zipfile.BadZipFile as error:
-        raise DownloadError(f"{zipped}: damaged ({error}). Remove it and run the command again.") from error
+    with zipfile.ZipFile(zipped) as opened:
+        members = [m for m in opened.infolist() if not m.is_dir()]
+        for member in members:
+            _require_inside(member.filename, zipped)
+        for member in members:
+            if PurePosixPath(member.filename).parts[0] == archive.folder:
+                _unpack_member(opened, member, root / member.filename)
     if not _is_unpacked(root, archive):
         raise DownloadError(f"{zipped}: holds fewer than {archive.n_files} files for {archive.folder}/. Remove it.")
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from contrastmask.runtime.files import (
     write_coco,
     write_json,
 )
+from contrastmask.runtime.terminal import say
 
 
 def read_list(path: Path) -> dict[str, Any]:
@@ -163,12 +163,12 @@ def decide(
     counts = count_masks(coco["annotations"])
     base, novel, warnings = resolve(setting, dataset["categories"], splits_dir, counts)
     for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        say(f"warning: {warning}", error=True)
     inferred = any("inferred" in read_list(splits_dir / f"{name}.yaml") for name in parse_setting(setting, splits_dir))
     if show or inferred:
         names = {category["id"]: category["name"] for category in dataset["categories"]}
-        print(f"Setting {setting}, training annotations {_source(dataset)}:")
-        print(say_split(base, novel, names, counts), flush=True)
+        say(f"Setting {setting}, training annotations {_source(dataset)}:")
+        say(say_split(base, novel, names, counts))
     if inferred:
         print("  Inferred from which categories have masks. To decide otherwise, write lists: docs/own-data.md")
     _check_masks(counts, base, dataset)
@@ -202,7 +202,7 @@ def write_split(
         )
     if untrained:
         names = {category["id"]: category["name"] for category in dataset["categories"]}
-        print(f"warning: no object to learn from, so not in AP: {_spell(set(untrained), names)}", file=sys.stderr)
+        say(f"warning: no object to learn from, so not in AP: {_spell(set(untrained), names)}", error=True)
     write_coco(
         out_dir / "instances_train.json",
         [{key: image[key] for key in ("id", "file_name", "width", "height")} for image in coco["images"]],

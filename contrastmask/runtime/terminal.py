@@ -19,6 +19,11 @@ def visible(text: str) -> str:
     return "".join(_written_out(char) if unicodedata.category(char) in ("Cc", "Cf", "Cs") else char for char in text)
 
 
+def say(text: str, error: bool = False) -> None:
+    """A line that names what files hold, on standard output or, as an `error`, on standard error."""
+    print(visible(text), file=sys.stderr if error else sys.stdout, flush=True)
+
+
 def literal(text: str) -> str:
     """`visible` text that rich prints as it is."""
     return escape(visible(text))

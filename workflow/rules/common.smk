@@ -9,7 +9,7 @@ sys.path.insert(0, workflow.basedir)  # the package, also where it is not instal
 
 from contrastmask import config as experiment
 from contrastmask.runtime.locks import RunLock
-from contrastmask.runtime.terminal import lose_no_output
+from contrastmask.runtime.terminal import lose_no_output, visible
 from contrastmask.config.yamlfiles import read_yaml
 
 lose_no_output()
@@ -24,7 +24,7 @@ def load():
             experiment.check_groups(run, settings)
         return settings, tables
     except ValueError as error:
-        raise WorkflowError(str(error)) from None
+        raise WorkflowError(visible(str(error))) from None
 
 
 DEFAULTS = read_yaml(experiment.CONFIGS / "config.yaml", "config")

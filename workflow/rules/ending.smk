@@ -5,8 +5,6 @@ import time
 
 from snakemake.logging import logger
 
-from contrastmask.runtime.terminal import visible
-
 STARTED = time.time()
 
 

@@ -122,7 +122,7 @@ def load_figures():
     try:
         return {name: list(figure_rows(name, SETTINGS.preset, scale=SETTINGS.scale).values()) for name in TEXTS}
     except ValueError as error:
-        raise WorkflowError(str(error)) from None
+        raise WorkflowError(visible(str(error))) from None
 
 
 FIGURES = load_figures()
