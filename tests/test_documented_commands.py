@@ -16,8 +16,8 @@ import click
 import pytest
 import yaml
 
-from contrastmask.cli import init, main
-from contrastmask.config import load_settings, load_tables
+from contrastmask.cli import main
+from contrastmask.config import load_settings, load_tables, own_data
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -57,9 +57,9 @@ def configs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project") / "configs"
     shutil.copytree(ROOT / "configs", folder)
     (folder / "scales" / "mine.yaml").write_text(
-        init.scale("mine", "coco-mini", {"kind": "folder", "root": "/data"}, 9)
+        own_data.scale("mine", "coco-mini", {"kind": "folder", "root": "/data"}, 9)
     )
-    (folder / "tables" / "mine.yaml").write_text(init.table("mine", "masks2boxes"))
+    (folder / "tables" / "mine.yaml").write_text(own_data.table("mine", "masks2boxes"))
     for block in blocks():
         content = yaml.safe_load(block.text) if block.language == "yaml" else {}
         if "rows" in content:

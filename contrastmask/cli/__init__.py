@@ -1,11 +1,9 @@
-"""The `contrastmask` command, the only command line: one verb a file, loaded when called, so that help needs no torch.
+"""The `contrastmask` command, the only command line.
 
-`contrastmask/cli/<verb>.py` (`_` for `-`) holds a click command named `command`. Errors that a person can mend end
-here, with one message and a code, never with a traceback; a bug still shows its traceback.
+A verb is a click command that imports what it needs when it is called, so that help needs no torch. Errors that a
+person can mend end here, with one message and a code, never with a traceback; a bug still shows its traceback.
 """
 
-import importlib
-import importlib.util
 import json
 import signal
 from typing import Any
@@ -13,40 +11,21 @@ from typing import Any
 import click
 import yaml
 
+from contrastmask.cli import data, models, results, runs, tracking
 from contrastmask.errors import ConfigError, DataError, Failed, GpuError, OptionError
 from contrastmask.runtime.terminal import lose_no_output, visible
 
-#: Verb: what stands beside it in the list of verbs.
+#: In the order of help.
 VERBS = {
-    "download": "Fetch COCO 2017.",
-    "plan": "Say what is left to run, and what it will cost.",
-    "configure": "Write down everything that is decided about runs.",
-    "init": "Look at a folder of your own data, and write its scale and table.",
-    "look": "Draw training images with what training learns from.",
-    "split-data": "Split one annotation file into train and val.",
-    "train": "Train one run, or go on with it where it stopped.",
-    "evaluate": "Measure a run on the validation images.",
-    "tables": "Write tables from what was measured.",
-    "report": "Write the report of all tables as one page.",
-    "figure": "Draw Figure 6 or 7, or novel objects as several rows segment them.",
-    "evidence": "Copy tables, claims and digests to where they are committed.",
-    "claims": "Say which of the paper's claims the runs support.",
-    "compare": "Say how two runs differ, in configuration and results.",
-    "diagnose": "Say how good a trained class activation map is as a prior.",
-    "predict": "Find objects in your own images with a trained model.",
-    "export": "Write a trained model as a folder to share.",
-    "export-config": "Write a run as an mmdet configuration.",
-    "sync": "Bring MLflow up to date with the files of the runs.",
-    "ui": "Open MLflow on the runs.",
-}
+    verb.name: verb
+    for verb in (
+        data.download, runs.plan, runs.configure, data.init, data.look, data.split_data, runs.train, runs.evaluate,
+        results.tables, results.report, results.figure, results.evidence, results.claims, results.compare,
+        runs.diagnose, models.predict, models.export, runs.export_config, tracking.sync, tracking.ui,
+    )
+}  # fmt: skip
 #: What the workflow's rules call, and a person seldom.
-STEPS = {
-    "prepare": "Verify a data set, or draw a synthetic one.",
-    "split": "Replace every novel mask by its box.",
-    "shape-priors": "Cluster base masks into ShapeMask's priors.",
-    "weights": "Fetch a backbone's ImageNet weights and check that they fit.",
-    "prior": "Compare what `diagnose` found of several runs.",
-}
+STEPS = {verb.name: verb for verb in (data.prepare, data.split, data.shape_priors, data.weights, results.prior)}
 
 
 class WrongInput(click.ClickException):
@@ -55,26 +34,13 @@ class WrongInput(click.ClickException):
     exit_code = 2
 
 
-def _module(verb: str) -> str:
-    return f"{__name__}.{verb.replace('-', '_')}"
-
-
 class Verbs(click.Group):
-    """Finds a verb's module when it is needed. A verb without a module is not listed."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [verb for verb in VERBS | STEPS if importlib.util.find_spec(_module(verb))]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.list_commands(ctx):
-            return None
-        return importlib.import_module(_module(cmd_name)).command
+    """Lists verbs in their order, steps of the workflow apart; says errors that a person can mend."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        there = self.list_commands(ctx)
         for title, verbs in (("Verbs", VERBS), ("Steps of the workflow", STEPS)):
             with formatter.section(title):
-                formatter.write_dl([(verb, text) for verb, text in verbs.items() if verb in there])
+                formatter.write_dl([(str(name), str(verb.short_help)) for name, verb in verbs.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         lose_no_output()
@@ -92,7 +58,11 @@ class Verbs(click.Group):
             ctx.exit(128 + signal.SIGINT)
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Verbs,
+    commands=VERBS | STEPS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="contrastmask")
 def main() -> None:
     """ContrastMask (CVPR 2022), reproduced: train, measure and use detectors that segment what they know by boxes only.

@@ -16,6 +16,11 @@ from contrastmask.config.options import PRESETS
 from contrastmask.config.yamlfiles import load_yaml, read_yaml
 from contrastmask.paths import CONFIGS
 
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+EXISTING_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+EXISTING_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
+
 
 class JsonObject(click.ParamType):
     """A JSON object, as a dict."""
@@ -113,12 +118,13 @@ scale_option = click.option(
     help="A file in configs/scales.  [default: that of configs/config.yaml]",
 )
 results_option = click.option(
-    "--results",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of results.  [default: that of configs/config.yaml]",
+    "--results", type=FOLDER, help="Folder of results.  [default: that of configs/config.yaml]"
 )
 preset_option = click.option(
     "--preset", type=click.Choice(PRESETS), help="Of rows that name none.  [default: that of configs/config.yaml]"
+)
+resamples_option = click.option(
+    "--resamples", type=click.IntRange(min=100), default=1000, show_default=True, help="Of the bootstrap."
 )
 config_option = click.option(
     "--config",
@@ -159,8 +165,7 @@ def run_options(required: bool = True) -> Callable[[Any], Any]:
 
 def run_folder(command: Any) -> Any:
     """Decorator that gives a command RUN_DIR, the folder of a run with its config.json."""
-    kind = click.Path(exists=True, file_okay=False, path_type=Path)
-    return click.argument("folder", metavar="RUN_DIR", type=kind)(command)
+    return click.argument("folder", metavar="RUN_DIR", type=EXISTING_FOLDER)(command)
 
 
 def settings_options(command: Any) -> Any:
@@ -183,14 +188,20 @@ def load(changes: dict[str, Any], scale: str | None = None, results: Path | None
     Raises:
         ConfigError: naming the key and the fix.
     """
-    return load_settings(defaults() | changes | given(scale=scale, results=results and str(results)))
+    config = read_yaml(CONFIGS / "config.yaml", "config")
+    return load_settings(config | changes | _given(scale=scale, results=results and str(results)))
 
 
-def defaults() -> dict[str, Any]:
-    """configs/config.yaml."""
-    return read_yaml(CONFIGS / "config.yaml", "config")
+def asked(**options: Any) -> dict[str, Any]:
+    """configs/config.yaml with the options that the command line gave; `results` as a path. Data need not be there."""
+    config = read_yaml(CONFIGS / "config.yaml", "config") | _given(**options)
+    return config | {"results": Path(config["results"])}
 
 
-def given(**options: Any) -> dict[str, Any]:
-    """The options that the command line gave."""
+def scale_of(asked: dict[str, Any]) -> dict[str, Any]:
+    """The file in configs/scales that `asked` names."""
+    return read_yaml(CONFIGS / "scales" / f"{asked['scale']}.yaml", "scale")
+
+
+def _given(**options: Any) -> dict[str, Any]:
     return {key: value for key, value in options.items() if value is not None}

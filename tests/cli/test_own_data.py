@@ -78,7 +78,7 @@ def _settings(scale: dict, tmp_path: Path):
 
 @pytest.mark.parametrize(("images", "iterations"), [(4, 100), (343, 3000), (5000, 15000)], ids=["few", "some", "many"])
 def test_length_suits_the_number_of_images(images: int, iterations: int) -> None:
-    from contrastmask.cli.init import scale
+    from contrastmask.config.own_data import scale
 
     written = yaml.safe_load(scale("mine", "coco-mini", {"kind": "folder"}, images))
     assert written["one_x"] == {"iterations": iterations} and written["checkpoint_every"] <= 500

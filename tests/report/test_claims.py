@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report.made_up import write_run, write_val
 
-from contrastmask.cli.claims import command
+from contrastmask.cli.results import claims as command
 from contrastmask.config import CONFIGS
 from contrastmask.errors import ConfigError
 from contrastmask.report.claims import COLUMNS, WORST_FIRST, Claim, Effect, claims, to_csv, to_markdown, verdict, worst

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from report.made_up import write_run, write_val
 from rich.console import Console
 
-from contrastmask.cli.compare import command
+from contrastmask.cli.results import compare as command
 from contrastmask.evaluation.bootstrap import image_weights
 from contrastmask.evaluation.measurements import MeasurementError, read_measurements, read_val
 from contrastmask.report.compare import Comparison, Difference, compare, differences

@@ -13,7 +13,7 @@ from PIL import Image
 from report.made_up_page import HOSTILE, MISSING, make_up, write
 
 from contrastmask.cli import main
-from contrastmask.cli.report import command
+from contrastmask.cli.results import report as command
 from contrastmask.config import Settings, load_tables
 from contrastmask.report.claims import Claim, Effect
 from contrastmask.report.page import shown_tables

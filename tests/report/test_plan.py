@@ -12,7 +12,7 @@ import yaml
 from click.testing import CliRunner
 from rich.console import Console
 
-from contrastmask.cli import plan as plan_command
+from contrastmask.cli.runs import plan as command
 from contrastmask.config import CONFIGS, Settings, Table, all_runs, config_hash, load_settings, load_table, resolve
 from contrastmask.errors import ConfigError
 from contrastmask.report.plan import Planned, duration, make_plan, print_plan, summary
@@ -160,11 +160,11 @@ def test_a_label_cannot_paint_the_terminal(settings: Settings, tables: dict[str,
 def test_command(settings: Settings, finish: Finish, monkeypatch: pytest.MonkeyPatch) -> None:
     finish(MAIN)
     arguments = ["table2", "--config", f"results={settings.results}", "seeds=[0,1]"]
-    result = CliRunner().invoke(plan_command.command, arguments)
+    result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 0, result.output
     assert "3 distinct runs, 6 with their seeds: 5 to do, 1 done." in result.output
-    wrong = CliRunner().invoke(plan_command.command, ["--config", "scale"])
+    wrong = CliRunner().invoke(command, ["--config", "scale"])
     assert wrong.exit_code == 2 and "'scale' is not KEY=VALUE" in wrong.output
     monkeypatch.setitem(__import__("sys").modules, "benchmarks.calibrate", None)  # as where only the package is
     with pytest.raises((ConfigError, ModuleNotFoundError), match="checkout"):
-        CliRunner().invoke(plan_command.command, [*arguments, "--calibrate"], catch_exceptions=False)
+        CliRunner().invoke(command, [*arguments, "--calibrate"], catch_exceptions=False)

@@ -1,4 +1,4 @@
-"""`contrastmask predict`."""
+"""Verbs that use a trained model and hand it on."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from contrastmask.cli import run_options as options
 from contrastmask.errors import ConfigError
 
 
-@click.command
+@click.command(short_help="Find objects in your own images with a trained model.")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @options.run_options(required=False)
 @click.option(
@@ -19,7 +19,7 @@ from contrastmask.errors import ConfigError
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=options.FOLDER,
     default=Path("predictions"),
     show_default=True,
     help="Folder of the overlays and results; files of the same names are replaced.",
@@ -33,7 +33,7 @@ from contrastmask.errors import ConfigError
     help="Leave out detections below this score.",
 )
 @click.option("--device", help="cpu, cuda, cuda:1, …  [default: a GPU if there is one]")
-def command(
+def predict(
     images: tuple[str, ...],
     run: str | None,
     seed: int,
@@ -63,7 +63,7 @@ def command(
         raise click.UsageError("give either --run RUN or --model FOLDER")
     files = find_images(images, out)
 
-    from contrastmask.inference.predict import OVERLAYS, RESULTS, predict
+    from contrastmask.inference import predict as output
     from contrastmask.inference.received import load_model
     from contrastmask.inference.trained import load_run, run_folder
     from contrastmask.runtime.locks import on_signals
@@ -72,14 +72,14 @@ def command(
     if model is not None:
         trained = load_model(model)
     else:
-        asked = options.defaults() | options.given(scale=scale, results=results)
-        trained = load_run(run_folder(Path(asked["results"]), asked["scale"], str(run), seed))
+        asked = options.asked(scale=scale, results=results)
+        trained = load_run(run_folder(asked["results"], asked["scale"], str(run), seed))
     with on_signals() as stop:
-        done = predict(trained, files, out, threshold, _device(device), stop)
+        done = output.predict(trained, files, out, threshold, _device(device), stop)
     novel = {category["id"] for category in trained.categories if category["split"] == "novel"}
     of_novel = sum(found["category_id"] in novel for found in done.results)
     found = f"{len(done.results) - of_novel} objects of base and {of_novel} of novel categories"
-    click.echo(f"{len(done.images)} images: {found}. {out / OVERLAYS}, {out / RESULTS}")
+    click.echo(f"{len(done.images)} images: {found}. {out / output.OVERLAYS}, {out / output.RESULTS}")
     for path, problem in done.unreadable.items():
         say(f"not read: {path}: {problem}", error=True)
     if done.unreadable:
@@ -97,3 +97,26 @@ def _device(asked: str | None) -> str:
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"--device {asked}: {str(error).splitlines()[0]}") from None
     return asked
+
+
+@click.command(short_help="Write a trained model as a folder to share.")
+@options.run_options()
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write; it must not exist yet.")
+def export(run: str, seed: int, scale: str | None, results: Path | None, out: Path) -> None:
+    """Write a trained run as a folder to keep or to share.
+
+    The folder holds model.safetensors, the resolved configuration (config.json), the base and novel categories
+    (categories.json) and a card (README.md) with scale, data digest and commit. It needs neither the data nor the
+    results any more: `contrastmask predict --model FOLDER` uses it. Nothing in it is code, and opening it runs none.
+
+    \b
+    Examples:
+      contrastmask export --run contrastmask-paper_r50_1x_nonvoc2voc --scale paper --out contrastmask-r50
+      contrastmask predict photos/ --model contrastmask-r50
+    """
+    from contrastmask.inference.export import export as write
+    from contrastmask.inference.trained import run_folder
+
+    asked = options.asked(scale=scale, results=results)
+    trained = write(run_folder(asked["results"], asked["scale"], run, seed), out)
+    click.echo(f"{trained.name}: {out}")
