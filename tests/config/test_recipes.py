@@ -1,22 +1,13 @@
 """What the recipes `source` say, against the values read in the sources (configs/detectron.py, configs/methods)."""
 
-from typing import Any
-
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
+from models.tiny import paper_config, tiny_model
 from torch import nn
 
-from contrastmask.config import CONFIGS, load_settings, resolve, run_spec
-from contrastmask.config.yamlfiles import read_yaml
 from contrastmask.training.train import optim_wrapper, total_iterations
-
-
-def paper_config(method: str, schedule: str = "1x", backbone: str = "r50", **options: Any) -> dict[str, Any]:
-    settings = load_settings(read_yaml(CONFIGS / "config.yaml", "config") | {"scale": "paper", "data_root": "/d"})
-    entry = {"method": method, "backbone": backbone, "schedule": schedule, "setting": "nonvoc2voc", "options": options}
-    return resolve(run_spec(entry, "paper"), settings)
 
 
 @pytest.mark.parametrize("method", ["mask-rcnn", "maskx-rcnn", "shapeprop"])
@@ -37,11 +28,22 @@ def test_detectrons_recipe(method: str) -> None:
     assert warm_up == ((2000, 0.03) if method == "shapeprop" else (500, pytest.approx(1 / 3)))
 
 
-@pytest.mark.parametrize("method", ["mask-rcnn", "maskx-rcnn", "shapeprop", "opmask", "deep-marc"])
-def test_the_common_recipe_is_everyones(method: str) -> None:
-    common, ours = paper_config(method, recipe="common"), paper_config("contrastmask")
-    for key in ("image", "optimizer", "paramwise", "clip_grad", "warmup_iterations", "warmup_factor", "schedule"):
-        assert common[key] == ours[key]
+RECIPE = ("image", "optimizer", "paramwise", "clip_grad", "warmup_iterations", "warmup_factor", "schedule")
+
+
+@pytest.mark.parametrize("schedule", ["1x", "3x"])
+@pytest.mark.parametrize("method", ["maskx-rcnn", "shapeprop", "opmask", "deep-marc", "cpmask", "shapemask"])
+def test_the_common_recipe_is_everyones(method: str, schedule: str) -> None:
+    common, ours = (paper_config(name, schedule=schedule, recipe="common") for name in (method, "mask-rcnn"))
+    assert {key: common[key] for key in RECIPE} == {key: ours[key] for key in RECIPE}
+    if method not in ("cpmask", "shapemask"):
+        assert common["model"]["rpn_head"] == ours["model"]["rpn_head"]
+        assert common["model"]["test_cfg"] == ours["model"]["test_cfg"]
+
+
+def test_the_common_recipe_is_contrastmasks() -> None:
+    common, ours = paper_config("mask-rcnn", recipe="common"), paper_config("contrastmask")
+    assert {key: common[key] for key in RECIPE} == {key: ours[key] for key in RECIPE}
     assert common["model"]["rpn_head"] == ours["model"]["rpn_head"]
 
 
@@ -56,14 +58,14 @@ def test_biases_learn_twice_as_fast_without_decay() -> None:
 def test_opmasks_norms_do_not_decay() -> None:
     init_default_scope("mmdet")
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
-    wrapper = build_optim_wrapper(net, optim_wrapper(paper_config("opmask", "130k")))
+    wrapper = build_optim_wrapper(net, optim_wrapper(paper_config("opmask", schedule="130k")))
     assert [g["weight_decay"] for g in wrapper.optimizer.param_groups] == [1e-4, 1e-4, 0, 0]
 
 
 def test_only_contrastmasks_3x_reads_polygons_as_its_authors_configuration_does() -> None:
-    assert paper_config("contrastmask", "3x")["image"]["masks"] == "polygons"
-    assert paper_config("contrastmask", "1x")["image"]["masks"] == "bitmaps"
-    assert paper_config("cpmask", "3x", "r101")["image"]["masks"] == "bitmaps"
+    assert paper_config("contrastmask", schedule="3x")["image"]["masks"] == "polygons"
+    assert paper_config("contrastmask")["image"]["masks"] == "bitmaps"
+    assert paper_config("cpmask", "r101", "3x")["image"]["masks"] == "bitmaps"
 
 
 def test_pairs_of_images_share_an_orientation_whatever_the_batch() -> None:
@@ -71,8 +73,6 @@ def test_pairs_of_images_share_an_orientation_whatever_the_batch() -> None:
 
 
 def test_the_last_layer_of_the_source_baseline_starts_at_a_thousandth() -> None:
-    from models.tiny import tiny_model
-
     std = {
         recipe: float(tiny_model("mask-rcnn", recipe=recipe).roi_head.mask_head.conv_logits.weight.std())
         for recipe in ("source", "common")
@@ -81,8 +81,6 @@ def test_the_last_layer_of_the_source_baseline_starts_at_a_thousandth() -> None:
 
 
 def test_first_weights_of_the_convolutional_box_head_and_the_projector_are_the_released_codes() -> None:
-    from models.tiny import tiny_model
-
     head = tiny_model("contrastmask", "official").roi_head
     for layer in (head.bbox_head.fc_cls, head.bbox_head.fc_reg):
         outputs, inputs = layer.weight.shape

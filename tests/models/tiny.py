@@ -33,6 +33,29 @@ def tiny_config(method: str, preset: str, options: dict[str, Any]) -> dict[str, 
     return resolve(run_spec(entry, preset), load_settings(read_yaml(ROOT / "configs" / "config.yaml", "config")))
 
 
+def paper_config(
+    method: str, backbone: str = "r50", schedule: str = "1x", preset: str = "paper", **options: Any
+) -> dict[str, Any]:
+    """The resolved configuration of a run at the paper's scale and batch."""
+    scale = {"scale": "paper", "data_root": "/d", "gpus_per_run": 8}
+    entry = {"method": method, "backbone": backbone, "schedule": schedule, "setting": "nonvoc2voc", "options": options}
+    settings = load_settings(read_yaml(ROOT / "configs" / "config.yaml", "config") | scale)
+    return resolve(run_spec(entry, preset), settings)
+
+
+def paper_model(method: str, backbone: str = "r50", device: str = "cpu", **options: Any) -> torch.nn.Module:
+    """COCO's 80 categories at full width, 60 of them base; `device="meta"` where only the shapes count."""
+    coco = {"categories": [{"id": n, "name": str(n)} for n in range(80)]}
+    split = {"base": list(range(60)), "novel": list(range(60, 80))}
+    with torch.device(device):
+        return build_model(paper_config(method, backbone, **options), coco, split, weights=None)
+
+
+def parameters(module: torch.nn.Module) -> int:
+    """How many it has."""
+    return sum(p.numel() for p in module.parameters())
+
+
 _models: dict[str, torch.nn.Module] = {}
 
 
@@ -44,6 +67,8 @@ def tiny_model(method: str = "contrastmask", preset: str = "paper", **options: A
         torch.manual_seed(0)
         _models[key] = build_model(tiny_config(method, preset, options), DATASET, SPLIT, weights=None)
         _models[key].init_weights()
+        if method == "shapemask":  # as built, its priors are 0
+            _models[key].roi_head.mask_head.priors.uniform_(generator=torch.Generator().manual_seed(1))
     model = _models[key].train()
     model.zero_grad(set_to_none=True)
     model.roi_head.progress = 0.5
@@ -68,6 +93,17 @@ class Object:
 A, B = Object((8, 10, 60, 50), 1), Object((30, 40, 90, 88), 0)
 C, D = Object((5, 5, 45, 85), 3), Object((50, 8, 92, 44), 2)
 IMAGES = ((A, B), (C, D))
+
+
+class Spy:
+    """Calls a function and keeps what it was given and what it gave, the last time."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        self.arguments, self.result = (*arguments, *named.values()), self.function(*arguments, **named)
+        return self.result
 
 
 @dataclass
@@ -172,6 +208,14 @@ def sampling(model: torch.nn.Module, batch: Batch, seed: int = 0) -> tuple[list,
         assigned = model.roi_head.bbox_assigner.assign(found, sample.gt_instances, sample.ignored_instances)
         results.append(model.roi_head.bbox_sampler.sample(assigned, found, sample.gt_instances))
     return results, [sample.gt_instances for sample in batch.samples]
+
+
+def boxes_at_test(model: torch.nn.Module, boxes: list[Tensor], labels: list[Tensor]) -> list[InstanceData]:
+    """Masks of given boxes of the batch's images, whose originals are twice as large."""
+    metas = [dict(img_shape=(SIZE, SIZE), ori_shape=(2 * SIZE, 2 * SIZE), scale_factor=(0.5, 0.5))] * len(boxes)
+    with torch.no_grad():
+        features = model.extract_feat(make_batch().inputs)
+        return model.roi_head.predict_masks_in_boxes(features, metas, boxes, labels)
 
 
 def grads(module: torch.nn.Module) -> dict[str, float]:

@@ -401,18 +401,6 @@ def test_the_maps_box_is_the_named_one_and_the_masks_box_the_refined(
     assert all("proposals" not in r and len(r.masks) == len(r.bboxes) for r in found)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_prediction_survives_an_image_without_proposals(build: Build, preset: str) -> None:
-    model = build(preset=preset).eval()
-    for empty in ((0,), (0, 1)):
-        batch = make_batch()
-        batch.proposals = [p[:0] if n in empty else p for n, p in enumerate(batch.proposals)]
-        with torch.no_grad():
-            features = model.extract_feat(batch.inputs)
-            found = model.roi_head.predict(features, batch.proposals, batch.samples, rescale=True)
-        assert [len(r.masks) > 0 for r in found] == [n not in empty for n in (0, 1)]
-
-
 # ---------------------------------------------------------------- mixed precision
 
 

@@ -19,17 +19,20 @@ from models.tiny import (
     B,
     Batch,
     C,
-    D,
     Object,
+    boxes_at_test,
     detector_losses,
     grads,
     make_batch,
+    paper_config,
+    paper_model,
+    parameters,
     tiny_config,
     tiny_model,
 )
-from torch import Tensor, nn
+from torch import nn
 
-from contrastmask.config import CONFIGS, load_settings, resolve, run_spec
+from contrastmask.config import CONFIGS, load_settings
 from contrastmask.config.options import check_options
 from contrastmask.config.yamlfiles import read_yaml
 from contrastmask.errors import OptionError
@@ -46,32 +49,6 @@ from contrastmask.models.peers.shapemask import (
 from contrastmask.training.build import build_model
 
 MASK_LOSSES = ("loss_prior", "loss_coarse", "loss_mask")
-HARD = {
-    "no base object": ((B,), (D,)),
-    "no objects": ((), ()),
-    "one image without objects": ((A, B), ()),
-    "one-pixel boxes": ((Object((95, 95, 96, 96), 1), Object((0, 0, 1, 1), 0)), (Object((40, 0, 41, 96), 3),)),
-}
-
-
-def model(**options: object) -> nn.Module:
-    """With random priors: as built, they are 0."""
-    net = tiny_model("shapemask", **options)
-    generator = torch.Generator().manual_seed(1)
-    net.roi_head.mask_head.priors.copy_(torch.rand(net.roi_head.mask_head.priors.shape, generator=generator))
-    return net
-
-
-def padded(batch: Batch) -> Batch:
-    """Images as NAS-FPN needs them: sides that 128 divides."""
-    batch.inputs = F.pad(batch.inputs, (0, 128 - SIZE, 0, 128 - SIZE))
-    return batch
-
-
-def paper_config(**changes: object) -> dict:
-    config = read_yaml(CONFIGS / "config.yaml", "config") | {"scale": "paper", "data_root": "/d"}
-    entry = {"method": "shapemask", "backbone": "r101", "schedule": "1x", "setting": "nonvoc2voc"}
-    return resolve(run_spec(entry | {"options": changes}, "paper"), load_settings(config))
 
 
 # ---------------------------------------------------------------------------- boxes
@@ -136,7 +113,7 @@ def test_pasting_into_the_same_box_changes_nothing_and_outside_there_is_nothing(
 
 @given(st.integers(0, 10_000))
 def test_the_prior_is_a_convex_mixture_of_the_priors(seed: int) -> None:
-    head, generator = model().roi_head.mask_head, torch.Generator().manual_seed(seed)
+    head, generator = tiny_model("shapemask").roi_head.mask_head, torch.Generator().manual_seed(seed)
     features = 50 * torch.randn(3, head.in_channels, 32, 32, generator=generator)
     box = torch.tensor([[10.0, 20, 50, 60]]).repeat(3, 1)  # fills its frame: nothing is cut off
     with torch.no_grad():
@@ -149,7 +126,7 @@ def test_the_prior_is_a_convex_mixture_of_the_priors(seed: int) -> None:
 
 
 def test_only_features_inside_the_box_choose_the_prior() -> None:
-    head = model().roi_head.mask_head
+    head = tiny_model("shapemask").roi_head.mask_head
     inner, outer = torch.tensor([[5.0, 5, 37, 37]]), torch.tensor([[1.0, 1, 41, 41]])
     features = torch.randn(1, head.in_channels, 32, 32)
     changed = features.clone()
@@ -175,7 +152,7 @@ def test_the_embedding_is_the_mean_of_the_features_in_the_coarse_mask() -> None:
 
 
 def test_shapes_of_the_three_masks() -> None:
-    head = model().roi_head.mask_head
+    head = tiny_model("shapemask").roi_head.mask_head
     box = torch.tensor([[0.0, 0, 8, 8]]).repeat(2, 1)
     prior, coarse, fine = head(torch.randn(2, head.reduce.in_channels, 32, 32), box, box)
     assert (prior.shape, coarse.shape, fine.shape) == ((2, 32, 32), (2, 32, 32), (2, 128, 128))
@@ -213,7 +190,7 @@ class Recorded:
 
 
 def test_losses_are_sums_over_base_masks_over_their_own_pixels_times_the_share_of_base_objects() -> None:
-    net, batch = model(), make_batch()
+    net, batch = tiny_model("shapemask"), make_batch()
     seen = Recorded(net, batch)
     assert set(seen.labels.tolist()) == {*BASE, *NOVEL}
     sums, pixels = dict.fromkeys(MASK_LOSSES, 0.0), {32: 0.0, 128: 0.0}
@@ -242,27 +219,8 @@ def test_a_mask_without_a_pixel_does_not_divide_by_zero() -> None:
     assert float(per_target_pixel(torch.ones(1, 2, 2), torch.zeros(1, 2, 2))) == 4
 
 
-@pytest.mark.parametrize("setting", ["objects", *HARD])
-@pytest.mark.parametrize("neck", ["fpn", "nas-fpn"])
-def test_losses_are_finite_and_every_parameter_has_a_gradient(setting: str, neck: str) -> None:
-    net = model(neck=neck)
-    losses = detector_losses(net, padded(make_batch(HARD[setting]) if setting in HARD else make_batch()))
-    sum(loss for name, loss in losses.items() if "loss" in name).backward()
-    assert all(torch.isfinite(loss) for loss in losses.values())
-    assert not [name for name, p in net.named_parameters() if p.requires_grad and p.grad is None]
-    assert all(torch.isfinite(p.grad).all() for p in net.parameters() if p.grad is not None)
-
-
-def test_losses_are_finite_under_autocast() -> None:
-    with torch.autocast("cpu", torch.bfloat16):
-        losses = detector_losses(model(), make_batch())
-    expected = detector_losses(model(), make_batch())
-    for name in MASK_LOSSES:
-        assert float(losses[name].detach()) == pytest.approx(float(expected[name].detach()), rel=0.02)
-
-
 def test_every_part_of_the_mask_branch_learns_from_the_masks() -> None:
-    net = model()
+    net = tiny_model("shapemask")
     losses = detector_losses(net, make_batch())
     sum(losses[name] for name in MASK_LOSSES).backward()
     reached = grads(net.roi_head.mask_head)
@@ -271,22 +229,9 @@ def test_every_part_of_the_mask_branch_learns_from_the_masks() -> None:
     assert not grads(net.bbox_head)
 
 
-@pytest.mark.parametrize("name", ["no base object", "no objects"])
-def test_mask_losses_are_exactly_zero_without_base_objects(name: str) -> None:
-    losses = detector_losses(model(), make_batch(HARD[name]))
-    assert [float(losses[loss].detach()) for loss in MASK_LOSSES] == [0, 0, 0]
-
-
-def test_novel_masks_change_no_loss_by_a_bit_and_base_masks_do() -> None:
-    losses, novel, base = (detector_losses(model(), make_batch(scrambled=s)) for s in ((), NOVEL, BASE))
-    assert all(losses[name].equal(novel[name]) for name in losses)
-    assert all(not losses[name].equal(base[name]) for name in MASK_LOSSES)
-    assert losses["loss_cls"].equal(base["loss_cls"])
-
-
 def test_at_most_eight_random_objects_of_an_image_are_segmented() -> None:
     many = tuple(Object((4 * n, 4 * n, 4 * n + 20, 4 * n + 30), n % 4) for n in range(12))
-    net, batch = model(), make_batch((many, (A, B)))
+    net, batch = tiny_model("shapemask"), make_batch((many, (A, B)))
     gts = [sample.gt_instances for sample in batch.samples]
     chosen = []
     for seed in (0, 1, 0):
@@ -301,7 +246,7 @@ def test_at_most_eight_random_objects_of_an_image_are_segmented() -> None:
 
 
 def test_box_loss_is_hubers_with_delta_015_and_weight_50_a_quarter_of_it_per_anchor() -> None:
-    loss, delta = model().bbox_head.loss_bbox, 0.15
+    loss, delta = tiny_model("shapemask").bbox_head.loss_bbox, 0.15
     found, target = torch.tensor([[0.05, -0.1, 0.4, 0.0]], requires_grad=True), torch.zeros(1, 4)
     huber = F.huber_loss(found, target, delta=delta, reduction="sum")
     ours = loss(found, target, avg_factor=3)
@@ -331,22 +276,11 @@ def test_a_few_steps_reduce_the_losses_of_the_masks() -> None:
 # ---------------------------------------------------------------------------- test
 
 
-def metas(images: int) -> list[dict]:
-    return [dict(img_shape=(SIZE, SIZE), ori_shape=(2 * SIZE, 2 * SIZE), scale_factor=(0.5, 0.5))] * images
-
-
-def predict(net: nn.Module, boxes: list[Tensor]) -> list:
-    labels = [torch.zeros(len(b), dtype=torch.long) for b in boxes]
-    with torch.no_grad():
-        features = net.extract_feat(make_batch().inputs)
-        return net.roi_head.predict_masks_in_boxes(features, metas(len(boxes)), boxes, labels)
-
-
 def test_masks_fill_the_outer_box_at_the_original_size_and_boxes_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    net = model().eval()
+    net = tiny_model("shapemask").eval()
     monkeypatch.setattr(net.roi_head.mask_head.conv_logits.bias, "data", torch.full((1,), 1e4))
     boxes = [torch.tensor([[20.0, 12, 60, 52], [64, 64, 96, 96]]), torch.zeros(0, 4)]
-    found, nothing = predict(net, boxes)
+    found, nothing = boxes_at_test(net, boxes, [torch.zeros(len(b), dtype=torch.long) for b in boxes])
     assert nothing.masks.shape == (0, 2 * SIZE, 2 * SIZE)
     assert torch.allclose(found.bboxes, 2 * boxes[0])
     expected = [(30, 14, 130, 114), (120, 120, 192, 192)]  # twice the outer boxes
@@ -356,12 +290,8 @@ def test_masks_fill_the_outer_box_at_the_original_size_and_boxes_stay(monkeypatc
         assert (mask ^ inside).sum() <= 2 * (x2 - x1 + y2 - y1)  # its outermost pixels
 
 
-def test_masks_may_be_none() -> None:
-    assert [r.masks.shape for r in predict(model().eval(), [torch.zeros(0, 4)] * 2)] == [(0, 2 * SIZE, 2 * SIZE)] * 2
-
-
 def test_detections_keep_boxes_scores_and_labels() -> None:
-    net, batch = model().eval(), make_batch().fresh()
+    net, batch = tiny_model("shapemask").eval(), make_batch().fresh()
     with torch.no_grad():
         features = net.extract_feat(batch.inputs)
         boxes = net.bbox_head.predict(features, batch.samples, rescale=True)
@@ -374,7 +304,7 @@ def test_detections_keep_boxes_scores_and_labels() -> None:
 
 
 def test_features_of_a_large_outer_box_come_from_a_coarser_level() -> None:
-    extractor = model().roi_head.mask_roi_extractor
+    extractor = tiny_model("shapemask").roi_head.mask_roi_extractor
     sides = torch.tensor([20.0, 223, 225, 447, 449, 5000])
     rois = torch.stack([sides * 0, sides * 0, sides * 0, sides, sides], 1)
     assert extractor.map_roi_levels(rois, 5).tolist() == [0, 0, 1, 1, 2, 4]
@@ -397,7 +327,7 @@ def test_priors_come_from_the_file_and_go_with_the_weights(tmp_path: Path) -> No
 
 def test_settings_name_the_priors_file_of_each_run() -> None:
     settings = load_settings(read_yaml(CONFIGS / "config.yaml", "config"))
-    options = paper_config(priors=20)["model"]["roi_head"]["options"]
+    options = paper_config("shapemask", priors=20)["model"]["roi_head"]["options"]
     path = settings.shape_priors("nonvoc2voc", options)
     assert path is not None and path.parts[-2:] == ("nonvoc2voc", "shape_priors-K20-a1024.npz")
     assert settings.shape_priors("nonvoc2voc", {"mask_rois": "gt"}) is None
@@ -410,30 +340,25 @@ def test_options_out_of_range_are_refused(given: dict) -> None:
 
 
 def test_necks() -> None:
-    fpn, nas = paper_config()["model"], paper_config(neck="nas-fpn")["model"]
+    fpn, nas = paper_config("shapemask")["model"], paper_config("shapemask", neck="nas-fpn")["model"]
     assert (fpn["neck"]["type"], fpn["data_preprocessor"]["pad_size_divisor"]) == ("FPN", 32)
     assert (nas["neck"]["type"], nas["data_preprocessor"]["pad_size_divisor"]) == ("NASFPN", 128)
     assert (nas["neck"]["stack_times"], nas["neck"]["out_channels"]) == (5, 256)
 
 
-def test_recipes() -> None:
-    source, common = paper_config(), paper_config(recipe="common")
-    assert source["image"]["train"] == [[1066, 640], [1600, 960]]
-    assert source["schedule"]["drops"] == [30 / 45, 40 / 45]
-    assert (source["warmup_iterations"], source["warmup_factor"]) == (500, pytest.approx(0.08375))
-    assert source["optimizer"]["lr"] == common["optimizer"]["lr"]
-    assert common["image"]["train"] == [[1333, 640], [1333, 800]]
-    assert common["schedule"]["drops"] == [8 / 12, 11 / 12]
-    assert common["warmup_factor"] == 0.001
+def test_the_source_recipe() -> None:
+    config = paper_config("shapemask")
+    assert config["image"]["train"] == [[1066, 640], [1600, 960]]
+    assert config["schedule"]["drops"] == [30 / 45, 40 / 45]
+    assert (config["warmup_iterations"], config["warmup_factor"]) == (500, pytest.approx(0.08375))
+    assert config["optimizer"]["lr"] == paper_config("mask-rcnn")["optimizer"]["lr"]
 
 
 def test_size_at_paper_scale() -> None:
     """The mask branch, counted by hand."""
-    coco = {"categories": [{"id": n, "name": str(n)} for n in range(80)]}
-    with torch.device("meta"):
-        net = build_model(paper_config(), coco, {"base": list(range(60)), "novel": list(range(60, 80))}, weights=None)
+    net = paper_model("shapemask", "r101", device="meta")
     conv, norm = 9 * 128 * 128, 2 * 128
     linear = (256 + 1) * 128 + (128 + 1) * 100 + 2 * 2 * 128
     decoders = 2 * 4 * (conv + norm) + 2 * (128 + 1) + 16 * 128 * 128 + 128
-    assert sum(p.numel() for p in net.roi_head.parameters()) == linear + decoders
+    assert parameters(net.roi_head) == linear + decoders
     assert net.roi_head.mask_head.priors.shape == (100, 32, 32)
