@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from contrastmask.runtime.files import write_json
 from contrastmask.tracking.curves import NAME, RUNNING, Event, ends_line, read_events
-from contrastmask.tracking.store import PROXIED, SQLITE, artifacts, errors_named, experiment_id, without_password
+from contrastmask.tracking.store import errors_named, experiment_id, folder_of, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -63,7 +63,7 @@ def send(client: "MlflowClient", uri: str, folder: Path) -> int:
         _note(folder).parent.mkdir(parents=True, exist_ok=True)
         with FileLock(_note(folder).with_name("sync.lock"), timeout=LOCK_TIMEOUT_S):
             experiment = experiment_id(client, f"contrastmask/{folder.parents[2].name}", uri)
-            run = _find_or_create(client, experiment, header)
+            run = find_or_create(client, experiment, header)
             if run.info.lifecycle_stage == "deleted":
                 return 0
             if mlflow_run(folder) != (without_password(uri), run.info.run_id):
@@ -72,7 +72,7 @@ def send(client: "MlflowClient", uri: str, folder: Path) -> int:
             return _send_new(client, uri, run, path)
 
 
-def _find_or_create(client: "MlflowClient", experiment: str, header: Event) -> "Run":
+def find_or_create(client: "MlflowClient", experiment: str, header: Event) -> "Run":
     """The MLflow run of that id, also if it was deleted there."""
     from mlflow.entities import ViewType
 
@@ -91,7 +91,7 @@ def _nest(client: "MlflowClient", run: "Run", folder: Path) -> None:
         if not note.exists():
             write_json(note, {"id": uuid.uuid4().hex})
         header = {"id": json.loads(note.read_text())["id"], "time": run.info.start_time, "title": folder.parent.name}
-        parent = _find_or_create(client, run.info.experiment_id, header)
+        parent = find_or_create(client, run.info.experiment_id, header)
         if parent.info.status == RUNNING:
             client.set_terminated(parent.info.run_id)
     client.set_tag(run.info.run_id, "mlflow.parentRunId", parent.info.run_id)
@@ -176,12 +176,11 @@ def _send_files(client: "MlflowClient", uri: str, run: "Run", event: Event) -> N
 
 
 def _send_text(client: "MlflowClient", uri: str, run: "Run", name: str, content: str) -> None:
-    """An SQLite store has no server to send files to: they are laid where `make ui` serves them from."""
-    where = run.info.artifact_uri
-    if not (uri.startswith(SQLITE) and where.startswith(PROXIED)):
+    folder = folder_of(uri, run)
+    if folder is None:
         client.log_text(run.info.run_id, content, name)
         return
-    path = artifacts(uri) / where.removeprefix(PROXIED) / name
+    path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content, encoding="utf-8", errors="replace")
 

@@ -19,6 +19,7 @@ from contrastmask.errors import Failed
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 SQLITE, PROXIED = "sqlite:///", "mlflow-artifacts:/"
 LOCK_TIMEOUT_S = 120.0
@@ -58,6 +59,14 @@ def database(uri: str) -> Path:
 def artifacts(uri: str) -> Path:
     """Where the artifacts of an SQLite store lie: beside it."""
     return database(uri).with_name("mlartifacts")
+
+
+def folder_of(uri: str, run: "Run") -> Path | None:
+    """Where the files of a run are laid for `make ui` to serve: an SQLite store has no server to send them to."""
+    where = run.info.artifact_uri
+    return (
+        artifacts(uri) / where.removeprefix(PROXIED) if uri.startswith(SQLITE) and where.startswith(PROXIED) else None
+    )
 
 
 def without_password(text: str) -> str:

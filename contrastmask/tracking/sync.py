@@ -11,6 +11,7 @@ from pathlib import Path
 
 from contrastmask.errors import ConfigError
 from contrastmask.tracking.curves import NAME, end_if_killed
+from contrastmask.tracking.files import send_tables
 from contrastmask.tracking.sending import send
 from contrastmask.tracking.store import StoreError, connect, tracking_uri, without_password
 
@@ -51,6 +52,11 @@ def sync(results: Path, uri: str | None = None) -> Synced:
             done.runs += 1
         except StoreError as error:
             done.failed.append(f"{folder}: {error}")
+    for scale in sorted({folder.parents[2] for folder in folders}):
+        try:
+            send_tables(client, uri, scale)
+        except StoreError as error:
+            done.failed.append(f"{scale}: {error}")
     return done
 
 

@@ -66,7 +66,8 @@ def client(results: Results) -> MlflowClient:
 def only_run(results: Results) -> Any:
     """The one MLflow run that these results may have."""
     store = client(results)
-    (run,) = store.search_runs([each.experiment_id for each in store.search_experiments()])
+    every = store.search_runs([each.experiment_id for each in store.search_experiments()])
+    (run,) = (run for run in every if run.data.params)  # the others are of tables
     return run
 
 

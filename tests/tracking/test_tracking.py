@@ -284,6 +284,23 @@ def test_seeds_of_a_run_have_one_parent(shared: Path, folder: Path) -> None:
     assert parent.info.status == "FINISHED" and children.count(parent.info.run_id) == 3
 
 
+def test_tables_and_figures_of_a_scale_are_one_run(results: Path) -> None:
+    folder = run_in(results)
+    train(folder, range(1, 3))
+    scale = folder.parents[2]
+    for name, content in (("tables/t.md", "1"), ("tables/t.tex", "1"), ("figures/f.png", "2"), ("claims.md", "3")):
+        (scale / name).parent.mkdir(exist_ok=True)
+        (scale / name).write_text(content)
+    for changed in ("4", "4", "5"):
+        (scale / "tables" / "t.md").write_text(changed)
+        assert sync(results).failed == []
+        (run,) = (run for run in runs(folder) if run.info.run_name == "tables and figures")
+        (files,) = (results / "mlartifacts" / "contrastmask" / "smoke").glob(f"{run.info.run_id}/artifacts")
+        shown = {str(file.relative_to(files)): file.read_text() for file in files.rglob("*.*")}
+        assert shown == {"tables/t.md": changed, "figures/f.png": "2", "claims.md": "3"}
+    assert run.info.status == "FINISHED" and len(runs(folder)) == 2
+
+
 # ---------------------------------------------------------------------------- status is true however a run ends
 
 

@@ -1,0 +1,47 @@
+"""A trained model in MLflow, as a pyfunc."""
+
+import json
+import shutil
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+from inference.made import RUN, picture
+from PIL import Image
+
+import contrastmask
+from contrastmask.data.images import ImageError
+from contrastmask.inference.log_model import log_model
+from contrastmask.runtime.locks import Stop
+from contrastmask.tracking.curves import Curves
+
+COLUMNS = ["image", "category", "novel", "score", "x1", "y1", "x2", "y2", "height", "width", "rle"]
+
+
+def test_mlflow_predicts_image_paths_as_load_model_does(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copytree(results, tmp_path / "results")
+    data, run = tmp_path / "results" / "smoke" / "data", tmp_path / "results" / "smoke" / "runs" / RUN / "seed0"
+    photos = [str(picture(data / "none" / f"{n}.png", seed=n)) for n in range(3)]
+    (data / "none.json").write_text(json.dumps({"images": [{"file_name": Path(photo).name} for photo in photos]}))
+    Curves(run).tags({"a": "b"})
+    run_id = log_model(run, 2, 0.0, "cpu", Stop())
+
+    (files,) = (tmp_path / "results" / "mlartifacts").glob(f"*/*/{run_id}/artifacts")
+    assert [Image.open(file).format for file in sorted((files / "overlays").iterdir())] == ["PNG"] * 2
+    assert not list(files.rglob("*.pkl"))  # loading it unpickles nothing
+    model = mlflow.pyfunc.load_model(str(files / "model"))
+    assert model.metadata.get_input_schema().input_names() == ["image"]
+    found = model.predict(pd.DataFrame({"image": photos}), params={"threshold": 0.0})
+    assert list(found) == COLUMNS and list(found["image"].unique()) == photos
+    alone = contrastmask.load_model(run, device="cpu").predict(photos[1], threshold=0)
+    second = found[found["image"] == photos[1]]
+    assert second["score"].tolist() == alone.scores.tolist() and second["category"].tolist() == list(alone.names)
+    assert second[["x1", "y1", "x2", "y2"]].to_numpy().tolist() == alone.boxes.tolist()
+    assert second["rle"].tolist() == [entry["segmentation"]["counts"] for entry in alone.coco]
+    assert list(model.predict(pd.DataFrame({"image": photos}), params={"threshold": 1.0})) == COLUMNS
+    with pytest.raises(ImageError):
+        model.predict(pd.DataFrame({"image": [__file__]}))
