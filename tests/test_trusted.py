@@ -211,7 +211,13 @@ def test_every_text_of_an_option_is_one_of_a_list(tmp_path: Path) -> None:
     "asked",
     [
         *("predict a.jpg --run NAME", "predict a.jpg --run r --scale NAME", "export --run NAME --out x"),
-        *("export --run r --scale NAME --out x", "compare NAME r", "compare r NAME", "compare r s --scale NAME"),
+        *(
+            "export --run r --scale NAME --out x",
+            "log-model --run NAME",
+            "compare NAME r",
+            "compare r NAME",
+            "compare r s --scale NAME",
+        ),
         *("configure NAME", "configure --scale NAME r", "tables NAME", "tables table2 --folder NAME"),
         *("tables table2 --scale NAME", "claims --scale NAME", "evidence --scale NAME", "figure figure6 --scale NAME"),
         *("look --scale NAME", "look --setting NAME", "report --scale NAME", "plan NAME", "init . --name NAME"),

@@ -21,7 +21,8 @@ VERBS = {
     for verb in (
         data.download, runs.plan, runs.configure, data.init, data.look, data.split_data, runs.train, runs.evaluate,
         results.tables, results.report, results.figure, results.evidence, results.claims, results.compare,
-        runs.diagnose, models.predict, models.export, runs.export_config, tracking.sync, tracking.ui,
+        runs.diagnose, models.predict, models.export, models.log_model, runs.export_config, tracking.sync,
+        tracking.ui,
     )
 }  # fmt: skip
 #: What the workflow's rules call, and a person seldom.

@@ -120,3 +120,27 @@ def export(run: str, seed: int, scale: str | None, results: Path | None, out: Pa
     asked = options.asked(scale=scale, results=results)
     trained = write(run_folder(asked["results"], asked["scale"], run, seed), out)
     click.echo(f"{trained.name}: {out}")
+
+
+@click.command(short_help="Put a trained model into MLflow, with overlays of a few val images.")
+@options.run_options()
+@click.option("--images", type=click.IntRange(min=0), default=8, show_default=True, help="Val images to draw.")
+@click.option("--device", help="cpu, cuda, cuda:1, …  [default: a GPU if there is one]")
+def log_model(run: str, seed: int, scale: str | None, results: Path | None, images: int, device: str | None) -> None:
+    """Put a trained model into MLflow, beside the numbers of its run: a pyfunc that takes paths of images.
+
+    No training does this by itself: a model has the size of its weights. What it finds on the first val images is drawn
+    among the run's artifacts too.
+
+    \b
+    Examples:
+      contrastmask log-model --run contrastmask-paper_r50_1x_nonvoc2voc --scale paper
+    """
+    from contrastmask.inference.log_model import log_model as log
+    from contrastmask.inference.trained import run_folder
+    from contrastmask.runtime.locks import on_signals
+
+    asked = options.asked(scale=scale, results=results)
+    with on_signals() as stop:
+        run_id = log(run_folder(asked["results"], asked["scale"], run, seed), images, 0.3, _device(device), stop)
+    click.echo(f"runs:/{run_id}/model")

@@ -8,9 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import pandas as pd
 from mlflow.models import ModelSignature, set_model
+from mlflow.pyfunc import PythonModel, save_model
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from contrastmask import load_model
@@ -28,7 +28,7 @@ SIGNATURE = ModelSignature(
 )
 
 
-class Segmenter(mlflow.pyfunc.PythonModel):
+class Segmenter(PythonModel):
     """What `mlflow.pyfunc.load_model` gives; its artifact `export` is a folder of `contrastmask export`."""
 
     def load_context(self, context: Any) -> None:
@@ -67,7 +67,7 @@ class Segmenter(mlflow.pyfunc.PythonModel):
 
 def save(export: Path, out: Path) -> None:
     """Write the folder `export`, of `contrastmask export`, as the MLflow model `out`, a new folder."""
-    mlflow.pyfunc.save_model(
+    save_model(
         out,
         python_model=__file__,
         artifacts={"export": str(export)},

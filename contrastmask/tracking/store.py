@@ -63,10 +63,9 @@ def artifacts(uri: str) -> Path:
 
 def folder_of(uri: str, run: "Run") -> Path | None:
     """Where the files of a run are laid for `make ui` to serve: an SQLite store has no server to send them to."""
-    where = run.info.artifact_uri
-    return (
-        artifacts(uri) / where.removeprefix(PROXIED) if uri.startswith(SQLITE) and where.startswith(PROXIED) else None
-    )
+    where: str = run.info.artifact_uri
+    laid = uri.startswith(SQLITE) and where.startswith(PROXIED)
+    return artifacts(uri) / where.removeprefix(PROXIED) if laid else None
 
 
 def without_password(text: str) -> str:

@@ -7,13 +7,13 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from inference.made import RUN, picture
 from PIL import Image
 
 import contrastmask
+from contrastmask.cli import main
 from contrastmask.data.images import ImageError
-from contrastmask.inference.log_model import log_model
-from contrastmask.runtime.locks import Stop
 from contrastmask.tracking.curves import Curves
 
 COLUMNS = ["image", "category", "novel", "score", "x1", "y1", "x2", "y2", "height", "width", "rle"]
@@ -28,7 +28,10 @@ def test_mlflow_predicts_image_paths_as_load_model_does(
     photos = [str(picture(data / "none" / f"{n}.png", seed=n)) for n in range(3)]
     (data / "none.json").write_text(json.dumps({"images": [{"file_name": Path(photo).name} for photo in photos]}))
     Curves(run).tags({"a": "b"})
-    run_id = log_model(run, 2, 0.0, "cpu", Stop())
+    asked = ["log-model", "--run", RUN, "--scale", "smoke", "--results", str(run.parents[3]), "--images", "2"]
+    done = CliRunner().invoke(main, [*asked, "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    run_id = done.stdout.split("runs:/")[1].split("/model")[0]
 
     (files,) = (tmp_path / "results" / "mlartifacts").glob(f"*/*/{run_id}/artifacts")
     assert [Image.open(file).format for file in sorted((files / "overlays").iterdir())] == ["PNG"] * 2
