@@ -13,7 +13,7 @@ from mlflow.models import ModelSignature, set_model
 from mlflow.pyfunc import PythonModel, save_model
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
-from contrastmask import load_model
+from contrastmask.inference.model import load_model
 
 THRESHOLD = 0.3
 COLUMNS = {
