@@ -75,7 +75,10 @@ class Resume(Hook):
         self.started = time.monotonic()
         if self.state is None:
             return
-        bare(runner.model).load_state_dict(self.state["model"])
+        saved = {"state_dict": self.state["model"], **self.state.get("hooks", {})}
+        runner._resume = True  # what mmengine's hooks ask when they look for their own part of a checkpoint
+        runner.call_hook("after_load_checkpoint", checkpoint=saved)
+        bare(runner.model).load_state_dict(saved["state_dict"])
         if self.state["iteration"] < runner.max_iters:
             runner.optim_wrapper.load_state_dict(self.state["optimizer"])
             for scheduler, saved in zip(runner.param_schedulers, self.state["schedulers"], strict=True):
@@ -108,18 +111,27 @@ class Resume(Hook):
         return bool(asked.item())
 
     def _snapshot(self, runner: Runner, done: int) -> dict[str, Any]:
+        weights, of_hooks = shown_to_hooks(runner)
         state = {
             "identity": self.run.identity,
             "iteration": done,
             "code": self.run.code,
             "seconds": self.seconds,
             "record": self.record.state_dict(),
-            "model": bare(runner.model).state_dict(),
+            "model": weights,
+            "hooks": of_hooks,
         }
         if done < runner.max_iters:  # after the last iteration nobody needs the optimiser, half of a checkpoint or more
             state["optimizer"] = runner.optim_wrapper.state_dict()
             state["schedulers"] = [scheduler.state_dict() for scheduler in runner.param_schedulers]
         return state
+
+
+def shown_to_hooks(runner: Runner) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Weights to keep, and what a configuration's hooks add to a checkpoint: EMAHook gives its mean for the weights."""
+    saved = {"state_dict": bare(runner.model).state_dict()}
+    runner.call_hook("before_save_checkpoint", checkpoint=saved)
+    return saved.pop("state_dict"), saved
 
 
 class Record(Hook):
@@ -130,9 +142,13 @@ class Record(Hook):
         total: iterations of the whole training.
         images: images of an iteration, over all processes.
         progress: where to say how far it is; None where the curves are.
+        visualizer: whether the configuration names a visualizer of its own, which is then told too.
     """
 
-    def __init__(self, curves: Curves | None, total: int, images: int, progress: Progress | None = None) -> None:
+    def __init__(
+        self, curves: Curves | None, total: int, images: int, progress: Progress | None = None, visualizer: bool = False
+    ) -> None:
+        self.visualizer = visualizer
         self.curves, self.total, self.images, self.progress = curves, total, images, progress
         self.every = math.ceil(total / MAX_POINTS)
         self.sums: dict[str, torch.Tensor] = {}
@@ -176,7 +192,10 @@ class Record(Hook):
         if self.curves is None or self.progress is None:
             return
         rate = runner.optim_wrapper.get_lr()["lr"][0]
-        self.curves.metrics({f"train/{k}": v for k, v in means.items()} | {"train/lr": rate}, step=done)
+        values = {f"train/{k}": v for k, v in means.items()} | {"train/lr": rate}
+        self.curves.metrics(values, step=done)
+        if self.visualizer:
+            runner.visualizer.add_scalars(values, step=done)
         self.progress.update(done, f"loss {means['loss']:.3f}  {speed:.1f} images/s")
 
 

@@ -42,7 +42,10 @@ def mmdet_config(run: Run) -> dict[str, Any]:
     workers, images = run.decided["workers"], config["batch"]
     return {
         "default_scope": "mmdet",
-        "custom_imports": {"imports": list(IMPORTS), "allow_failed_imports": False},
+        "custom_imports": {
+            "imports": [*IMPORTS, *config.get("custom_imports", [])],
+            "allow_failed_imports": False,
+        },
         "model": model_config(config, run.dataset, run.split, str(weights) if weights else None),
         "train_dataloader": {
             "batch_size": images,
@@ -62,7 +65,12 @@ def mmdet_config(run: Run) -> dict[str, Any]:
         "test_evaluator": {"type": "CocoMetric", "ann_file": test["ann_file"], "metric": ["bbox", "segm"]},
         "optim_wrapper": optim_wrapper(config),
         "param_scheduler": schedulers(config, total),
-        "custom_hooks": [{"type": "TrainingProgress"}, {"type": "StepSeed", "seed": run.seed}],
+        "custom_hooks": [
+            {"type": "TrainingProgress"},
+            {"type": "StepSeed", "seed": run.seed},
+            *config.get("custom_hooks", []),
+        ],
+        **({"visualizer": config["visualizer"]} if "visualizer" in config else {}),
         "default_hooks": {
             "checkpoint": {"type": "CheckpointHook", "by_epoch": False, "interval": run.decided["checkpoint_every"]}
         },

@@ -44,9 +44,8 @@ def train(run: Run, stop: Stop) -> None:
     from contrastmask.training import checkpoint
     from contrastmask.training.build import build_model
     from contrastmask.training.failures import readable
-    from contrastmask.training.hooks import Record, Resume
+    from contrastmask.training.hooks import Record, Resume, shown_to_hooks
     from contrastmask.training.step_hooks import TrainingProgress
-    from contrastmask.training.steps import bare
 
     torch.set_num_threads(run.decided["threads"])
     rank, world = processes.place()
@@ -55,7 +54,7 @@ def train(run: Run, stop: Stop) -> None:
     start, state = where_to_go_on(run, total)
     tracker = Curves(run.folder, run.title) if rank == 0 else None
     progress = Progress("iteration", total, start)
-    record = Record(tracker, total, run.config["batch"], progress if tracker else None)
+    record = Record(tracker, total, run.config["batch"], progress if tracker else None, "visualizer" in run.config)
     resume = Resume(run, state, stop, record)
     weights, priors = run.file_or_none("weights"), run.file_or_none("priors")
     torch.manual_seed(run.seed)
@@ -74,7 +73,7 @@ def train(run: Run, stop: Stop) -> None:
         record_facts(run, tracker, total, step)
         runner.train()
         meta = {"run": run.id, "seed": run.seed, "identity": run.identity, "iterations": total}
-        checkpoint.save_weights(run.folder / "model.pth", bare(runner.model).state_dict(), meta)
+        checkpoint.save_weights(run.folder / "model.pth", shown_to_hooks(runner)[0], meta)
         write_train_record(run, tracker, total, step, resume.seconds, record.last)
     for older in run.work.glob("iter_*.pth"):
         if older.name != f"iter_{total}.pth":
@@ -99,14 +98,16 @@ def open_stream(run: Run) -> Any:
 def build_runner(run: Run, model: Any, stream: Any, hooks: list[Any], iterations: range) -> Any:
     """mmengine's runner of this process, which joins the others; `iterations` are those left to do."""
     from mmengine.dataset import pseudo_collate
-    from mmengine.runner import Runner
     from torch.utils.data import DataLoader
 
+    from contrastmask.training.extensions import extended_runner
     from contrastmask.training.stream import StreamSampler
 
     total, (rank, world) = iterations.stop, processes.place()
     images, workers = run.config["batch"] // world, run.decided["workers"]  # of this process
-    return Runner(
+    return extended_runner(
+        run.config,
+        hooks,
         model=model,
         work_dir=str(run.work / "mmengine"),
         train_dataloader=DataLoader(
@@ -126,7 +127,6 @@ def build_runner(run: Run, model: Any, stream: Any, hooks: list[Any], iterations
         optim_wrapper=optim_wrapper(run.config) | {"accumulative_counts": run.passes},
         param_scheduler=schedulers(run.config, total),
         default_hooks=dict.fromkeys(("runtime_info", "timer", "sampler_seed", "logger", "checkpoint")),
-        custom_hooks=hooks,
         launcher="pytorch" if world > 1 else "none",
         randomness={"seed": run.seed},  # without it mmengine draws a seed of its own for the first weights
         log_level="ERROR",
