@@ -68,6 +68,31 @@ print(all(module.__file__ for module in modules))
     assert said.split("\n")[:3] == ["[4, 3]", "2", "True"]
 
 
+def test_an_mmdet_configuration_of_somebody_else_takes_our_networks(tmp_path: Path) -> None:
+    """By `custom_imports`, under a scope of ours or by the bare name."""
+    (tmp_path / "plain.py").write_text("""
+_base_ = "mmdet::_base_/models/mask-rcnn_r50_fpn.py"
+custom_imports = dict(imports=["contrastmask.models.register"], allow_failed_imports=False)
+default_scope = "mmdet"
+model = dict(
+    backbone=dict(depth=18, init_cfg=None),
+    neck=dict(in_channels=[64, 128, 256, 512]),
+    rpn_head=dict(type="BatchRPNHead"),
+    roi_head=dict(bbox_roi_extractor=dict(type="contrastmask.SortingRoIExtractor")),
+)
+""")
+    said = run(f"""
+from mmengine.config import Config
+config = Config.fromfile({str(tmp_path / "plain.py")!r})
+from mmdet.registry import MODELS
+from mmengine.registry import init_default_scope
+init_default_scope("mmdet")
+model = MODELS.build(config.model)
+print(type(model.rpn_head).__module__, type(model.roi_head.bbox_roi_extractor).__module__)
+""")
+    assert said.split() == ["contrastmask.models.common.rpn_head", "contrastmask.models.common.roi_extractor"]
+
+
 @pytest.mark.slow
 def test_mmdet_registers_all_that_it_does_by_itself() -> None:
     alone = f"""
