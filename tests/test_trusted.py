@@ -5,12 +5,10 @@ import hashlib
 import io
 import json
 import os
-import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -20,12 +18,10 @@ from contrastmask.config import CONFIGS, find_run, load_settings, load_table, lo
 from contrastmask.config.options import preset_options
 from contrastmask.config.yamlfiles import read_yaml
 from contrastmask.data import splits
-from contrastmask.data.shape_priors import read_priors
-from contrastmask.errors import ConfigError, DataError, Failed
+from contrastmask.errors import ConfigError, Failed
 from contrastmask.paths import ROOT
 from contrastmask.training import checkpoint
 from contrastmask.training.weights import WeightsError
-from contrastmask.training.weights import read as read_weights
 
 
 class Evil:
@@ -109,15 +105,6 @@ def test_a_checkpoint_runs_nothing(tmp_path: Path, ran: Path) -> None:
     assert not ran.exists()
 
 
-@pytest.mark.parametrize("wrap", [packed, pickle.dumps])
-def test_weights_from_elsewhere_run_nothing(tmp_path: Path, ran: Path, wrap: Any) -> None:
-    file = tmp_path / "model.pth"
-    file.write_bytes(wrap({"state_dict": {"w": Evil(ran)}}))
-    with pytest.raises(ConfigError):
-        read_weights(file, str(file))
-    assert not ran.exists()
-
-
 def test_weights_of_a_backbone_run_nothing(tmp_path: Path, ran: Path) -> None:
     """mmengine alone would fall back to a pickle that runs."""
     from models.tiny import DATASET, SPLIT, tiny_config
@@ -128,13 +115,6 @@ def test_weights_of_a_backbone_run_nothing(tmp_path: Path, ran: Path) -> None:
     file.write_bytes(packed({"w": Evil(ran)}))
     with pytest.raises(WeightsError):
         build_model(tiny_config("mask-rcnn", "paper", {}), DATASET, SPLIT, weights=str(file)).init_weights()
-    assert not ran.exists()
-
-
-def test_shape_priors_run_nothing(tmp_path: Path, ran: Path) -> None:
-    np.savez(tmp_path / "priors.npz", priors=np.array([Evil(ran)], dtype=object))
-    with pytest.raises(DataError, match="no shape priors"):
-        read_priors(tmp_path / "priors.npz")
     assert not ran.exists()
 
 

@@ -5,7 +5,6 @@ import copy
 import io
 import json
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from pycocotools.cocoeval import COCOeval
 from contrastmask.data.categories import coco_categories
 from contrastmask.evaluation.coco_metrics import coco_metrics, mean_iou
 
-REPO = Path(__file__).resolve().parents[2]
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
@@ -25,11 +23,8 @@ NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
 @pytest.fixture(scope="module")
-def oracle() -> Path:
-    folder = Path(os.environ.get("CONTRASTMASK_SHARED", REPO.parent / "shared")) / "eval-oracle"
-    if not folder.is_dir():
-        pytest.skip(f"no evaluation fixtures in {folder}; set CONTRASTMASK_SHARED to the folder that holds them")
-    return folder
+def oracle(shared_dir: Path) -> Path:
+    return shared_dir / "eval-oracle"
 
 
 @pytest.fixture(scope="module")
@@ -88,19 +83,6 @@ def test_box_in_mask_results_changes_nothing_and_inputs_stay(oracle, split_ids):
     second = coco_metrics(truth, with_box, iou_type="segm", subsets=split_ids)
     assert first == second
     assert (truth.dataset, with_box) == before
-
-
-@pytest.mark.parametrize("iou_type", ["segm", "bbox"])
-def test_faster_coco_eval_agrees(oracle, iou_type):
-    """A second implementation of the same semantics."""
-    faster = pytest.importorskip("faster_coco_eval")
-    annotations, results = oracle / "instances_val2014_100.json", _load(oracle, iou_type)
-    truth = faster.COCO(str(annotations))
-    evaluation = faster.COCOeval_faster(truth, truth.loadRes(copy.deepcopy(results)), iou_type)
-    evaluation.run()
-    ids = truth.getCatIds()
-    ours = coco_metrics(annotations, results, iou_type=iou_type, subsets={"all": ids}).by_subset["all"]
-    assert [ours[m] for m in NAMES] == pytest.approx(list(evaluation.stats[:6]), abs=1e-9)
 
 
 # ---------------------------------------------------------------- small examples, computed by hand
@@ -225,11 +207,6 @@ def test_no_detections_is_zero_not_a_crash():
         assert ours.by_subset["all"] == {"AP": 0, "AP50": 0, "AP75": 0, "APs": 0, "APm": 0, "APl": None}
         assert ours.by_subset["none"]["AP"] is None
         assert ours.by_category == {7: 0, 9: 0, 11: None}
-
-
-def test_no_ground_truth_is_none():
-    ours = coco_metrics(_coco([]), DETECTIONS, iou_type="bbox", subsets={"all": [7, 9]})
-    assert set(ours.by_subset["all"].values()) == {None}
 
 
 def test_nothing_is_printed(capsys):

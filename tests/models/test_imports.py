@@ -41,12 +41,19 @@ def test_a_training_imports_what_it_needs_and_says_nothing() -> None:
     assert loaded(TRAINING, NOT_FOR_A_TRAINING) == []
 
 
-def test_reports_and_settings_need_no_torch() -> None:
+def test_reports_settings_and_data_need_no_torch(tmp_path: Path) -> None:
+    """A page is made, too."""
     rooms = ("config", "runtime", "tracking", "report", "cli")
     modules = [m.name for m in pkgutil.walk_packages(contrastmask.__path__, "contrastmask.")]
     light = [name for name in modules if name.split(".")[1] in rooms]
     assert len(light) > 40
-    assert loaded("import " + ", ".join(light), ("torch", "torchvision", "mmdet", "mmcv")) == []
+    light += [f"contrastmask.data.{name}" for name in ("dataset", "splits", "download", "synthetic")]
+    script = f"""
+import {", ".join(light)}, contrastmask.evaluation.coco_metrics
+settings = contrastmask.config.settings_from_json({json.dumps({"results": str(tmp_path), "tables": ["table2"]})!r})
+contrastmask.report.page.write_report(settings, contrastmask.config.load_tables(settings))"""
+    assert loaded(script, ("torch", "torchvision", "mmdet", "mmcv", "mmengine", "mlflow")) == []
+    assert list(tmp_path.rglob("index.html"))
 
 
 def test_libraries_that_were_put_off_are_real_for_who_asks() -> None:

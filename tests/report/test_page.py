@@ -1,61 +1,21 @@
 """The page made from a made-up results folder: what is in it, and that no text breaks out of its place."""
 
 import base64
-import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from report.html_page import Page
 from report.made_up_page import HOSTILE, MISSING, make_up, write
 
-from contrastmask.cli import main
 from contrastmask.cli.results import report as command
 from contrastmask.config import Settings, load_tables
 from contrastmask.report.claims import Claim, Effect
 from contrastmask.report.page import shown_tables
 from contrastmask.report.run_files import RunFiles
-
-VOID = {"meta", "link", "img", "br", "input"}
-
-
-class Page(HTMLParser):
-    """Tags, ids, links and text of a page; fails where tags do not nest."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.sources: list[str] = []
-        self.text: list[str] = []
-        self.open: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        given = dict(attrs)
-        self.ids += [given["id"]] if given.get("id") else []
-        self.links += [given["href"]] if tag == "a" and given.get("href") else []
-        self.sources += [given[key] or "" for key in ("src", "srcset", "data") if key in given]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
 
 
 def test_links_lead_somewhere_and_ids_are_unique(smoke_html: str):
@@ -137,20 +97,6 @@ def test_nothing_at_all_is_a_page_too(tmp_path: Path):
     assert done.exit_code == 0
     html = Path(done.output.strip()).read_text(encoding="utf-8")
     assert re.search(r"0 of \d+ trainings", html) and Page(html).tags.count("img") == 0
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--scale", "nowhere"], ["nowhere", "smoke"]),
-        (["--settings", "{"], ["--settings", "JSON"]),
-        (["--settings", "[]"], ["--settings", "object"]),
-        (["--settings", json.dumps({"tables": ["table99"]})], ["table99"]),
-    ],
-)
-def test_wrong_input_is_said_with_code_2(arguments: list[str], words: list[str]):
-    done = CliRunner().invoke(main, ["report", *arguments], catch_exceptions=False)
-    assert done.exit_code == 2 and all(word in done.output for word in words)
 
 
 # ---------------------------------------------------------------------------- claims, figures, damage

@@ -345,15 +345,6 @@ def until(what: Callable[[], object], seconds: float = 120) -> None:
         time.sleep(0.05)
 
 
-def test_sigterm(results: Path) -> None:
-    process = start_trainer(run_in(results))
-    os.kill(process.pid, signal.SIGTERM)
-    process.join(60)
-    assert process.exitcode == 143
-    sync(results)
-    assert only_run(run_in(results)).info.status == "KILLED" and len(curve(run_in(results))) == 5
-
-
 def test_sigkill_then_sync_then_resume(results: Path) -> None:
     folder = run_in(results)
     process = start_trainer(folder)
@@ -507,16 +498,6 @@ def test_a_crash_between_sending_and_noting_it(folder: Path) -> None:
         connect(uri).set_tag(only_run(folder).info.run_id, "contrastmask.sent", wrong)
         assert sent(folder) == 7
     assert curve(folder) == points(1, 2, 3, 4)
-
-
-def test_a_torn_line_and_a_resume(folder: Path) -> None:
-    train(folder, range(1, 5))
-    sent(folder)
-    with (folder / NAME).open("ab") as file:
-        file.write(b'{"event":"metrics","step":5,"val')
-    train(folder, range(3, 8), iteration=2)
-    sent(folder)
-    assert curve(folder) == points(*range(1, 8))
 
 
 def test_what_was_deleted_in_mlflow(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

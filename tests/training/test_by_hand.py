@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
-from end_to_end.chain import fresh_project, snakemake
+from end_to_end.chain import tiny_project
 
 RUN = "mask-rcnn_r50_1x_nonvoc2voc"
 pytestmark = pytest.mark.slow
@@ -17,12 +16,7 @@ pytestmark = pytest.mark.slow
 
 def test_a_run_is_trained_and_measured_from_its_folder_alone(tmp_path: Path) -> None:
     """What could be read beside the folder is taken away first: tables, scales, Snakemake's own files."""
-    project = fresh_project(tmp_path)
-    scale = yaml.safe_load((project / "configs" / "scales" / "smoke.yaml").read_text())
-    scale |= {"name": "tiny", "one_x": {"iterations": 4}}
-    scale["dataset"] |= {"train_images": 12, "val_images": 2}
-    (project / "configs" / "scales" / "tiny.yaml").write_text(yaml.safe_dump(scale))
-    assert snakemake(project, "results/tiny/data/nonvoc2voc/split.json", "--config", "scale=tiny").returncode == 0
+    project = tiny_project(tmp_path, 12, 2, one_x={"iterations": 4})
 
     def contrastmask(folder: Path, *arguments: str) -> str:
         environment = os.environ | {"OMP_NUM_THREADS": "1"}

@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-import yaml
-from end_to_end.chain import fresh_project, snakemake
+from end_to_end.chain import snakemake, tiny_project
 
 RUN = "contrastmask-official_r50_1x_nonvoc2voc"  # its projector has BatchNorm, over a query group
 FOLDER = Path("tiny", "runs", RUN, "seed0")
@@ -27,15 +26,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project with a scale of its own, whose data is ready."""
-    folder = fresh_project(tmp_path_factory.mktemp("many"))
-    scale = yaml.safe_load((folder / "configs" / "scales" / "smoke.yaml").read_text())
-    scale |= {"name": "tiny", "one_x": {"iterations": ITERATIONS}, "checkpoint_every": 4}
-    scale |= {"batch": 4, "images_per_gpu": 2, "lr": 0.002}
-    scale["dataset"] |= {"train_images": 16, "val_images": 2}
-    (folder / "configs" / "scales" / "tiny.yaml").write_text(yaml.safe_dump(scale))
-    done = snakemake(folder, "results/tiny/data/nonvoc2voc/split.json", "--config", "scale=tiny")
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
+    steps = {"one_x": {"iterations": ITERATIONS}, "checkpoint_every": 4}
+    return tiny_project(tmp_path_factory.mktemp("many"), 16, 2, **steps, batch=4, images_per_gpu=2, lr=0.002)
 
 
 @pytest.fixture(scope="module")

@@ -74,29 +74,16 @@ class FakeRun:
         self.work, self.identity, self.code = work, "me", "now"
 
 
-def save(work: Path, iteration: int, code: str) -> None:
-    work.mkdir(exist_ok=True)
-    checkpoint.save(work, {"identity": "me", "iteration": iteration, "code": code}, iteration)
-
-
-def test_without_a_checkpoint_a_training_starts_at_0(tmp_path: Path) -> None:
-    assert train.where_to_go_on(FakeRun(tmp_path), 10) == (0, None)  # type: ignore[arg-type]
-
-
-def test_a_half_done_training_goes_on_even_with_other_code(tmp_path: Path) -> None:
-    save(tmp_path, 4, code="old")
-    assert train.where_to_go_on(FakeRun(tmp_path), 10)[0] == 4  # type: ignore[arg-type]
-
-
-def test_a_finished_training_is_taken_if_the_code_is_the_same(tmp_path: Path) -> None:
-    save(tmp_path, 10, code="now")
-    assert train.where_to_go_on(FakeRun(tmp_path), 10)[0] == 10  # type: ignore[arg-type]
-
-
-def test_a_finished_training_of_other_code_starts_anew(tmp_path: Path) -> None:
-    save(tmp_path, 10, code="old")
-    assert train.where_to_go_on(FakeRun(tmp_path), 10) == (0, None)  # type: ignore[arg-type]
-    assert not list(tmp_path.glob("iter_*.pth"))
+@pytest.mark.parametrize(
+    ("iteration", "code", "expected"),
+    [(0, "", 0), (4, "old", 4), (10, "now", 10), (10, "old", 0)],
+    ids=["no checkpoint", "half done, even by other code", "finished by the same code", "finished by other code"],
+)
+def test_where_a_training_goes_on(tmp_path: Path, iteration: int, code: str, expected: int) -> None:
+    if iteration:
+        checkpoint.save(tmp_path, {"identity": "me", "iteration": iteration, "code": code}, iteration)
+    found, state = train.where_to_go_on(FakeRun(tmp_path), 10)  # type: ignore[arg-type]
+    assert found == expected and (state is not None) == bool(expected) == bool(list(tmp_path.glob("iter_*.pth")))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), torch.tensor(float("nan"))])

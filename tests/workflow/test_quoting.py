@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from workflow.test_workflow import ROOT, copy_project, snakemake
+from end_to_end.chain import ROOT, fresh_project, snakemake
 
 STRANGE = "it's a $(touch x) folder"
 RESULTS = "it's `touch y` $(touch z)"
@@ -41,7 +41,7 @@ for file in made.get(verb, lambda: [value("out")] if "--out" in words else [])()
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    return copy_project(tmp_path / STRANGE)
+    return fresh_project(tmp_path / STRANGE)
 
 
 def nothing_was_run(project: Path) -> None:
@@ -51,7 +51,7 @@ def nothing_was_run(project: Path) -> None:
 def test_the_cheap_rules_work_there(project: Path) -> None:
     data = Path(RESULTS, "smoke", "data", "nonvoc2voc")
     targets = [str(data / name) for name in ("split.json", "shape_priors-K100-a1024.npz")]
-    done = snakemake(*targets, "--config", f"results={RESULTS}", cwd=project)
+    done = snakemake(project, *targets, "--config", f"results={RESULTS}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert all((project / target).exists() for target in targets)
     nothing_was_run(project)
@@ -69,7 +69,7 @@ def test_every_command_gets_what_was_meant(
     project: Path, targets: list[str], changes: list[str], verbs: set[str]
 ) -> None:
     (project / "contrastmask" / "__main__.py").write_text(FAKE)
-    done = snakemake(*targets, "--config", f"results={RESULTS}", "gpus_per_run=1", *changes, cwd=project)
+    done = snakemake(project, *targets, "--config", f"results={RESULTS}", "gpus_per_run=1", *changes)
     assert done.returncode == 0, done.stdout + done.stderr
     calls = [json.loads(line) for line in (project / "calls").read_text().splitlines()]
     assert verbs <= {call[0] for call in calls}
@@ -83,13 +83,13 @@ def test_every_command_gets_what_was_meant(
 
 def test_results_that_are_no_name_are_refused_with_the_way_to_write_them(project: Path) -> None:
     for name, words in (("2025_11", "results=./2025_11"), ("a{b}", "No braces"), ("-a", "no -")):
-        done = snakemake("-n", "--config", f"results={name}", cwd=project)
+        done = snakemake(project, "-n", "--config", f"results={name}")
         assert done.returncode != 0 and words in done.stdout + done.stderr, done.stderr
-    assert snakemake("-n", "table7", "--config", "results=./2025_11", cwd=project).returncode == 0
+    assert snakemake(project, "-n", "table7", "--config", "results=./2025_11").returncode == 0
 
 
 def test_the_linter_wants_nothing_but_an_environment_for_each_rule() -> None:
     """There is one for all of them: docs/design.md."""
-    done = snakemake("--lint", cwd=ROOT)
+    done = snakemake(ROOT, "--lint")
     found = set(re.findall(r"^    \* (.*)$", done.stdout + done.stderr, re.M))
     assert found <= {"Specify a conda environment or container for each rule.:"}, found

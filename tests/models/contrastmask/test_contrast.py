@@ -241,22 +241,20 @@ def test_keys_close_to_the_query_lose_no_more_than_the_precision_of_their_terms(
     assert gradient.norm(dim=-1).max() < 1 / torch.finfo(dtype).eps ** 0.5
 
 
-def test_groups_add_up_and_do_not_meet() -> None:
-    for options in (PAPER, RELEASED, replace(PAPER, query_sharing=False)):
-        first, second = random_case(3, rois=4, density=0.8), random_case(4, rois=3, density=0.8)
-        both = (
-            torch.cat([first[0], second[0]]),
-            Partition(*(torch.cat(pair) for pair in zip(first[1], second[1], strict=True))),
-            KeySets(*(torch.cat(pair) for pair in zip(first[2].sets(), second[2].sets(), strict=True))),
-        )
-        groups = torch.tensor([2] * 4 + [5] * 3)  # any numbers serve
-        total = float(group_loss(*first, options)) + float(group_loss(*second, options))
-        assert float(contrastive_loss(*both, groups, options)) == pytest.approx(total, abs=1e-9)
+@three_ways
+def test_groups_add_up_and_do_not_meet(options: ContrastMaskOptions) -> None:
+    first, second = random_case(3, rois=4, density=0.8), random_case(4, rois=3, density=0.8)
+    both = (
+        torch.cat([first[0], second[0]]),
+        Partition(*(torch.cat(pair) for pair in zip(first[1], second[1], strict=True))),
+        KeySets(*(torch.cat(pair) for pair in zip(first[2].sets(), second[2].sets(), strict=True))),
+    )
+    groups = torch.tensor([2] * 4 + [5] * 3)  # any numbers serve
+    total = float(group_loss(*first, options)) + float(group_loss(*second, options))
+    assert float(contrastive_loss(*both, groups, options)) == pytest.approx(total, abs=1e-9)
 
 
-@pytest.mark.parametrize(
-    "options", [PAPER, RELEASED, replace(PAPER, query_sharing=False)], ids=["paper", "released", "own queries"]
-)
+@three_ways
 def test_gradient_equals_finite_differences(options: ContrastMaskOptions) -> None:
     z, regions, keys = random_case(5, rois=3)
     z.requires_grad_()
@@ -316,9 +314,7 @@ def test_loss_falls_as_features_move_to_their_query(seed: int, options: Contrast
     assert values[0] > values[1] > values[2] or values[0] == values[2] == 0
 
 
-@pytest.mark.parametrize(
-    "options", [PAPER, RELEASED, replace(PAPER, query_sharing=False)], ids=["paper", "released", "own queries"]
-)
+@three_ways
 def test_order_of_rois_does_not_matter(options: ContrastMaskOptions) -> None:
     z, regions, keys = random_case(8, rois=5, density=0.7)
     order = torch.tensor([3, 0, 4, 1, 2])
