@@ -1,10 +1,12 @@
-"""ContrastMask's modules, registered with mmdet when this package is imported: the one place where mmdet is brought in.
+"""Every network of the project, registered with mmdet when this package is imported: the one place that brings it in.
 
 All of mmdet is registered, so its own Runner and apis find what they ask for. Libraries that only others of its
 systems use are loaded when one of those asks for them (models/common/deferred.py).
 """
 
 import contextlib
+import importlib
+import pkgutil
 
 import torch  # noqa: F401
 
@@ -19,34 +21,20 @@ _OF_OTHER_USES = ("imagecorruptions", "imgaug", "matplotlib", "scipy", "sklearn"
 # mmdet prints that it goes without OneDL's datasets, which nobody asked for
 with deferred(*_OF_OTHER_USES), contextlib.redirect_stdout(None):
     import mmdet.datasets
-    import mmdet.models  # noqa: F401
+    import mmdet.models
+    import mmdet.registry
 
-from contrastmask.models.common.assigner import VectorMaxIoUAssigner  # noqa: E402
-from contrastmask.models.common.box_losses import ColourPreprocessor  # noqa: E402
-from contrastmask.models.common.efficientnet_lite import EfficientNetLite0  # noqa: E402
-from contrastmask.models.common.gaussian_mask_head import GaussianMaskHead  # noqa: E402
-from contrastmask.models.common.norm import RoIBatchNorm  # noqa: E402
-from contrastmask.models.common.partial_roi_head import PartialRoIHead  # noqa: E402
-from contrastmask.models.common.preprocessor import MaskPreprocessor  # noqa: E402
-from contrastmask.models.common.roi_extractor import SortingRoIExtractor  # noqa: E402
-from contrastmask.models.common.rpn_head import BatchRPNHead  # noqa: E402
-from contrastmask.models.common.single_stage import SingleStageMaskDetector  # noqa: E402
-from contrastmask.models.contrastmask.box_head import CAMBoxHead  # noqa: E402
-from contrastmask.models.contrastmask.mask_head import PriorMaskHead  # noqa: E402
-from contrastmask.models.contrastmask.roi_head import ContrastMaskRoIHead  # noqa: E402
+from mmengine.registry import MODELS as _OF_MMENGINE  # noqa: E402
+from mmengine.registry import Registry  # noqa: E402
 
-__all__ = [
-    "BatchRPNHead",
-    "CAMBoxHead",
-    "ColourPreprocessor",
-    "ContrastMaskRoIHead",
-    "EfficientNetLite0",
-    "GaussianMaskHead",
-    "MaskPreprocessor",
-    "PartialRoIHead",
-    "PriorMaskHead",
-    "RoIBatchNorm",
-    "SingleStageMaskDetector",
-    "SortingRoIExtractor",
-    "VectorMaxIoUAssigner",
-]
+from contrastmask.models import common, contrastmask, peers  # noqa: E402
+
+for _package in (common, contrastmask, peers):
+    for _module in pkgutil.iter_modules(_package.__path__, _package.__name__ + "."):
+        importlib.import_module(_module.name)
+
+#: Every name also under a scope of ours, for somebody else's configurations: `type="contrastmask.PriorMaskHead"`.
+MODELS = Registry("model", parent=_OF_MMENGINE, scope="contrastmask")
+for _name, _network in mmdet.registry.MODELS.module_dict.items():
+    if _network.__module__.startswith("contrastmask."):
+        MODELS.register_module(_name, module=_network)

@@ -4,7 +4,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
-import contrastmask.models.register  # isort: skip  # noqa: F401  # first: puts torchvision's operators behind mmcv's
+import contrastmask.models  # isort: skip  # noqa: F401  # first: puts torchvision's operators behind mmcv's
 from contrastmask.data import transforms  # isort: skip  # noqa: F401  # registers what pipelines name
 import torch
 from mmdet.datasets import CocoDataset
@@ -14,6 +14,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from contrastmask.data.shape_priors import read_priors
+from contrastmask.models.common.in_place import put_in_place
 from contrastmask.training.weights import read as read_weights
 
 
@@ -55,25 +56,6 @@ def model_config(
         head["num_classes"] = len(ids)
     model["roi_head"] |= {"num_classes": len(ids), "base_labels": [ids.index(base) for base in split["base"]]}
     return put_in_place(model)
-
-
-#: mmdet's classes: what is built in their place. Configurations name mmdet's, whose results these have.
-IN_PLACE = {
-    "DetDataPreprocessor": "MaskPreprocessor",
-    "MaxIoUAssigner": "VectorMaxIoUAssigner",
-    "RPNHead": "BatchRPNHead",
-    "SingleRoIExtractor": "SortingRoIExtractor",
-}
-
-
-def put_in_place(config: Any) -> Any:
-    """The configuration with IN_PLACE's classes."""
-    if isinstance(config, list | tuple):
-        return type(config)(put_in_place(item) for item in config)
-    if not isinstance(config, dict):
-        return config
-    found = {key: put_in_place(value) for key, value in config.items()}
-    return found | {"type": IN_PLACE.get(found["type"], found["type"])} if "type" in found else found
 
 
 def build_dataset(

@@ -9,8 +9,6 @@ Everything stored is plain data and tensors, so that ``torch.load(weights_only=T
 checkpoint runs no code from it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import hashlib

@@ -16,9 +16,9 @@ from contrastmask.training.train import optim_wrapper, schedulers, total_iterati
 
 #: Modules that register with mmdet and mmengine what the configuration names.
 IMPORTS = (
-    "contrastmask.models.register",
+    "contrastmask.models",
     "contrastmask.data.transforms",
-    "contrastmask.training.step_hooks",
+    "contrastmask.training.steps",
     "contrastmask.training.stream",
 )
 HEADER = """# {run}, seed {seed}, for mmdet. Import contrastmask.models before mmdet, for mmcv's operators.

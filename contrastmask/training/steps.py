@@ -4,14 +4,16 @@ A batch is cut into parts of `images` images. Each part is a forward and backwar
 randomness, and the step follows the mean of their gradients. One process with four parts, two with two and four with
 one thus compute the same losses and the same step, up to the order in which numbers are added: the recipe does not
 depend on how many GPUs there are. Losses, query groups and BatchNorm see one part at a time, as a GPU with 2 images
-does in the paper's set-up.
+does in the paper's set-up. What a step needs to know of the training comes by hooks, so that mmengine's own loops can
+tell it too.
 """
 
 from typing import Any
 
 import torch
+from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.registry import LOOPS
+from mmengine.registry import HOOKS, LOOPS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
@@ -66,3 +68,32 @@ def cut(batch: Batch, images: int) -> list[Batch]:
 def bare(model: torch.nn.Module) -> Any:
     """The detector inside mmengine's distributed wrapper, if there is one."""
     return model.module if is_model_wrapper(model) else model
+
+
+# ---------------------------------------------------------------------------- hooks
+
+
+@HOOKS.register_module()
+class TrainingProgress(Hook):
+    """Sets `roi_head.progress`, the share of the training that is done, for the warm-up of losses (lambda of Eq. 5)."""
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        bare(runner.model).roi_head.progress = runner.iter / runner.max_iters
+
+
+@HOOKS.register_module()
+class StepSeed(Hook):
+    """Makes mmengine's loop draw what `StepLoop` draws, where a process takes its images in one pass.
+
+    Args:
+        seed: of the run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def before_run(self, runner: Runner) -> None:
+        torch.manual_seed(self.seed)  # the first weights come next
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        torch.manual_seed(part_seed(self.seed, runner.rank, runner.iter))

@@ -45,7 +45,7 @@ def train(run: Run, stop: Stop) -> None:
     from contrastmask.training.build import build_model
     from contrastmask.training.failures import readable
     from contrastmask.training.hooks import Record, Resume, shown_to_hooks
-    from contrastmask.training.step_hooks import TrainingProgress
+    from contrastmask.training.steps import TrainingProgress
 
     torch.set_num_threads(run.decided["threads"])
     rank, world = processes.place()
@@ -81,11 +81,7 @@ def train(run: Run, stop: Stop) -> None:
 
 
 def open_stream(run: Run) -> Any:
-    """The training images, from the annotations that were verified.
-
-    Raises:
-        DataError: they have changed since.
-    """
+    """The training images, from the annotations that were verified; DataError if they have changed since."""
     from contrastmask.training.build import build_dataset
     from contrastmask.training.stream import Stream
 

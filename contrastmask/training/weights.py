@@ -47,11 +47,7 @@ def fetch(source: str, backbone: str, model: dict[str, Any], out: Path) -> None:
 
 
 def locate(source: str) -> str:
-    """The path or URL behind a source.
-
-    Raises:
-        WeightsError: an unknown name.
-    """
+    """The path or URL behind a source; WeightsError for an unknown name."""
     scheme, _, name = source.partition("://")
     if scheme == "package":
         return str(_in_package(name))

@@ -6,7 +6,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-import contrastmask.training.step_hooks  # noqa: F401  # registers the hook
+import contrastmask.training.steps  # noqa: F401  # registers the hook
 
 
 class Detector(BaseModel):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from contrastmask.models.common.preprocessor import MaskPreprocessor
+from contrastmask.models.common.in_place import MaskPreprocessor
 
 DILATION = 2  # pixels to a neighbour
 ALIKE = 0.3  # least colour similarity of a pair that is to get one label

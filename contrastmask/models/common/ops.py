@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 import torchvision  # registers torch.ops.torchvision
+from torch import Tensor
 
 
 def install() -> bool:
@@ -46,83 +47,39 @@ class StandIn(ModuleType):
         return missing
 
     @staticmethod
-    def nms(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float, offset: int) -> torch.Tensor:
+    def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
         """Indices of the kept boxes (N, 4), by falling score. With offset 1 a box's width is x2 - x1 + 1."""
         if offset:
             boxes = torch.cat([boxes[:, :2], boxes[:, 2:] + offset], dim=1)
         return torchvision.ops.nms(boxes, scores, iou_threshold)
 
     @staticmethod
-    def roi_align_forward(
-        features: torch.Tensor,
-        rois: torch.Tensor,
-        output: torch.Tensor,
-        argmax_y: torch.Tensor,
-        argmax_x: torch.Tensor,
-        aligned_height: int,
-        aligned_width: int,
-        spatial_scale: float,
-        sampling_ratio: int,
-        pool_mode: int,
-        aligned: bool,
-    ) -> None:
+    def roi_align_forward(features: Tensor, rois: Tensor, output: Tensor, *_argmax: Tensor, **how: Any) -> None:
         """Write the average-pooled RoIs (R, C, h, w) of `features` (N, C, H, W) into `output`."""
-        _only_average(pool_mode)
-        output.copy_(
-            torch.ops.torchvision.roi_align(
-                features, rois, spatial_scale, aligned_height, aligned_width, sampling_ratio, aligned
-            )
-        )
+        scale, bins, sampling = _bins(**how)
+        output.copy_(torch.ops.torchvision.roi_align(features, rois, scale, *bins, *sampling))
 
     @staticmethod
     def roi_align_backward(
-        grad_output: torch.Tensor,
-        rois: torch.Tensor,
-        argmax_y: torch.Tensor,
-        argmax_x: torch.Tensor,
-        grad_features: torch.Tensor,
-        aligned_height: int,
-        aligned_width: int,
-        spatial_scale: float,
-        sampling_ratio: int,
-        pool_mode: int,
-        aligned: bool,
+        grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argmax_x: Tensor, grad_features: Tensor, **how: Any
     ) -> None:
         """Write the gradient of `roi_align_forward` with respect to the features into `grad_features`."""
-        _only_average(pool_mode)
+        scale, bins, sampling = _bins(**how)
+        shape = grad_features.shape
         grad_features.copy_(
-            torch.ops.torchvision._roi_align_backward(
-                grad_output,
-                rois,
-                spatial_scale,
-                aligned_height,
-                aligned_width,
-                *grad_features.shape,
-                sampling_ratio,
-                aligned,
-            )
+            torch.ops.torchvision._roi_align_backward(grad_output, rois, scale, *bins, *shape, *sampling)
         )
 
     @staticmethod
     def sigmoid_focal_loss_forward(
-        logits: torch.Tensor,
-        labels: torch.Tensor,
-        weight: torch.Tensor,
-        output: torch.Tensor,
-        gamma: float,
-        alpha: float,
+        logits: Tensor, labels: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
     ) -> None:
         """Write the loss of each of `logits` (N, K) into `output`; `labels` (N,) are 0 .. K, K the background."""
         output.copy_(_focal_loss(logits, labels, weight, gamma, alpha))
 
     @staticmethod
     def sigmoid_focal_loss_backward(
-        logits: torch.Tensor,
-        labels: torch.Tensor,
-        weight: torch.Tensor,
-        grad_input: torch.Tensor,
-        gamma: float,
-        alpha: float,
+        logits: Tensor, labels: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
     ) -> None:
         """Write the derivative of each loss with respect to its logit into `grad_input` (N, K)."""
         with torch.enable_grad():
@@ -131,15 +88,17 @@ class StandIn(ModuleType):
             grad_input.copy_(torch.autograd.grad(losses.sum(), leaf)[0])
 
 
-def _focal_loss(
-    logits: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor, gamma: float, alpha: float
-) -> torch.Tensor:
+def _focal_loss(logits: Tensor, labels: Tensor, weight: Tensor, gamma: float, alpha: float) -> Tensor:
     if weight.numel():
         raise NotImplementedError("sigmoid_focal_loss with class weights needs mmcv's compiled extension")
     targets = torch.nn.functional.one_hot(labels, logits.shape[1] + 1)[:, :-1].to(logits.dtype)
     return torchvision.ops.sigmoid_focal_loss(logits, targets, alpha, gamma)
 
 
-def _only_average(pool_mode: int) -> None:
+def _bins(
+    *, aligned_height: int, aligned_width: int, spatial_scale: float, sampling_ratio: int, pool_mode: int, aligned: bool
+) -> tuple[float, tuple[int, int], tuple[int, bool]]:
+    """mmcv's arguments in torchvision's order: its gradient wants the features' shape between the last two."""
     if pool_mode != 1:
         raise NotImplementedError("roi_align with pool_mode='max' needs mmcv's compiled extension; use 'avg'")
+    return spatial_scale, (aligned_height, aligned_width), (sampling_ratio, aligned)

@@ -3,113 +3,28 @@
 Shapes: R positive RoIs of the batch, in mmdet's order (image by image); M of them pass through the mask branch.
 """
 
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import torch
 from mmcv.ops import roi_align
 from mmdet.models.roi_heads import StandardRoIHead
+from mmdet.models.roi_heads.mask_heads import FCNMaskHead
 from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import InstanceList
+from mmengine.model import normal_init
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 from contrastmask.config.options import BaselineOptions, SystemOptions
 from contrastmask.models.common.box_losses import box_targets, pairwise_loss, projection_loss
-from contrastmask.models.common.crop_masks import crop_masks
+from contrastmask.models.common.mask_batch import MaskBatch
 
-WARM_UP = (
-    9  # the pairwise loss has its full weight after a ninth of the training: BoxInst's 10,000 of 90,000 iterations
-)
-
-
-@dataclass(frozen=True)
-class MaskRoIs:
-    """An image's RoIs of the mask branch in training, each with its object; fields as in mmdet's SamplingResult."""
-
-    pos_priors: Tensor
-    """(R, 4), in pixels of the network's input."""
-    pos_assigned_gt_inds: Tensor
-    """(R,), rows of the image's ground truth."""
-    pos_gt_labels: Tensor
-    """(R,)"""
-
-    @classmethod
-    def of_objects(cls, truth: InstanceData) -> "MaskRoIs":
-        """An image's objects in their own boxes."""
-        return cls(truth.bboxes, torch.arange(len(truth), device=truth.labels.device), truth.labels)
-
-
-@dataclass(frozen=True)
-class MaskBatch:
-    """What a mask branch trains on: the R positive RoIs of a batch, of which it sees M and learns from B masks."""
-
-    results: list[Any]
-    """Of each image: mmdet's SamplingResult, which also holds the negatives, or MaskRoIs."""
-    ground_truth: InstanceList
-    seen: Tensor
-    """(R,) bool: the M RoIs that pass through the mask branch."""
-    learnt: Tensor
-    """(R,) bool: those B of them whose masks are learnt from."""
-    box_outputs: dict[str, Tensor] = field(default_factory=dict)
-    """What `_bbox_forward` returned for all sampled RoIs."""
-    colours: Tensor | None = None
-    """(N, 3, H, W): the images in L*a*b*, where a loss needs them, see `ColourPreprocessor`."""
-    _masks: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False)
-
-    @property
-    def object_boxes(self) -> Tensor:
-        """(R, 4): the boxes of the positives' objects."""
-        pairs = zip(self.results, self.ground_truth, strict=True)
-        return torch.cat([truth.bboxes[res.pos_assigned_gt_inds] for res, truth in pairs])
-
-    @cached_property
-    def positives(self) -> Tensor:
-        """(R, 5)"""
-        return bbox2roi([res.pos_priors for res in self.results])
-
-    @cached_property
-    def positive_labels(self) -> Tensor:
-        """(R,), of the assigned objects."""
-        return torch.cat([res.pos_gt_labels for res in self.results])
-
-    @cached_property
-    def rows(self) -> Tensor:
-        """(M,): places of the seen RoIs among the positives."""
-        return self.seen.nonzero()[:, 0]
-
-    @cached_property
-    def base(self) -> Tensor | slice:
-        """Places (B,) among the seen RoIs of those whose masks are learnt from."""
-        return slice(None) if self.seen is self.learnt else self.learnt[self.rows].nonzero()[:, 0]
-
-    @property
-    def rois(self) -> Tensor:
-        """(M, 5)"""
-        return self.positives[self.rows]
-
-    @property
-    def labels(self) -> Tensor:
-        """(M,)"""
-        return self.positive_labels[self.rows]
-
-    def masks(self, size: int) -> Tensor:
-        """Masks (R, size, size) bool of the objects, cropped to the positives; each size is cropped once."""
-        if size not in self._masks:
-            pairs = zip(self.results, self.ground_truth, strict=True)
-            self._masks[size] = torch.cat(
-                [crop_masks(truth.masks, res.pos_priors, res.pos_assigned_gt_inds, size) for res, truth in pairs]
-            )
-        return self._masks[size]
-
-    def targets(self, size: int) -> Tensor:
-        """Masks (B, size, size) in {0, 1} of the RoIs whose masks are learnt from."""
-        return self.masks(size)[self.rows][self.base].float()
+#: The pairwise loss has its full weight after a ninth of the training: BoxInst's 10,000 of 90,000 iterations.
+WARM_UP = 9
 
 
 @MODELS.register_module()
@@ -195,6 +110,10 @@ class PartialRoIHead(StandardRoIHead):
     def train_masks(self, x: tuple[Tensor, ...], batch: MaskBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Mask logits (M, 1, H, W) of a batch's RoIs, and losses beside the mask loss."""
         return self._mask_forward(x, batch.rois)["mask_preds"], {}
+
+    def _mask_features(self, x: tuple[Tensor, ...], rois: Tensor) -> Tensor:
+        """X, what the mask branch sees of FPN features in RoIs (R, 5): (R, C, H, W)."""
+        return self.mask_roi_extractor(x[: self.mask_roi_extractor.num_inputs], rois)
 
     def mask_targets(self, batch: MaskBatch, size: int) -> Tensor:
         """(B, size, size) in [0, 1]."""
@@ -293,3 +212,13 @@ def best_proposals(proposals: InstanceList, images: int, number: int) -> Instanc
         least = scores.topk(min(number, len(scores))).values[-1:]
         kept += [found[found.scores >= least] if len(least) else found for found in group]
     return kept
+
+
+@MODELS.register_module()
+class GaussianMaskHead(FCNMaskHead):
+    """mmdet's, whose last layer starts with a standard deviation of 0.001: by fan-out, one channel would diverge."""
+
+    def init_weights(self) -> None:
+        """MSRA, and Gaussian for the last layer."""
+        super().init_weights()
+        normal_init(self.conv_logits, std=0.001)

@@ -17,7 +17,8 @@ from mmengine.config import ConfigDict
 from torch import Tensor
 
 from contrastmask.config.options import SingleStageOptions
-from contrastmask.models.common.partial_roi_head import MaskRoIs, PartialRoIHead
+from contrastmask.models.common.mask_batch import MaskRoIs
+from contrastmask.models.common.partial_roi_head import PartialRoIHead
 
 
 @MODELS.register_module()

@@ -12,9 +12,8 @@ from mmdet.registry import MODELS
 from torch import Tensor
 
 from contrastmask.config.options import ContrastMaskOptions
-from contrastmask.models.common.cam import activation_prior, min_max, resize
-from contrastmask.models.common.cam_roi_head import CAMRoIHead
-from contrastmask.models.common.partial_roi_head import MaskBatch
+from contrastmask.models.common.cam import CAMRoIHead, activation_prior, min_max, resize
+from contrastmask.models.common.mask_batch import MaskBatch
 from contrastmask.models.contrastmask.cl_head import ContrastiveHead
 from contrastmask.models.contrastmask.contrast import contrastive_loss, contrastive_weight
 from contrastmask.models.contrastmask.keys import KeySets, Partition, key_sets, partition

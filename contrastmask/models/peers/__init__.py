@@ -1,1 +1,1 @@
-"""The other systems, one file each: what that paper adds to the shared parts. `models.register` imports them all."""
+"""The other systems, one file each: what that paper adds to the shared parts."""

@@ -19,7 +19,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from contrastmask.config.options import CPMaskOptions
-from contrastmask.models.common.partial_roi_head import MaskBatch, MaskRoIs
+from contrastmask.models.common.mask_batch import MaskBatch, MaskRoIs
 from contrastmask.models.common.single_stage import MaskBranch
 
 
@@ -72,8 +72,7 @@ class CPMaskBranch(MaskBranch):
 
     def _parse(self, x: tuple[Tensor, ...], rois: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits of contour (R, 1, 2h, 2w), affinity (R, P, P) and mask (R, 1, 2h, 2w) of RoIs (R, 5)."""
-        features = self.mask_roi_extractor(x[: self.mask_roi_extractor.num_inputs], rois)
-        features, boundary = self.boundary(features)
+        features, boundary = self.boundary(self._mask_features(x, rois))
         features, affinity = self.affinity(features)
         return boundary, affinity, self.mask_head(features)
 

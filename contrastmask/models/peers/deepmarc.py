@@ -14,7 +14,8 @@ from torch import Tensor
 
 from contrastmask.config.options import DeepMARCOptions
 from contrastmask.models.common.hourglass import Hourglass
-from contrastmask.models.common.partial_roi_head import MaskBatch, MaskRoIs, PartialRoIHead
+from contrastmask.models.common.mask_batch import MaskBatch, MaskRoIs
+from contrastmask.models.common.partial_roi_head import PartialRoIHead
 from contrastmask.models.contrastmask.mask_head import PriorFusion
 
 OBJECTS = 100  # of an image, in the mask head

@@ -12,7 +12,8 @@ from mmdet.utils import InstanceList
 from torch import Tensor, nn
 
 from contrastmask.config.options import MaskXOptions
-from contrastmask.models.common.partial_roi_head import MaskBatch, PartialRoIHead
+from contrastmask.models.common.mask_batch import MaskBatch
+from contrastmask.models.common.partial_roi_head import PartialRoIHead
 
 
 def class_descriptors(box_head: BBoxHead) -> Tensor:
@@ -97,8 +98,7 @@ class MaskXRoIHead(PartialRoIHead):
 
     def _mask_logits(self, x: tuple[Tensor, ...], rois: Tensor, labels: Tensor) -> Tensor:
         """Logits (R, 1, H, W) of RoIs (R, 5) for classes (R,)."""
-        features = self.mask_roi_extractor(x[: self.mask_roi_extractor.num_inputs], rois)
         descriptors = class_descriptors(self.bbox_head)
         if self.options.detach_descriptor:
             descriptors = descriptors.detach()
-        return self.mask_head(features, labels, descriptors)
+        return self.mask_head(self._mask_features(x, rois), labels, descriptors)

@@ -10,8 +10,8 @@ from mmdet.registry import MODELS
 from torch import nn
 
 from contrastmask.config.options import OPMaskOptions
-from contrastmask.models.common.cam_roi_head import CAMRoIHead
-from contrastmask.models.common.gaussian_mask_head import GaussianMaskHead
+from contrastmask.models.common.cam import CAMRoIHead
+from contrastmask.models.common.partial_roi_head import GaussianMaskHead
 from contrastmask.models.contrastmask.box_head import CAMBoxHead
 from contrastmask.models.contrastmask.mask_head import PriorFusion
 

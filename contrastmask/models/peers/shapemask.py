@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from contrastmask.config.options import ShapeMaskOptions
 from contrastmask.data.shape_priors import SIZE
-from contrastmask.models.common.partial_roi_head import MaskBatch, MaskRoIs
+from contrastmask.models.common.mask_batch import MaskBatch, MaskRoIs
 from contrastmask.models.common.single_stage import MaskBranch
 
 OBJECTS = 8  # of an image, in the mask losses

@@ -21,7 +21,8 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from contrastmask.config.options import ShapePropOptions
-from contrastmask.models.common.partial_roi_head import MaskBatch, PartialRoIHead
+from contrastmask.models.common.mask_batch import MaskBatch
+from contrastmask.models.common.partial_roi_head import PartialRoIHead
 
 EPS = 1e-5  # in both normalisations, as released
 
@@ -47,7 +48,7 @@ class ShapePropRoIHead(PartialRoIHead):
 
     def train_masks(self, x: tuple[Tensor, ...], batch: MaskBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Mask logits; the losses of saliency and propagation, each of weight 1."""
-        features = self._roi_features(x, bbox2roi([res.priors for res in batch.results]))
+        features = self._mask_features(x, bbox2roi([res.priors for res in batch.results]))
         maps, labels = self.saliency(features), self.sampled_labels(batch.results)
         rows = (labels != self.background).nonzero()[:, 0][batch.rows]
         shapes, logits = self._shapes_and_masks(features[rows], maps[rows, labels[rows]])
@@ -63,10 +64,6 @@ class ShapePropRoIHead(PartialRoIHead):
             parts += [res.pos_gt_labels, res.pos_gt_labels.new_full((len(res.neg_priors),), self.background)]
         return torch.cat(parts)
 
-    def _roi_features(self, x: tuple[Tensor, ...], rois: Tensor) -> Tensor:
-        """(S, C, h, w)."""
-        return self.mask_roi_extractor(x[: self.mask_roi_extractor.num_inputs], rois)
-
     def _shapes_and_masks(self, features: Tensor, saliency: Tensor) -> tuple[Tensor, Tensor]:
         """Shape activations (R, 1, h, w) and mask logits (R, 1, 2h, 2w) from features and one saliency map a RoI."""
         shapes = self.propagation(features, saliency[:, None])
@@ -74,7 +71,7 @@ class ShapePropRoIHead(PartialRoIHead):
 
     def detection_logits(self, x: tuple[Tensor, ...], rois: Tensor, results_list: InstanceList) -> Tensor:
         """Each detection's saliency is that of its label in its final box."""
-        features = self._roi_features(x, rois)
+        features = self._mask_features(x, rois)
         labels = torch.cat([results.labels for results in results_list])
         rows = torch.arange(len(rois), device=rois.device)
         return self._shapes_and_masks(features, self.saliency(features)[rows, labels])[1]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.models.task_modules.assigners import MaxIoUAssigner
 
-from contrastmask.models.common.assigner import VectorMaxIoUAssigner
+from contrastmask.models.common.in_place import VectorMaxIoUAssigner
 
 RULES = [
     dict(pos_iou_thr=0.7, neg_iou_thr=0.3, min_pos_iou=0.3),  # of the region proposals

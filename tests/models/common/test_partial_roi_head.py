@@ -12,7 +12,8 @@ from models.tiny import (
     sampling,
 )
 
-from contrastmask.models.common.partial_roi_head import MaskBatch, best_proposals
+from contrastmask.models.common.mask_batch import MaskBatch
+from contrastmask.models.common.partial_roi_head import best_proposals
 
 from mmengine.structures import InstanceData  # isort: skip
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 
-from contrastmask.models.common.roi_extractor import SortingRoIExtractor
+from contrastmask.models.common.in_place import SortingRoIExtractor
 
 STRIDES = [4, 8, 16, 32]
 

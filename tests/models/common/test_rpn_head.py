@@ -14,7 +14,7 @@ from torch import Tensor
 
 from contrastmask.config import load_settings, resolve, run_spec
 from contrastmask.config.yamlfiles import read_yaml
-from contrastmask.models.common.rpn_head import BatchRPNHead
+from contrastmask.models.common.in_place import BatchRPNHead
 from contrastmask.paths import ROOT
 from contrastmask.training.build import put_in_place
 

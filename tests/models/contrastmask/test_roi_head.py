@@ -8,9 +8,8 @@ import torch
 from models.tiny import BASE, IMAGES, NOVEL, A, B, Batch, Build, C, D, grads, make_batch, roi_losses, sampling
 
 import contrastmask.models.contrastmask.roi_head as module
-from contrastmask.models.common.cam import min_max, resize
-from contrastmask.models.common.cam_roi_head import positive_rows
-from contrastmask.models.common.partial_roi_head import MaskBatch
+from contrastmask.models.common.cam import min_max, positive_rows, resize
+from contrastmask.models.common.mask_batch import MaskBatch
 
 from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead  # isort: skip  # after contrastmask.models
 from mmdet.structures.bbox import bbox2roi

@@ -26,7 +26,7 @@ from models.tiny import (
 from scipy import ndimage
 from torch import Tensor, nn
 
-from contrastmask.models.common.partial_roi_head import MaskBatch, MaskRoIs
+from contrastmask.models.common.mask_batch import MaskBatch, MaskRoIs
 from contrastmask.models.peers.cpmask import AffinityParsing, affinity_loss, contours, with_detections
 
 LOSSES = ("loss_boundary", "loss_affinity", "loss_mask")

@@ -25,8 +25,8 @@ from contrastmask.config import CONFIGS
 from contrastmask.config.fragments import fragment
 from contrastmask.config.options import check_options, preset_options
 from contrastmask.errors import OptionError
+from contrastmask.models.common.mask_batch import MaskBatch
 from contrastmask.models.common.norm import RoIBatchNorm, synchronise
-from contrastmask.models.common.partial_roi_head import MaskBatch
 from contrastmask.training.train import optim_wrapper
 
 

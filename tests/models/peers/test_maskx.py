@@ -22,7 +22,7 @@ from models.tiny import (
 )
 from torch import Tensor, nn
 
-from contrastmask.models.common.partial_roi_head import MaskBatch
+from contrastmask.models.common.mask_batch import MaskBatch
 from contrastmask.models.peers.maskx import class_descriptors
 
 K = len(DATASET["categories"])

@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from contrastmask.config.options import check_options, preset_options
 from contrastmask.errors import OptionError
 from contrastmask.models.common.cam import EPS
+from contrastmask.models.common.mask_batch import MaskBatch
 from contrastmask.models.common.norm import RoIBatchNorm, synchronise
-from contrastmask.models.common.partial_roi_head import MaskBatch
 from contrastmask.training.build import train_pipeline
 from contrastmask.training.train import optim_wrapper, total_iterations
 

@@ -21,7 +21,7 @@ from models.tiny import (
 
 from contrastmask.config.options import check_options
 from contrastmask.errors import OptionError
-from contrastmask.models.common.partial_roi_head import MaskBatch
+from contrastmask.models.common.mask_batch import MaskBatch
 from contrastmask.models.peers.shapeprop import (
     EPS,
     ShapePropMaskHead,
