@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import output
 from benchmarks.systems import BASELINE, System, systems, without_data
 from contrastmask.config.settings import Settings
 from contrastmask.errors import ConfigError, Failed, GpuError
-from contrastmask.runtime import grid
 from contrastmask.runtime.gpu import lease
 
 WARM_UP = 2  # steps that are not counted: the first ones allocate memory and choose algorithms
@@ -217,7 +217,7 @@ def run(given: argparse.Namespace) -> int:
             rows.append(cells(system.name, found))
             print(f"{len(rows)}/{len(listed)} {system.name}: x {rows[-1][3]}", file=sys.stderr, flush=True)
         said = notes(settings, listed[0].config, gpus, given.steps, given.repeats)
-    print(grid.write(given.results / settings.scale["name"] / "bench", "bench", said, HEAD, rows, left=1), end="")
+    print(output.write(given.results / settings.scale["name"] / "bench", "bench", said, HEAD, rows, left=1), end="")
     return 0
 
 

@@ -18,15 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import shares
+from benchmarks import output, shares
 from benchmarks.bench import WARM_UP, BenchError, exit_code
+from benchmarks.output import stamp
 from benchmarks.shares import Shares
 from benchmarks.systems import BASELINE, without_data
 from contrastmask.config import Settings, resolve, run_spec
 from contrastmask.errors import ConfigError, GpuError
-from contrastmask.runtime import grid
 from contrastmask.runtime.gpu import lease, visible_gpus
-from contrastmask.runtime.provenance import provenance, stamp
+from contrastmask.runtime.provenance import provenance
 
 TIMED_IN_PARTS = 8  # steps
 STOCK = "Mask R-CNN (mmdet's stock)"
@@ -243,12 +243,12 @@ def throughput(given: argparse.Namespace, settings: Settings, facts: dict[str, s
         print(f"{number}/{len(listed)} {case}: {found.rate:.2f} images/s", file=sys.stderr, flush=True)
     facts = facts | {"steps": str(given.steps)}
     rows = [cells(case, readings) for case in listed]
-    text = grid.write(folder, "bench", notes(facts, given.batch, readings), HEAD, rows, left=2, facts=facts)
+    text = output.write(folder, "bench", notes(facts, given.batch, readings), HEAD, rows, left=2, facts=facts)
     rows = [shares.cells(case.name, case.precision, readings[case.name, case.precision].parts) for case in listed]
     return (
         text
         + "\n"
-        + grid.write(
+        + output.write(
             folder, "shares", shares.notes(min(given.steps, TIMED_IN_PARTS)), shares.HEAD, rows, left=2, facts=facts
         )
     )
@@ -272,7 +272,7 @@ def operators(given: argparse.Namespace, facts: dict[str, str], folder: Path) ->
             raise failure(operator.name, error) from error
     said = bench_ops.notes(ops.install(), given.steps)
     facts = facts | {"repeats": str(given.steps)}
-    return grid.write(folder, "ops", said, bench_ops.HEAD, rows, left=3, facts=facts), bench_ops.differing(rows)
+    return output.write(folder, "ops", said, bench_ops.HEAD, rows, left=3, facts=facts), bench_ops.differing(rows)
 
 
 def pixels(short: int) -> tuple[int, int]:

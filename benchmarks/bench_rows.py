@@ -20,12 +20,13 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from benchmarks import output
 from benchmarks.bench import BenchError
+from benchmarks.output import stamp
 from contrastmask.config import load_table
 from contrastmask.paths import ROOT
 from contrastmask.report.paper import METRICS
-from contrastmask.runtime import grid
-from contrastmask.runtime.provenance import provenance, stamp
+from contrastmask.runtime.provenance import provenance
 
 TABLE = "grid"
 COMMANDS = {
@@ -163,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         " 1 is linear, less where starting counts for more.",
     ]
     folder = given.results / "smoke" / "bench"
-    print(grid.write(folder, "rows", notes, HEAD, rows, left=1, facts=of_csv), end="")
+    print(output.write(folder, "rows", notes, HEAD, rows, left=1, facts=of_csv), end="")
     return 0
 
 

@@ -18,8 +18,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmarks.output import stamp
 from contrastmask.paths import ROOT
-from contrastmask.runtime.provenance import provenance, stamp
+from contrastmask.runtime.provenance import provenance
 
 TRAINING = (
     "import contrastmask.training.train, contrastmask.training.build, contrastmask.training.hooks, mmengine.runner"

@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.bench_gpu import STOCK, cases, trainer_of
 from benchmarks.systems import without_data
-from contrastmask.runtime.grid import markdown
+from contrastmask.runtime.terminal import markdown
 
 HALTS = ("aten::item", "aten::nonzero", "aten::_unique2", "aten::unique_consecutive", "aten::unique_dim")
 HEAD = ("System", "operators", "x stock", "halts", "x stock", "CPU s / step", "least - largest", "x stock")

@@ -17,10 +17,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import ResNet50_Weights, ResNet101_Weights, ResNeXt50_32X4D_Weights, ResNeXt101_64X4D_Weights
 from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
 
+from benchmarks import output
 from benchmarks.systems import BASELINE, TABLES, System, categories, systems, without_data
 from contrastmask.errors import ConfigError
 from contrastmask.report import paper
-from contrastmask.runtime import grid
 from contrastmask.training.build import build_model
 
 HEIGHT, WIDTH = 800, 1344
@@ -167,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number, system in enumerate(listed, start=1):
         print(f"{number}/{len(listed)} {system.name}, {system.spec.backbone}", file=sys.stderr, flush=True)
         rows.append(cells(system, measure(build_model(system.config, dataset, split, weights=None))))
-    print(grid.write(given.results / "paper" / "model-table", "model-table", NOTES, HEAD, rows, left=2), end="")
+    print(output.write(given.results / "paper" / "model-table", "model-table", NOTES, HEAD, rows, left=2), end="")
     return 0
 
 

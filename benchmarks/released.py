@@ -24,7 +24,7 @@ from contrastmask.config.options import OFFICIAL, ContrastMaskOptions
 from contrastmask.models.common.cam import min_max
 from contrastmask.models.contrastmask.contrast import contrastive_loss
 from contrastmask.models.contrastmask.keys import KeySets, Partition, key_sets, partition
-from contrastmask.runtime.grid import markdown
+from contrastmask.runtime.terminal import markdown
 
 ROIS, SIDE, CHANNELS = 256, 28, 256
 OPTIONS = ContrastMaskOptions(**OFFICIAL["contrastmask"])

@@ -9,7 +9,7 @@ from typing import Any
 from contrastmask.config.fragments import fragment
 from contrastmask.config.resolve import resolve
 from contrastmask.config.rows import RunSpec, load_table, read_names
-from contrastmask.config.settings import Settings, settings_from_json
+from contrastmask.config.settings import Settings, settings_with
 from contrastmask.config.yamlfiles import read_yaml
 from contrastmask.paths import CONFIGS
 
@@ -55,7 +55,7 @@ def without_data(scale: str) -> Settings:
     """
     kind = read_yaml(CONFIGS / "scales" / f"{scale}.yaml", "scale")["dataset"]["kind"]
     root = {} if kind == "synthetic" else {"data_root": "none"}
-    return settings_from_json(json.dumps({"scale": scale} | root))
+    return settings_with({"scale": scale} | root)
 
 
 def categories(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:

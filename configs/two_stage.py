@@ -5,14 +5,6 @@ Values are mmdet's mask-rcnn_r50_fpn.
 
 model = dict(
     type="MaskRCNN",
-    data_preprocessor=dict(
-        type="DetDataPreprocessor",
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_mask=True,
-        pad_size_divisor=32,
-    ),
     neck=dict(type="FPN", in_channels=[256, 512, 1024, 2048], out_channels=256, num_outs=5),
     rpn_head=dict(
         type="RPNHead",
@@ -88,10 +80,7 @@ model = dict(
             debug=False,
         ),
     ),
-    test_cfg=dict(
-        rpn=dict(nms_pre=1000, max_per_img=1000, nms=dict(type="nms", iou_threshold=0.7), min_bbox_size=0),
-        rcnn=dict(score_thr=0.05, nms=dict(type="nms", iou_threshold=0.5), max_per_img=100, mask_thr_binary=0.5),
-    ),
+    test_cfg=dict(rpn=dict(nms_pre=1000, max_per_img=1000, nms=dict(type="nms", iou_threshold=0.7), min_bbox_size=0)),
 )
 
 # What an option's value changes in the configuration, beside being handed to the RoI head.
@@ -112,11 +101,5 @@ variants = dict(
                 )
             )
         ),
-    ),
-    box_losses=dict(
-        none=dict(),
-        projection=dict(),
-        pairwise=dict(model=dict(data_preprocessor=dict(type="ColourPreprocessor"))),
-        both=dict(model=dict(data_preprocessor=dict(type="ColourPreprocessor"))),
     ),
 )

@@ -55,8 +55,8 @@ def init(folder: Path, name: str | None, recipe: str | None, setting: str, crowd
       contrastmask init /data/mine --name mine-large --recipe paper
     """
     from contrastmask.data.dataset import prepare
+    from contrastmask.data.layouts import survey
     from contrastmask.data.splits import write_split
-    from contrastmask.data.survey import survey
     from contrastmask.paths import CONFIGS
     from contrastmask.runtime.files import atomic_writer
     from contrastmask.runtime.gpu import visible_gpus
@@ -110,7 +110,7 @@ def look(scale: str | None, results: Path | None, setting: str, images: int, see
     """
     from contrastmask.data.dataset import prepare, read_dataset
     from contrastmask.data.splits import write_split
-    from contrastmask.inference.look import look as draw
+    from contrastmask.inference.overlay import look as draw
 
     settings = options.load({}, scale, results)
     described, split = settings.dataset, settings.split(setting)
@@ -200,8 +200,7 @@ def split(setting: str, dataset: Path, out: Path | None, show: bool, all_masks: 
     if (out is None) != show:
         raise click.UsageError("give either --out FOLDER or --show")
 
-    from contrastmask.data.all_masks import write_all_masks
-    from contrastmask.data.splits import show_split, write_split
+    from contrastmask.data.splits import show_split, write_all_masks, write_split
 
     if out is None:
         show_split(dataset, setting)

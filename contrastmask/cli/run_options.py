@@ -11,7 +11,7 @@ import click
 import yaml
 from click.shell_completion import CompletionItem
 
-from contrastmask.config import Settings, load_settings
+from contrastmask.config import Settings, settings_with
 from contrastmask.config.options import PRESETS
 from contrastmask.config.yamlfiles import load_yaml, read_yaml
 from contrastmask.paths import CONFIGS
@@ -183,13 +183,8 @@ def settings_options(command: Any) -> Any:
 
 
 def load(changes: dict[str, Any], scale: str | None = None, results: Path | None = None) -> Settings:
-    """Settings of configs/config.yaml with what the command line changes.
-
-    Raises:
-        ConfigError: naming the key and the fix.
-    """
-    config = read_yaml(CONFIGS / "config.yaml", "config")
-    return load_settings(config | changes | _given(scale=scale, results=results and str(results)))
+    """Settings of configs/config.yaml with what the command line changes; ConfigError naming the key and the fix."""
+    return settings_with(changes | _given(scale=scale, results=results and str(results)))
 
 
 def asked(**options: Any) -> dict[str, Any]:

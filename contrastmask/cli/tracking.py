@@ -37,8 +37,8 @@ def ui(results: Path | None, host: str, port: int) -> None:
     Examples:
       contrastmask ui --port 5001
     """
+    from contrastmask.tracking.store import serve
     from contrastmask.tracking.sync import sync_and_say
-    from contrastmask.tracking.ui import serve
 
     folder = options.asked(results=results)["results"]
     sync_and_say(folder)

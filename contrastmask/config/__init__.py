@@ -27,7 +27,7 @@ from contrastmask.config.rows import (
     run_spec,
     split_lists,
 )
-from contrastmask.config.settings import Settings, load_settings, settings_from_json
+from contrastmask.config.settings import Settings, load_settings, settings_with
 from contrastmask.paths import CONFIGS
 
 __all__ = [
@@ -48,7 +48,7 @@ __all__ = [
     "read_names",
     "resolve",
     "run_spec",
-    "settings_from_json",
+    "settings_with",
     "split_lists",
     "weights_source",
 ]

@@ -13,15 +13,16 @@ import yaml
 
 from contrastmask.config.fragments import fragment, merge
 from contrastmask.config.options import METHODS, OFFICIAL, check_options, preset_options
-from contrastmask.config.setting import parse_setting
 from contrastmask.config.settings import Settings
 from contrastmask.config.yamlfiles import read_yaml
-from contrastmask.errors import ConfigError, DataError, OptionError
+from contrastmask.errors import ConfigError, OptionError
 from contrastmask.paths import CONFIGS
 
 DETECTOR = "detector"  # the method of a scale's common detector
 Scale = Mapping[str, Any]  # the content of a file in configs/scales, of which runs depend on `options` and `detector`
 ANY_SCALE: Scale = {}  # one that says nothing of them
+SPLITS = CONFIGS / "splits"  # lists of categories
+LIST_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # names become file names: they cannot leave the results folder
 
 
@@ -216,16 +217,30 @@ def options_of(method: str, configs: Path) -> str:
     return kind
 
 
-def split_lists(setting: str, configs: Path = CONFIGS) -> list[str]:
-    """The two category lists that a setting names, base first.
+def parse_setting(setting: str, splits_dir: Path = SPLITS) -> tuple[str, str]:
+    """Base and novel list of a setting, <base>2<novel>: the one place at a 2 where both sides are split lists.
 
     Raises:
-        ConfigError: if one does not exist.
+        ConfigError: there is no such place, or more than one.
     """
-    try:
-        names = parse_setting(setting, configs / "splits")
-    except DataError as error:
-        raise ConfigError(str(error)) from None
+    names = sorted(path.stem for path in splits_dir.glob("*.yaml") if LIST_NAME.fullmatch(path.stem))
+    pairs = [
+        (setting[:place], setting[place + 1 :])
+        for place, character in enumerate(setting)
+        if character == "2" and setting[:place] in names and setting[place + 1 :] in names
+    ]
+    if len(pairs) == 1:
+        return pairs[0]
+    if pairs:
+        readings = " or ".join(f"{base} to {novel}" for base, novel in pairs)
+        raise ConfigError(f"setting {setting!r} can be read as {readings}; rename one of the lists in {splits_dir}")
+    known = ", ".join(names) or "no lists"
+    raise ConfigError(f"setting {setting!r} must be <base>2<novel>; {splits_dir} holds {known}")
+
+
+def split_lists(setting: str, configs: Path = CONFIGS) -> list[str]:
+    """The two category lists that a setting names, base first; ConfigError if one does not exist."""
+    names = parse_setting(setting, configs / "splits")
     return [str(configs / "splits" / f"{name}.yaml") for name in names]
 
 
@@ -237,11 +252,7 @@ def all_runs(tables: dict[str, Table]) -> dict[str, RunSpec]:
 
 
 def find_run(tables: dict[str, Table], run: str) -> RunSpec:
-    """The run of that id, detectors included.
-
-    Raises:
-        ConfigError: if no table needs it.
-    """
+    """The run of that id, detectors included; ConfigError if no table needs it."""
     runs = all_runs(tables)
     if run not in runs:
         raise ConfigError(f"no row of a table in configs/tables has the run '{run}'")

@@ -68,14 +68,13 @@ def run_options_of(config: Mapping[str, Any]) -> dict[str, Any]:
     return config["model"]["roi_head"]["options"] if "model" in config else config["options"]
 
 
-def rows_of(tables: Iterable[Table]) -> dict[str, list[str]]:
-    """By run id, the rows that need the run or the boxes that it finds: "table: label"."""
-    rows: dict[str, list[str]] = defaultdict(list)
-    for table in tables:
-        for row in table.rows:
-            for run in (row.run, row.run.detector) if row.run else ():
-                if run:
-                    rows[run.id].append(f"{table.name}: {row.label or row.method}")
+def rows_of(tables: Iterable[Table], boxes: str = "") -> dict[str, tuple[str, ...]]:
+    """By run id, the rows that need the run, "table: label", or the boxes that it finds, "table: <boxes>label"."""
+    rows: dict[str, tuple[str, ...]] = defaultdict(tuple)
+    for row in (row for table in tables for row in table.rows if row.run):
+        for run, what in ((row.run, ""), (row.run.detector if row.run else None, boxes)):
+            if run:
+                rows[run.id] += (f"{row.table}: {what}{row.label or row.method}",)
     return rows
 
 
@@ -92,11 +91,7 @@ def write(folder: Path, content: dict[str, Any]) -> Path:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """config.json of a run's folder.
-
-    Raises:
-        ConfigError: it is not there, damaged, or its configuration was edited.
-    """
+    """config.json of a run's folder; ConfigError if it is not there, damaged, or its configuration was edited."""
     file = folder / NAME
     if not file.exists():
         raise ConfigError(f"{file} is missing: `contrastmask configure RUN` writes it, and Snakemake before a training")

@@ -1,6 +1,5 @@
 """configs/config.yaml and the command line, checked: what to make, at which scale, from which data, where to."""
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +74,11 @@ class Settings:
     def run_folder(self, run: str, seed: int) -> Path:
         """Everything of one training."""
         return self.folder / "runs" / run / f"seed{seed}"
+
+
+def settings_with(changes: dict[str, Any], configs: Path = CONFIGS) -> Settings:
+    """Those of configs/config.yaml with what differs from it, checked as by `load_settings`."""
+    return load_settings(read_yaml(configs / "config.yaml", "config") | changes, configs)
 
 
 def load_settings(config: dict[str, Any], configs: Path = CONFIGS) -> Settings:
@@ -153,15 +157,6 @@ def _share(gpus: int | str, images: int | None, scale: dict[str, Any]) -> tuple[
             f"'{scale['name']}', which stays the same for any number of GPUs: their product must divide {batch}"
         )
     return gpus, images
-
-
-def settings_from_json(text: str, configs: Path = CONFIGS) -> Settings:
-    """Settings from a JSON mapping of what differs from configs/config.yaml: how rules hand them to commands."""
-    try:
-        changes = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"--settings is not JSON: {error}") from None
-    return load_settings(read_yaml(configs / "config.yaml", "config") | changes, configs)
 
 
 def _natural(name: str) -> list[Any]:

@@ -7,10 +7,7 @@ Yang, Luo, Lin: Clothing Co-Parsing by Joint Image Segmentation and Labeling, CV
 people who posted them on a fashion site: they are read where the clone lies, scaled, and never part of this project.
 """
 
-from __future__ import annotations
-
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from contrastmask.data.masks import bounding_box, polygons
 from contrastmask.errors import DataError
 from contrastmask.runtime.files import write_coco, write_json
 
+LABELS = "annotations/pixel-level"  # of a clone: a label image for each annotated photo
 LONG_SIDE = 384  # pixels of a converted photo
 SMALLEST = 0.0003  # share of the photo that a connected part needs
 VAL_EVERY = 5  # photos whose number it divides are val
@@ -40,45 +38,24 @@ CATEGORIES = frozenset((
 # fmt: on
 
 
-@dataclass(frozen=True)
-class Clone:
-    """Where the parts of a clone lie."""
-
-    root: Path
-
-    @property
-    def names(self) -> Path:
-        """The 59 labels' names."""
-        return self.root / "label_list.mat"
-
-    @property
-    def labels(self) -> Path:
-        """A label image for each annotated photo."""
-        return self.root / "annotations" / "pixel-level"
-
-    def photo(self, number: str) -> Path:
-        """The photo of a label image."""
-        return self.root / "photos" / f"{number}.jpg"
-
-
 def convert(root: Path, out: Path, workers: int = 1) -> None:
     """Write train/, val/ and annotations/instances_{train,val}.json of a clone at `root` into `out`.
 
     The same clone gives the same files. Raises DataError if `root` is no such clone, naming what is missing.
     """
-    clone = Clone(root)
-    missing = [str(p) for p in (clone.names, clone.labels, root / "photos") if not p.exists()]
+    names, labels = root / "label_list.mat", root / LABELS
+    missing = [str(p) for p in (names, labels, root / "photos") if not p.exists()]
     if missing:
         raise DataError(
             f"{root} is no clone of https://github.com/bearpaw/clothing-co-parsing (data_root): "
             f"{', '.join(missing)} missing"
         )
-    categories = read_categories(clone.names)
-    numbers = sorted(path.stem for path in clone.labels.glob("*.mat"))
+    categories = read_categories(names)
+    numbers = sorted(path.stem for path in labels.glob("*.mat"))
     parts = {"train": [n for n in numbers if int(n) % VAL_EVERY], "val": [n for n in numbers if not int(n) % VAL_EVERY]}
     for part, chosen in parts.items():
         (out / part).mkdir(parents=True, exist_ok=True)
-        work = partial(_convert_photo, clone, out / part, categories)
+        work = partial(_convert_photo, root, out / part, categories)
         if workers > 1:
             with ProcessPoolExecutor(workers) as pool:
                 found = list(pool.map(work, chosen, chunksize=16))
@@ -100,11 +77,7 @@ def is_complete(out: Path) -> bool:
 
 
 def read_categories(names: Path) -> dict[int, str]:
-    """Label and name of the categories, from label_list.mat.
-
-    Raises:
-        DataError: the file names not all of them.
-    """
+    """Label and name of the categories, from label_list.mat; DataError if the file lacks one."""
     listed = [str(entry[0]) if len(entry) else "" for entry in _read_mat(names, "label_list").ravel()]
     found = {label: name for label, name in enumerate(listed) if name in CATEGORIES}
     if lacking := CATEGORIES - set(found.values()):
@@ -130,14 +103,14 @@ def objects(labels: np.ndarray, categories: dict[int, str]) -> list[tuple[int, n
 
 
 def _convert_photo(
-    clone: Clone, folder: Path, categories: dict[int, str], number: str
+    root: Path, folder: Path, categories: dict[int, str], number: str
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Write the scaled photo; its image entry and its annotations, without ids."""
-    labels = _read_mat(clone.labels / f"{number}.mat", "groundtruth")
-    photo = cv2.imread(str(clone.photo(number)), cv2.IMREAD_COLOR)
+    labels, file = _read_mat(root / LABELS / f"{number}.mat", "groundtruth"), root / "photos" / f"{number}.jpg"
+    photo = cv2.imread(str(file), cv2.IMREAD_COLOR)
     if photo is None or photo.shape[:2] != labels.shape:
         size = "cannot be read" if photo is None else f"has {photo.shape[1]} x {photo.shape[0]} pixels"
-        raise DataError(f"{clone.photo(number)}: {size}, its label image {labels.shape[1]} x {labels.shape[0]}")
+        raise DataError(f"{file}: {size}, its label image {labels.shape[1]} x {labels.shape[0]}")
     scale = LONG_SIDE / max(labels.shape)
     height, width = (max(round(side * scale), 1) for side in labels.shape)
     small = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)

@@ -7,17 +7,14 @@ The digest is sha256, cut to 32 hex digits (what MLflow takes), over the two ann
 sorted (part, file name, byte size) of all images. Paths do not enter: a moved copy is the same data.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from contrastmask.data import normalise, verify
-from contrastmask.data.counts import count_masks, say_crowds
-from contrastmask.data.formats import what_is_here
+from contrastmask.data.categories import count_masks, say_crowds
+from contrastmask.data.layouts import FOLDER_KEYS, Part, find_parts
 from contrastmask.data.problems import Problems
 from contrastmask.errors import DataError
 from contrastmask.runtime.files import parse_person, read_coco_bytes, read_record, write_json
@@ -27,23 +24,7 @@ PATHS = ("annotations", "images")  # of a part: relative to dataset.json where t
 PARTS = ("train", "val")
 
 SYNTHETIC_KEYS = ("train_images", "val_images", "image_size", "seed", "categories")
-FOLDER_KEYS = ("train_images_dir", "train_annotations", "val_images_dir", "val_annotations")
 KEYS = {"synthetic": SYNTHETIC_KEYS, "clothing": (), "coco": (), "folder": (*FOLDER_KEYS, "crowds")}
-
-COCO_LAYOUT = (
-    *("train2017", "annotations/instances_train2017.json"),
-    *("val2017", "annotations/instances_val2017.json"),
-)
-PLAIN_LAYOUT = ("train", "annotations/instances_train.json", "val", "annotations/instances_val.json")
-ROBOFLOW_LAYOUT = ("train", "train/_annotations.coco.json", "valid", "valid/_annotations.coco.json")
-
-
-@dataclass(frozen=True)
-class Part:
-    """Where the images and annotations of train or val lie."""
-
-    images: Path
-    annotations: Path
 
 
 def prepare(config: dict[str, Any], root: Path, out: Path, workers: int = 1) -> dict[str, Any]:
@@ -184,26 +165,3 @@ def _convert_clothing(clone: Path, out: Path, workers: int) -> Path:
     if not clothing.is_complete(out):
         clothing.convert(clone, out, workers)
     return out
-
-
-def find_parts(config: dict[str, Any], root: Path) -> tuple[Part, Part]:
-    """Where train and val lie under `root`.
-
-    Raises:
-        DataError: nothing is there; the message says what was looked for.
-    """
-    given = [key for key in FOLDER_KEYS if key in config]
-    if given and len(given) < len(FOLDER_KEYS):
-        lacking = ", ".join(key for key in FOLDER_KEYS if key not in given)
-        raise DataError(f"data: give all of {', '.join(FOLDER_KEYS)} or none; {lacking} missing")
-    layouts = {"coco": [COCO_LAYOUT], "synthetic": [PLAIN_LAYOUT], "clothing": [PLAIN_LAYOUT]}
-    layouts["folder"] = [COCO_LAYOUT, PLAIN_LAYOUT, ROBOFLOW_LAYOUT]
-    candidates = [tuple(config[key] for key in FOLDER_KEYS)] if given else layouts[config["kind"]]
-    for layout in candidates:
-        train_images, train_file, val_images, val_file = (root / path for path in layout)
-        if train_images.is_dir() and val_images.is_dir() and train_file.is_file() and val_file.is_file():
-            return Part(train_images, train_file), Part(val_images, val_file)
-    lines = [f"{root}: no data set found (data_root). Looked for"]
-    for layout in candidates:
-        lines.append("  " + ", ".join(f"{p}{'' if (root / p).exists() else ' (missing)'}" for p in layout))
-    raise DataError("\n".join(lines + what_is_here(root)))

@@ -3,8 +3,6 @@
 Needs about 45 GB while it runs, half of it afterwards. Each archive is removed once it is unpacked.
 """
 
-from __future__ import annotations
-
 import hashlib
 import http.client
 import shutil

@@ -7,8 +7,6 @@ Verification, training, evaluation and `predict` all go through it, so that what
 * A file that is cut short is refused, where OpenCV would fill the rest with grey.
 """
 
-from __future__ import annotations
-
 import io
 import os
 from collections.abc import Iterator
@@ -159,11 +157,7 @@ def read_image(path: Path, recorded: Size | None = None) -> np.ndarray:
 
 
 def read_verified(path: Path, recorded: Size) -> np.ndarray:
-    """An image of a verified data set, as `read_image` gives it.
-
-    Raises:
-        DataError: it is no longer what it was.
-    """
+    """An image of a verified data set, as `read_image` gives it; DataError if it is no longer what it was."""
     try:
         return read_image(path, recorded)
     except ImageError as error:

@@ -1,9 +1,10 @@
-"""Binary masks to COCO segmentations that decode to exactly the same mask."""
+"""Binary masks to COCO segmentations that decode to exactly the same mask, and these to compressed RLE."""
 
-from __future__ import annotations
+from typing import Any
 
 import cv2
 import numpy as np
+from pycocotools import mask as coco_mask
 
 Mask = np.ndarray  # (H, W) bool
 
@@ -30,6 +31,15 @@ def run_lengths(mask: Mask) -> dict:
     if len(counts) > 1 and counts[-1] == 0:  # the mask ends in ones
         counts = counts[:-1]
     return {"counts": counts.tolist(), "size": list(mask.shape)}
+
+
+def to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
+    """Compressed RLE of COCO polygons or RLE; polygons that pycocotools cannot read are left out, as training does."""
+    if isinstance(segmentation, list):
+        readable = [polygon for polygon in segmentation if len(polygon) >= 6 and len(polygon) % 2 == 0]
+        return coco_mask.merge(coco_mask.frPyObjects(readable, height, width))
+    compressed = not isinstance(segmentation["counts"], list)
+    return segmentation if compressed else coco_mask.frPyObjects(segmentation, height, width)
 
 
 def polygons(mask: Mask) -> list[list[float]]:

@@ -1,13 +1,11 @@
 """A person's COCO file as everything after verification reads it: ids of ours, nothing missing, one encoding.
 
 Ids are kept where each is a whole number that pycocotools and NumPy hold exactly; otherwise that list is numbered from
-1 in the file's order, and what was written stays beside it as `original_id` (originals.py gives it back for output).
+1 in the file's order, and what was written stays beside it as `original_id`, which `Originals` gives back.
 """
 
-from __future__ import annotations
-
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,19 +84,57 @@ def _completed(annotation: dict, sizes: dict) -> dict[str, Any]:
     found: dict[str, Any] = {"iscrowd": int(annotation["iscrowd"])}
     mask = annotation.get("segmentation")
     if annotation.get("area") is None:
-        found["area"] = _area(mask, *sizes[annotation["image_id"]]) if mask else _area_of(annotation["bbox"])
+        _, _, width, height = annotation["bbox"]
+        found["area"] = _area(mask, *sizes[annotation["image_id"]]) if mask else float(width * height)
     return found
-
-
-def _area_of(box: list[float]) -> float:
-    return float(box[2] * box[3])
 
 
 def _area(mask: Any, height: int, width: int) -> float:
     from pycocotools import mask as coco_mask
 
-    if isinstance(mask, list):
-        polygons = [polygon for polygon in mask if len(polygon) >= 6 and len(polygon) % 2 == 0]
-        return float(coco_mask.area(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))))
-    rle = coco_mask.frPyObjects(mask, height, width) if isinstance(mask["counts"], list) else mask
-    return float(coco_mask.area(rle))
+    from contrastmask.data.masks import to_rle  # which needs OpenCV
+
+    return float(coco_mask.area(to_rle(mask, height, width)))
+
+
+# ---------------------------------------------------------------------------- and back
+
+Reading = tuple[Any, Any, float]
+"""Annotation id, category id, mask IoU."""
+
+
+class Originals:
+    """Translates detections (COCO's result format) and readings between our ids and the original ones.
+
+    Only data whose ids had to be numbered anew differs; `truth` is pycocotools' COCO of a verified file.
+    """
+
+    def __init__(self, truth: Any) -> None:
+        self.images, self.categories, self.annotations = (
+            {id: row.get("original_id", id) for id, row in rows.items()}
+            for rows in (truth.imgs, truth.cats, truth.anns)
+        )
+
+    def detections(self, ours: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """With original ids."""
+        return _translated(ours, self.images, self.categories)
+
+    def readings(self, ours: Iterable[Reading]) -> list[Reading]:
+        """With original ids."""
+        return [(self.annotations[a], self.categories[c], iou) for a, c, iou in ours]
+
+    def our_detections(self, originals: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """With our ids; KeyError for an id that the data does not have."""
+        return _translated(originals, _inverse(self.images), _inverse(self.categories))
+
+    def our_annotations(self) -> dict[str, int]:
+        """Our id of an annotation by its original one as a text, as a csv holds it."""
+        return {str(original): id for id, original in self.annotations.items()}
+
+
+def _inverse(ids: dict[Any, Any]) -> dict[Any, Any]:
+    return {original: id for id, original in ids.items()}
+
+
+def _translated(rows: Iterable[dict[str, Any]], images: dict, categories: dict) -> list[dict[str, Any]]:
+    return [row | {"image_id": images[row["image_id"]], "category_id": categories[row["category_id"]]} for row in rows]

@@ -1,7 +1,5 @@
 """What is wrong with a data set, by kind and told once: how often, three examples, and the fix."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 
 from contrastmask.errors import DataError

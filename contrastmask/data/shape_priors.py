@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from contrastmask.data.masks import to_rle
 from contrastmask.errors import DataError
 from contrastmask.runtime.files import parse_coco, read_coco_bytes, write_json
 
@@ -67,11 +68,7 @@ def write_priors(annotations: Path, split_json: Path, number: int, min_area: int
 
 
 def read_priors(path: Path) -> np.ndarray:
-    """The priors (K, 32, 32) that `write_priors` wrote.
-
-    Raises:
-        DataError: the file is missing or something else.
-    """
+    """The priors (K, 32, 32) that `write_priors` wrote; DataError if the file is missing or something else."""
     try:
         with np.load(path, allow_pickle=False) as content:
             return content["priors"]
@@ -96,11 +93,7 @@ def base_shapes(coco: dict[str, Any], base: set[int], min_area: int) -> np.ndarr
 
 def _shape(segmentation: Any, height: int, width: int, min_area: int) -> np.ndarray | None:
     """(32, 32) uint8 of COCO polygons or RLE; None if the mask is too small."""
-    rle = segmentation
-    if isinstance(segmentation, list):
-        rle = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
-    elif isinstance(segmentation["counts"], list):
-        rle = coco_mask.frPyObjects(segmentation, height, width)
+    rle = to_rle(segmentation, height, width)
     if coco_mask.area(rle) <= min_area:
         return None
     x, y, w, h = (int(v) for v in coco_mask.toBbox(rle))

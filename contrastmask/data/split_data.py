@@ -1,7 +1,5 @@
 """One annotation file into two, for training and evaluation: `contrastmask split-data`."""
 
-from __future__ import annotations
-
 import random
 from collections import Counter, defaultdict
 from pathlib import Path

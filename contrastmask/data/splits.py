@@ -7,8 +7,6 @@ only boxes are left. mmdet turns a box without a valid segmentation into one to 
 keeps a segmentation: the rectangle of its box, made from the box alone.
 """
 
-from __future__ import annotations
-
 import difflib
 import hashlib
 import json
@@ -16,10 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from contrastmask.config.setting import SPLITS, parse_setting
+from contrastmask.config.rows import SPLITS, parse_setting
 from contrastmask.config.yamlfiles import read_yaml
-from contrastmask.data.categories import coco_categories
-from contrastmask.data.counts import Count, Counts, count_masks, say_crowds, say_split
+from contrastmask.data.categories import Count, Counts, coco_categories, count_masks, say_crowds, say_split
 from contrastmask.data.dataset import read_dataset
 from contrastmask.data.masks import box_polygon
 from contrastmask.errors import ConfigError, DataError
@@ -205,7 +202,7 @@ def write_split(
         say(f"warning: no object to learn from, so not in AP: {_spell(set(untrained), names)}", error=True)
     write_coco(
         out_dir / "instances_train.json",
-        [{key: image[key] for key in ("id", "file_name", "width", "height")} for image in coco["images"]],
+        _images(coco),
         for_training(coco["annotations"], set(novel)),
         dataset["categories"],
     )
@@ -232,11 +229,7 @@ def show_split(dataset_json: Path, setting: str, splits_dir: Path = SPLITS) -> N
 
 
 def read_split(path: Path) -> dict[str, Any]:
-    """Read a `split.json`.
-
-    Raises:
-        DataError: it is missing, or damaged.
-    """
+    """Read a `split.json`; DataError if it is missing, or damaged."""
     split = read_record(path, {"digest": str, "base": list, "novel": list})
     if not all(type(number) is int for number in split["base"] + split["novel"]):
         raise DataError(f"{path}: base and novel must be category ids; delete it, and it is made again")
@@ -295,3 +288,30 @@ def _box_only(annotation: dict) -> dict:
     if annotation.get("ignore"):
         kept["ignore"] = 1  # else mmdet would train on a box that the data set excludes
     return kept | {"segmentation": box_polygon(annotation["bbox"])}
+
+
+def write_all_masks(dataset_json: Path, setting: str, out: Path, splits_dir: Path = SPLITS) -> None:
+    """Write training annotations that keep novel masks: for upper bounds, which break the protocol.
+
+    Only runs whose option `novel_masks` asks for it read this file; their rows are marked in every table.
+
+    Raises:
+        DataError: the setting is unusable, the annotations changed, or novel annotations have no segmentation.
+    """
+    dataset = read_dataset(dataset_json)
+    coco = read_train(dataset, dataset_json)
+    _, novel = decide(setting, dataset, coco, splits_dir, show=False)
+    names = {category["id"]: category["name"] for category in dataset["categories"]}
+    lacking = {a["category_id"] for a in coco["annotations"] if not (a["iscrowd"] or a.get("segmentation"))}
+    problems = [
+        f"novel category {names[i]} ({i}) has annotations without segmentation: an upper bound (option "
+        "novel_masks) needs all of them; leave its rows out"
+        for i in sorted(lacking & set(novel))
+    ]
+    raise_problems(dataset["train"]["annotations"], problems)
+    write_coco(out, _images(coco), for_training(coco["annotations"], set()), dataset["categories"])
+
+
+def _images(coco: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of the images only what training reads."""
+    return [{key: image[key] for key in ("id", "file_name", "width", "height")} for image in coco["images"]]

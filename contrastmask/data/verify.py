@@ -4,8 +4,6 @@ Problems are what would stop or silently change a training or an evaluation (pro
 counts of what training leaves out by itself and of what was read otherwise than it is written.
 """
 
-from __future__ import annotations
-
 import filecmp
 import math
 from collections import Counter
@@ -14,7 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from contrastmask.data.counts import count_masks
+from contrastmask.data.categories import count_masks
 from contrastmask.data.images import Header, ImageError, inspect
 from contrastmask.data.problems import Problems
 from contrastmask.runtime.progress import Progress

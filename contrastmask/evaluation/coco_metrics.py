@@ -9,8 +9,6 @@ name the fault, and three guards against known traps of COCOeval:
 * no detection at all is a crash in ``COCO.loadRes``, here it is AP 0.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import math
@@ -23,7 +21,7 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from contrastmask.data.counts import count_masks
+from contrastmask.data.categories import count_masks
 from contrastmask.data.masks import box_polygon
 
 IouType = Literal["segm", "bbox"]

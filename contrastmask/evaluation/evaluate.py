@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from contrastmask.data.counts import count_masks
-from contrastmask.data.originals import Originals
+from contrastmask.data.categories import count_masks
+from contrastmask.data.normalise import Originals
 from contrastmask.errors import ConfigError
 from contrastmask.evaluation.coco_metrics import coco_metrics, mean_iou
 from contrastmask.evaluation.look import see, trained_model

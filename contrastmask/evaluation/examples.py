@@ -74,11 +74,7 @@ def write_examples(run: Any, images: Sequence[int]) -> Path:
 
 
 def read_examples(folder: Path) -> dict[int, dict[str, Array]]:
-    """The arrays of each object, by annotation id.
-
-    Raises:
-        DataError: the file is missing or damaged.
-    """
+    """The arrays of each object, by annotation id; DataError if the file is missing or damaged."""
     found: dict[int, dict[str, Array]] = {}
     try:
         with np.load(folder / FILE, allow_pickle=False) as content:

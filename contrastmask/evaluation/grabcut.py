@@ -20,7 +20,7 @@ import cv2
 
 from contrastmask.config.options import GrabCutOptions
 from contrastmask.data.images import read_verified
-from contrastmask.data.originals import Originals
+from contrastmask.data.normalise import Originals
 from contrastmask.errors import ConfigError
 from contrastmask.evaluation.evaluate import encode, gt_box_ious, recorded, summary, usable, write_readings
 from contrastmask.evaluation.grabcut_box import segment
@@ -126,11 +126,7 @@ def segment_images(tasks: Sequence[Task], options: GrabCutOptions, threads: int)
 
 
 def segment_image(task: Task, options: GrabCutOptions) -> list[Rle]:
-    """One mask for each box of an image.
-
-    Raises:
-        DataError: the image cannot be read or has another size.
-    """
+    """One mask for each box of an image; DataError if the image cannot be read or has another size."""
     path, (height, width), boxes = task
     if not boxes:
         return []

@@ -19,7 +19,7 @@ from pycocotools.coco import COCO
 
 from contrastmask.config.yamlfiles import check
 from contrastmask.data.dataset import read_dataset
-from contrastmask.data.originals import Originals
+from contrastmask.data.normalise import Originals
 from contrastmask.errors import DataError
 from contrastmask.evaluation import bootstrap
 from contrastmask.evaluation.bootstrap import Curve, Floats
@@ -50,11 +50,7 @@ class Val:
 
 
 def read_val(folder: Path) -> Val:
-    """The val data of a scale's results folder.
-
-    Raises:
-        MeasurementError: the data is not there.
-    """
+    """The val data of a scale's results folder; MeasurementError if the data is not there."""
     file = folder / "data" / "dataset.json"
     if not file.exists():
         raise MeasurementError(f"{file} is missing: run `snakemake --cores 1 {file}` first")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from contrastmask.runtime import grid
 from contrastmask.runtime.files import atomic_writer
+from contrastmask.runtime.terminal import markdown
 
 COLUMNS = (
     "annotation_id", "category_id", "split", "class_right",
@@ -63,7 +63,7 @@ def to_markdown(table: pd.DataFrame) -> str:
         for line in table.itertuples(index=False)
     ]
     said = [f"- `{name}`: {meaning}" for name, meaning in MEASURES.items()]
-    return "\n".join([grid.markdown([*LEAD, *MEASURES], rows, left=2), "", *said, ""])
+    return "\n".join([markdown([*LEAD, *MEASURES], rows, left=2), "", *said, ""])
 
 
 def write_table(folder: Path, files: Iterable[Path]) -> None:

@@ -84,11 +84,7 @@ def _check_fit(shapes: "dict[str, Tensor]", weights: "dict[str, Tensor]") -> Non
 
 
 def run_folder(results: Path, scale: str, run: str, seed: int) -> Path:
-    """The folder of a trained run.
-
-    Raises:
-        ConfigError: it is not there, or not trained; with the closest names.
-    """
+    """The folder of a trained run; ConfigError, with the closest names, if it is not there or not trained."""
     runs = results / scale / "runs"
     if not runs.is_dir():
         raise ConfigError(f"no folder {runs}: say with --results and --scale where your runs are")

@@ -43,11 +43,7 @@ _ROWS = {"figure6": ("without", "with"), "figure7": ("row",)}
 
 
 def load_figures(configs: Path = CONFIGS) -> dict[str, Any]:
-    """configs/figures.yaml, checked.
-
-    Raises:
-        ConfigError: naming the file, the key and the fix.
-    """
+    """configs/figures.yaml, checked; ConfigError naming the file, the key and the fix."""
     return read_yaml(configs / "figures.yaml", "figures")
 
 

@@ -19,7 +19,7 @@ from matplotlib.patches import Patch
 from contrastmask.config import RunSpec, Settings
 from contrastmask.data.dataset import read_dataset
 from contrastmask.data.images import read_verified
-from contrastmask.data.originals import Originals
+from contrastmask.data.normalise import Originals
 from contrastmask.data.splits import read_split
 from contrastmask.errors import DataError
 from contrastmask.evaluation.examples import crop, is_object, largest, read_examples

@@ -2,7 +2,6 @@
 
 import re
 import textwrap
-import unicodedata
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -13,6 +12,7 @@ from contrastmask.report.html import render
 from contrastmask.report.layout import HEADS, NOTHING, PRINTED, Block, View, lay_out
 from contrastmask.report.tables import Result, to_csv
 from contrastmask.runtime.files import atomic_writer
+from contrastmask.runtime.terminal import markdown
 
 WIDTH = 120  # of paragraphs of markdown
 
@@ -80,13 +80,10 @@ def _paragraph(text: str, prefix: str = "") -> str:
 
 
 def _table(view: View) -> str:
-    rows = _heads(view)
+    head, *rows = _heads(view)
     for block in view.blocks:
         rows += [[escape_markdown(lead[0]), kind, *numbers] for lead, kind, numbers in _grid(block, view, 1)]
-    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
-    rule = "|".join("-" * (width + 2) if i < 2 else "-" * (width + 1) + ":" for i, width in enumerate(widths))
-    lines = [_row(row, widths) for row in rows]
-    return "\n".join([lines[0], f"|{rule}|", *lines[1:]])
+    return markdown(head, rows, left=2)
 
 
 def _heads(view: View) -> list[list[str]]:
@@ -101,19 +98,6 @@ def _heads(view: View) -> list[list[str]]:
         over += [*map(escape_markdown, names), *(top for top, _ in numbers[2:])]
     under = [bottom for _, bottom in numbers] * len(view.settings)
     return [[view.columns[0], "", *over], [" · ".join(view.columns[1:]), "", *under]]
-
-
-def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    spaces = [" " * (width - _width(cell)) for cell, width in zip(cells, widths, strict=True)]
-    padded = [
-        cell + space if i < 2 else space + cell for i, (cell, space) in enumerate(zip(cells, spaces, strict=True))
-    ]
-    return f"| {' | '.join(padded)} |"
-
-
-def _width(text: str) -> int:
-    """Terminal columns: East Asian wide characters take two."""
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
 
 
 # ---------------------------------------------------------------------------- LaTeX

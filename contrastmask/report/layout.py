@@ -12,10 +12,8 @@ from typing import Any
 
 from contrastmask.config import Table
 from contrastmask.report import paper
-from contrastmask.report.agreement import Agreement, agreement
-from contrastmask.report.measured import IOU
-from contrastmask.report.paper import METRICS
-from contrastmask.report.tables import Number, Result
+from contrastmask.report.paper import METRICS, Agreement, agreement
+from contrastmask.report.tables import IOU, Number, Result
 
 # "here", not "ours": the paper calls its own method so.
 KINDS = {

@@ -12,14 +12,13 @@ from typing import Any
 from contrastmask.config import RunSpec, Settings, Table, all_runs
 from contrastmask.evaluation.measurements import MeasurementError
 from contrastmask.report import paper, plots
-from contrastmask.report.agreement import AGREEMENTS
 from contrastmask.report.claims import claims
 from contrastmask.report.compare import compare
 from contrastmask.report.compare_views import page_content
 from contrastmask.report.figure_rows import TEXTS
 from contrastmask.report.html import render
 from contrastmask.report.layout import View, lay_out
-from contrastmask.report.paper import METRICS
+from contrastmask.report.paper import AGREEMENTS, METRICS
 from contrastmask.report.plan import Planned, make_plan, summary
 from contrastmask.report.plots import Plot
 from contrastmask.report.run_files import RunFiles, read_run_files

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from contrastmask.config import RunSpec, Settings, Table, all_runs, config_hash, resolve
+from contrastmask.config.runfile import rows_of
 from contrastmask.runtime.terminal import literal
 
 Timer = Callable[[RunSpec], float]
@@ -40,7 +41,7 @@ class Planned:
 
 def make_plan(settings: Settings, tables: dict[str, Table], timer: Timer | None = None) -> list[Planned]:
     """The runs of `tables` as things stand under results/<scale>. Reads files only; `timer` is asked where they end."""
-    rows, taken = _rows(tables), defaultdict(list)
+    rows, taken = rows_of(tables.values(), "boxes for "), defaultdict(list)
     found: list[tuple[RunSpec, int, str]] = []
     data = read_json(settings.dataset).get("digest")
     for run in all_runs(tables).values():
@@ -65,16 +66,6 @@ def make_plan(settings: Settings, tables: dict[str, Table], timer: Timer | None 
 
 def _system(run: RunSpec) -> RunSpec:
     return replace(run, setting="", detector=None)
-
-
-def _rows(tables: dict[str, Table]) -> dict[str, tuple[str, ...]]:
-    rows: dict[str, list[str]] = defaultdict(list)
-    for row in (row for table in tables.values() for row in table.rows if row.run):
-        label = row.label or row.method
-        rows[row.run.id].append(f"{row.table}: {label}")  # type: ignore[union-attr]
-        if row.run and row.run.detector:
-            rows[row.run.detector.id].append(f"{row.table}: boxes for {label}")
-    return {run: tuple(labels) for run, labels in rows.items()}
 
 
 def run_state(folder: Path, config: str, data: str | None) -> str:

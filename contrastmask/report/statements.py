@@ -45,11 +45,7 @@ class Statement:
 
 
 def load_statements(preset: str, configs: Path = CONFIGS, scale: Scale = ANY_SCALE) -> list[Statement]:
-    """configs/claims.yaml, checked, with the runs of a scale.
-
-    Raises:
-        ConfigError, OptionError: naming what is wrong.
-    """
+    """configs/claims.yaml, checked, with the runs of a scale; ConfigError or OptionError naming what is wrong."""
     file = configs / "claims.yaml"
     content = read_yaml(file, "claims")
     rows: dict[tuple[str, str], Row] = {}

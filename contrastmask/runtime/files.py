@@ -1,7 +1,5 @@
 """Reading and writing of the data layer's files: errors that name the fix, writes that are all or nothing."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -89,11 +87,7 @@ def write_coco(path: Path, images: list[dict], annotations: Iterable[dict], cate
 
 
 def read_coco_bytes(path: Path) -> bytes:
-    """The raw bytes of an annotation file.
-
-    Raises:
-        DataError: it cannot be read.
-    """
+    """The raw bytes of an annotation file; DataError if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:

@@ -9,8 +9,6 @@ different users do not see each other's leases. A lock belongs to the device, by
 it, so that two jobs which both call their only GPU "0" do not wait for each other.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

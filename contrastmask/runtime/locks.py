@@ -5,8 +5,6 @@ however that happens, so a SIGKILL leaves nothing to clean up; and a trainer tha
 keeps its lock. `on_signals` turns SIGTERM and Ctrl-C into a flag that a loop polls.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import signal
@@ -103,7 +101,7 @@ class RunLock:
         except (OSError, UnicodeDecodeError):
             return "another process"
 
-    def __enter__(self) -> RunLock:
+    def __enter__(self) -> "RunLock":
         self.acquire()
         return self
 

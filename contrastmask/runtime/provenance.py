@@ -3,14 +3,10 @@
 Neither torch nor mmdet is imported: versions come from the installed packages' metadata.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
-from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
@@ -36,16 +32,6 @@ def provenance() -> dict[str, str]:
     facts["hw.gpu"] = _gpu_names()
     facts["platform"] = f"{platform.system()} {platform.machine()}"
     return facts
-
-
-def stamp(facts: Mapping[str, str]) -> dict[str, str]:
-    """Of `provenance()` what each line of a measurement's csv says: commit, state of the tree, Python, today's date."""
-    return {
-        "commit": facts["git.commit"][:12],
-        "dirty": facts["git.dirty"],
-        "python": facts["version.python"],
-        "date": datetime.now(UTC).date().isoformat(),
-    }
 
 
 def code_digest(package: Path = PACKAGE) -> str:

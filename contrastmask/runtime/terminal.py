@@ -1,8 +1,9 @@
-"""Text from files on its way to a terminal: a label may hold escape sequences, or what rich takes for markup."""
+"""Text on its way to a terminal, where a label may hold escape sequences or rich's markup; tables in markdown."""
 
 import io
 import sys
 import unicodedata
+from collections.abc import Sequence
 
 from rich.markup import escape
 
@@ -31,3 +32,20 @@ def literal(text: str) -> str:
 
 def _written_out(char: str) -> str:
     return char if char == "\n" else char.encode("unicode_escape").decode()
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
+    """A table that also reads well in a terminal, without a newline at its end; the first `left` columns are text."""
+    widths = [max(map(_width, column)) for column in zip(head, *rows, strict=True)]
+    rule = ["-" * (width + 2) if i < left else "-" * (width + 1) + ":" for i, width in enumerate(widths)]
+    lines = []
+    for cells in (head, *rows):
+        spaces = [" " * (width - _width(cell)) for cell, width in zip(cells, widths, strict=True)]
+        padded = [c + s if i < left else s + c for i, (c, s) in enumerate(zip(cells, spaces, strict=True))]
+        lines.append(f"| {' | '.join(padded)} |")
+    return "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:]])
+
+
+def _width(text: str) -> int:
+    """Terminal columns: East Asian wide characters take two."""
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)

@@ -1,4 +1,4 @@
-"""The MLflow store: where it is, made once, never assumed to be there.
+"""The MLflow store: where it is, made once, never assumed to be there, and opened in a browser.
 
 MLflow is imported inside functions: the import costs seconds and most callers never need it.
 """
@@ -20,6 +20,7 @@ from contrastmask.errors import Failed
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+import socket
 
 SQLITE, PROXIED = "sqlite:///", "mlflow-artifacts:/"
 LOCK_TIMEOUT_S = 120.0
@@ -158,3 +159,40 @@ def experiment_id(client: "MlflowClient", name: str, uri: str) -> str:
             client.restore_experiment(found.experiment_id)
             log.warning("tracking: the experiment %s was deleted in MLflow and its runs go on: restored", name)
         return found.experiment_id
+
+
+def serve(results: Path, host: str = "127.0.0.1", port: int = 5000) -> None:
+    """Become the MLflow server of a result folder: Ctrl-C then reaches it without us between. Call `sync` before.
+
+    One worker and none of MLflow's job runners, which take a minute to start, 1.4 GB, and outlive the server.
+    Returns at once if the store has a server already, after saying where.
+
+    Raises:
+        Failed: something listens on that port, or nothing can.
+    """
+    uri = tracking_uri(results)
+    if not uri.startswith(SQLITE):
+        print(f"MLflow is at {without_password(uri)}")
+        return
+    _check_free(host, port)
+    print(
+        f"MLflow on http://{host}:{port} in about ten seconds; Ctrl-C stops it.\n"
+        "To compare runs: open the experiment contrastmask/<scale>, tick the runs, click Compare.",
+        flush=True,
+    )
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    command += ["--artifacts-destination", str(artifacts(uri)), "--workers", "1"]
+    command += ["--host", host, "--port", str(port)]
+    os.execve(sys.executable, command, os.environ | ENVIRONMENT | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
+
+
+def _check_free(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as attempt:
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            attempt.bind((host, port))
+        except OSError as error:
+            raise Failed(
+                f"cannot listen on {host}, port {port}: {error.strerror}. Take another port: make ui PORT={port + 1}, "
+                f"or contrastmask ui --port {port + 1}"
+            ) from None

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.calibrate import expected_seconds, images, typical_size
-from contrastmask.config import Settings, run_spec, settings_from_json
+from contrastmask.config import Settings, run_spec, settings_with
 from contrastmask.errors import ConfigError
 
 ROW = {"method": "mask-rcnn", "backbone": "r50", "schedule": "1x", "setting": "nonvoc2voc"}
@@ -14,7 +14,7 @@ ROW = {"method": "mask-rcnn", "backbone": "r50", "schedule": "1x", "setting": "n
 
 def settings(results: Path, scale: str = "smoke") -> Settings:
     root = {} if scale == "smoke" else {"data_root": "none"}
-    return settings_from_json(json.dumps({"results": str(results), "scale": scale} | root))
+    return settings_with({"results": str(results), "scale": scale} | root)
 
 
 @pytest.mark.parametrize(

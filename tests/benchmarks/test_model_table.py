@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from benchmarks import model_table
 from benchmarks.model_table import BACKBONES, BOXES, CLASSIFIER, count, flops, measure
 from benchmarks.systems import categories, systems, without_data
-from contrastmask.runtime.grid import markdown
+from contrastmask.runtime.terminal import markdown
 from contrastmask.training.build import build_model
 
 

@@ -1,11 +1,10 @@
 """Scale garments: its settings stand in for the paper's, and its runs start from one detector."""
 
-import json
 from pathlib import Path
 
 import pytest
 
-from contrastmask.config import all_runs, load_tables, resolve, settings_from_json
+from contrastmask.config import all_runs, load_tables, resolve, settings_with
 from contrastmask.config.rows import DETECTOR
 from contrastmask.config.runfile import describe
 from contrastmask.config.settings import Settings
@@ -18,7 +17,7 @@ BACKBONES = ("r50", "r101", "x50", "x101")
 
 @pytest.fixture(scope="module")
 def settings() -> Settings:
-    return settings_from_json(json.dumps({"scale": "garments", "data_root": "clone", "gpus_per_run": 1}))
+    return settings_with({"scale": "garments", "data_root": "clone", "gpus_per_run": 1})
 
 
 def test_its_lists_are_the_categories() -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from contrastmask.data.all_masks import write_all_masks
 from contrastmask.data.dataset import prepare, read_dataset
+from contrastmask.data.splits import write_all_masks
 from contrastmask.errors import DataError
 
 CONFIG = {"kind": "synthetic", "train_images": 12, "val_images": 2, "image_size": 64, "seed": 3, "categories": 12}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from contrastmask.data.dataset import find_parts
-from contrastmask.data.survey import survey
+from contrastmask.data.layouts import survey
 from contrastmask.errors import DataError
 
 COCO = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [], "categories": []}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
 from contrastmask.data.dataset import prepare, read_dataset
-from contrastmask.data.originals import Originals
+from contrastmask.data.normalise import Originals
 from contrastmask.errors import DataError
 from contrastmask.evaluation.coco_metrics import coco_metrics
 from contrastmask.runtime.files import write_json

@@ -186,10 +186,10 @@ def test_settings_are_read_at_the_one_place_that_fits(tmp_path):
     lists = write_lists(tmp_path / "s", a2b=["person"], c=True, a=["person"], b2d=True, d=True)
     assert parse_setting("a2b2c", lists) == ("a2b", "c")
     assert parse_setting("a2c", lists) == ("a", "c")
-    with pytest.raises(DataError, match="can be read as a to b2d or a2b to d"):
+    with pytest.raises(ConfigError, match="can be read as a to b2d or a2b to d"):
         parse_setting("a2b2d", lists)
     for unknown in ("a2x", "voc", "2", "a-c"):
-        with pytest.raises(DataError, match="holds a, a2b, b2d, c, d"):
+        with pytest.raises(ConfigError, match="holds a, a2b, b2d, c, d"):
             parse_setting(unknown, lists)
 
 

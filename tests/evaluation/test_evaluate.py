@@ -12,7 +12,7 @@ from mmengine.structures import InstanceData
 from pycocotools.coco import COCO
 
 from contrastmask.config.yamlfiles import check
-from contrastmask.data.originals import Originals
+from contrastmask.data.normalise import Originals
 from contrastmask.evaluation import evaluate
 from contrastmask.evaluation.coco_metrics import coco_metrics
 

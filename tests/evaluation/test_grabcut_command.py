@@ -13,7 +13,7 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from contrastmask.config import config_hash, find_run, load_tables, resolve, runfile, settings_from_json
+from contrastmask.config import config_hash, find_run, load_tables, resolve, runfile, settings_with
 from contrastmask.config.options import GrabCutOptions
 from contrastmask.data.dataset import prepare, read_dataset
 from contrastmask.data.splits import write_split
@@ -53,7 +53,7 @@ def results(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 def put_baseline(results: Path, **changes: Any) -> Path:
-    settings = settings_from_json(json.dumps({"results": str(results)}))
+    settings = settings_with({"results": str(results)})
     dataset = read_dataset(settings.dataset)
     truth = COCO(dataset["val"]["annotations"])
     rng = np.random.default_rng(0)
@@ -88,7 +88,7 @@ def put_baseline(results: Path, **changes: Any) -> Path:
 
 def configured(results: Path, run: str = RUN) -> Run:
     """The run, whose folder holds nothing but config.json."""
-    settings = settings_from_json(json.dumps({"results": str(results)}))
+    settings = settings_with({"results": str(results)})
     tables = load_tables(settings)
     rows = runfile.rows_of(tables.values())[run]
     folder = settings.run_folder(run, 0)

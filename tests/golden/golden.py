@@ -16,11 +16,11 @@ STEPS = 3
 
 def identities() -> dict[str, dict[str, str]]:
     """Scale: run id: hash of the resolved configuration, of every run of every table."""
-    from contrastmask.config import all_runs, config_hash, load_tables, resolve, settings_from_json
+    from contrastmask.config import all_runs, config_hash, load_tables, resolve, settings_with
 
     found = {}
     for scale, data in SCALES.items():
-        settings = settings_from_json(json.dumps({"scale": scale, "gpus_per_run": 1} | data))
+        settings = settings_with({"scale": scale, "gpus_per_run": 1} | data)
         runs = all_runs(load_tables(settings))
         found[scale] = {run: config_hash(resolve(spec, settings)) for run, spec in sorted(runs.items())}
     return found

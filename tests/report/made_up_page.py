@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from contrastmask.config import Settings, all_runs, load_tables, settings_from_json
+from contrastmask.config import Settings, all_runs, load_tables, settings_with
 from contrastmask.report.page import write_report
 from contrastmask.report.paper import METRICS
 from contrastmask.tracking.curves import Curves
@@ -54,7 +54,7 @@ def make_up(results: Path, scale: str = "smoke") -> Settings:
     changes = {"results": str(results), "scale": scale, "seeds": [0, 1], "tables": ["table2", "table5"]}
     if scale != "smoke":
         changes["data_root"] = "/data"
-    settings = settings_from_json(json.dumps(changes))
+    settings = settings_with(changes)
     tables = load_tables(settings)
     for run in all_runs({name: tables[name] for name in settings.tables}):
         for seed in settings.seeds if run != MISSING else ():

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contrastmask.report import agreement as a
+from contrastmask.report import paper as a
 
 AP = st.floats(0, 100)
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contrastmask.config import Settings, settings_from_json
+from contrastmask.config import Settings, settings_with
 from contrastmask.report.run_files import hardware, read_run_files, run_page, thin
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return settings_from_json(json.dumps({"results": str(tmp_path)}))
+    return settings_with({"results": str(tmp_path)})
 
 
 def test_an_empty_folder_is_no_error(settings: Settings):

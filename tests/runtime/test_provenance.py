@@ -6,8 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.output import stamp
 from contrastmask.runtime import provenance as module
-from contrastmask.runtime.provenance import code_digest, provenance, stamp
+from contrastmask.runtime.provenance import code_digest, provenance
 
 
 def test_facts_are_flat_strings_without_torch() -> None:

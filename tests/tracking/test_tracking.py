@@ -30,8 +30,8 @@ from hypothesis import strategies as st
 
 from contrastmask.errors import Failed
 from contrastmask.runtime.locks import Interrupted, RunLock, on_signals
+from contrastmask.tracking import store
 from contrastmask.tracking import sync as sync_module
-from contrastmask.tracking import ui
 from contrastmask.tracking.curves import LOCK_NAME, NAME, Curves, end_if_killed, read_curves, read_events
 from contrastmask.tracking.sending import mlflow_run, send
 from contrastmask.tracking.store import StoreError, connect, tracking_uri, without_password
@@ -559,8 +559,9 @@ def server(results: Path) -> Iterator[tuple[int, str]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    code = f"import sys, pathlib as p; from contrastmask.tracking import ui; ui.serve(p.Path(sys.argv[1]), port={port})"
-    command = [sys.executable, "-c", code, str(results)]
+    called = f"serve(Path({str(results)!r}), port={port})"
+    code = f"from pathlib import Path; from contrastmask.tracking.store import serve; {called}"
+    command = [sys.executable, "-c", code]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield process.pid, f"http://127.0.0.1:{port}"
@@ -585,7 +586,7 @@ def test_the_ui_is_a_server_that_trainings_can_use_and_that_ctrl_c_ends(
     listening = {c.laddr.ip for p in family for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN}
     assert len(family) <= 3 and listening == {"127.0.0.1"}
     with pytest.raises(Failed, match=rf"port {address[-5:]}.*PORT="):
-        ui.serve(results, port=int(address.rpartition(":")[2]))
+        store.serve(results, port=int(address.rpartition(":")[2]))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     folder = run_in(results, "b")
     with live(folder):

@@ -1,6 +1,5 @@
 """A run that starts from the scale's detector."""
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +9,7 @@ import torch
 from torch import nn
 
 from benchmarks.bench_step import Trainer
-from contrastmask.config import load_tables, resolve, settings_from_json
+from contrastmask.config import load_tables, resolve, settings_with
 from contrastmask.training import checkpoint
 from contrastmask.training.hooks import StartFrom
 
@@ -36,7 +35,7 @@ def test_what_both_have_is_taken_and_nothing_else(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def detector() -> dict[str, Any]:
-    settings = settings_from_json(json.dumps({"scale": "garments", "data_root": "clone", "gpus_per_run": 1}))
+    settings = settings_with({"scale": "garments", "data_root": "clone", "gpus_per_run": 1})
     run = load_tables(settings)["table2"].rows[0].run
     assert run is not None and run.start is not None
     return {"settings": settings, "config": resolve(run.start, settings), "row": resolve(run, settings)}

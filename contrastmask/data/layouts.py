@@ -1,0 +1,214 @@
+"""Where train and val lie in a folder: known layouts, files under other names, or another tool's format.
+
+A file is told by its name, its first bytes, or COCO's three lists; nothing is converted.
+"""
+
+import itertools
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contrastmask.data.problems import IMAGES_DIR
+from contrastmask.errors import DataError
+from contrastmask.runtime.files import parse_person, read_coco_bytes
+
+FOLDER_KEYS = ("train_images_dir", "train_annotations", "val_images_dir", "val_annotations")
+COCO_LAYOUT = (
+    *("train2017", "annotations/instances_train2017.json"),
+    *("val2017", "annotations/instances_val2017.json"),
+)
+PLAIN_LAYOUT = ("train", "annotations/instances_train.json", "val", "annotations/instances_val.json")
+ROBOFLOW_LAYOUT = ("train", "train/_annotations.coco.json", "valid", "valid/_annotations.coco.json")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where the images and annotations of train or val lie."""
+
+    images: Path
+    annotations: Path
+
+
+def find_parts(config: dict[str, Any], root: Path) -> tuple[Part, Part]:
+    """Where train and val lie under `root`; DataError, saying what was looked for, if nothing is there."""
+    given = [key for key in FOLDER_KEYS if key in config]
+    if given and len(given) < len(FOLDER_KEYS):
+        lacking = ", ".join(key for key in FOLDER_KEYS if key not in given)
+        raise DataError(f"data: give all of {', '.join(FOLDER_KEYS)} or none; {lacking} missing")
+    layouts = {"coco": [COCO_LAYOUT], "synthetic": [PLAIN_LAYOUT], "clothing": [PLAIN_LAYOUT]}
+    layouts["folder"] = [COCO_LAYOUT, PLAIN_LAYOUT, ROBOFLOW_LAYOUT]
+    candidates = [tuple(config[key] for key in FOLDER_KEYS)] if given else layouts[config["kind"]]
+    for layout in candidates:
+        train_images, train_file, val_images, val_file = (root / path for path in layout)
+        if train_images.is_dir() and val_images.is_dir() and train_file.is_file() and val_file.is_file():
+            return Part(train_images, train_file), Part(val_images, val_file)
+    lines = [f"{root}: no data set found (data_root). Looked for"]
+    for layout in candidates:
+        lines.append("  " + ", ".join(f"{p}{'' if (root / p).exists() else ' (missing)'}" for p in layout))
+    raise DataError("\n".join(lines + what_is_here(root)))
+
+
+#: What tells a part's annotation file, in the order of trust: by a word of its name, or of its folder's.
+WORDS = {"train": ("train", "training"), "val": ("val", "valid", "validation", "test", "eval")}
+SAMPLED = 20  # images of a file that are looked for
+
+
+def survey(root: Path) -> dict[str, Any]:
+    """The `dataset` of a scale for the data under `root`, with absolute `root`.
+
+    Raises:
+        DataError: saying what is there instead, and what to do with it.
+    """
+    root = root.absolute()
+    dataset = {"kind": "folder", "root": str(root)}
+    try:
+        find_parts(dataset, root)
+        return dataset
+    except DataError:
+        files = coco_files(root)
+    parts = {part: _file_of(files, part, root) for part in WORDS}
+    if len(files) == 1 or not all(parts.values()):
+        raise DataError("\n".join([f"{root}: no files for train and val found", *what_is_here(root)]))
+    found = {}
+    for part, file in parts.items():
+        assert file is not None
+        found[f"{part}_images_dir"] = _relative(_images_of(file, part, root), root)
+        found[f"{part}_annotations"] = _relative(file, root)
+    return dataset | {key: found[key] for key in FOLDER_KEYS}
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _file_of(files: list[Path], part: str, root: Path) -> Path | None:
+    """The file of a part: the first word that names one, and only one."""
+    for word in WORDS[part]:
+        named = [f for f in files if word in re.split(r"[^a-z]+", f.relative_to(root).as_posix().lower())]
+        if len(named) == 1:
+            return named[0]
+    return None
+
+
+def _images_of(file: Path, part: str, root: Path) -> Path:
+    """The folder below which the images of a file lie: where most of the first ones are found."""
+    coco = parse_person(read_coco_bytes(file), file, lambda _: None)
+    names = [str(i.get("file_name")).replace("\\", "/") for i in coco["images"][:SAMPLED] if isinstance(i, dict)]
+    near = [file.parent, file.parent / "images", root, root / "images", *(root / word for word in WORDS[part])]
+    below = sorted(path for path in itertools.islice(root.rglob("*"), 100_000) if path.is_dir())
+    folders = [folder for folder in (*near, *below) if folder.is_dir()]
+    best = max(folders, key=lambda folder: sum((folder / name).is_file() for name in names))
+    if not any((best / name).is_file() for name in names):
+        some = ", ".join(map(repr, names[:3])) or "none"
+        raise DataError(
+            f"{file}: no folder below {root} holds its images ({some}); copy them there, or correct file_name"
+        )
+    return best
+
+
+LOOKED_AT = 20_000  # files
+SHOWN = 3
+SNIFFED = 1 << 16  # bytes
+DATUM = "`datum convert -i FOLDER -if {0} -f coco_instances -o OUT` (pip install datumaro)"
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format that is not COCO's: its name, how a file of it is told, and what converts it."""
+
+    name: str
+    suffix: str
+    pattern: str
+    converter: str
+
+
+FORMATS = (
+    Format("VIA's own project or JSON", ".json", r'"_via_settings"|"regions"\s*:', "in VIA: Annotation, Export (COCO)"),
+    Format("labelme", ".json", r'"shapes"\s*:', "`labelme2coco FOLDER` (pip install labelme2coco)"),
+    Format("Label Studio's own JSON", ".json", r'"(rectangle|polygon|brush)labels"', "in Label Studio: Export, COCO"),
+    Format("CVAT XML", ".xml", r"<annotations>", "in CVAT: Export, COCO 1.0, or " + DATUM.format("cvat")),
+    Format("PASCAL VOC", ".xml", r"<annotation[ >]", DATUM.format("voc")),
+    Format("YOLO", ".txt", r"\A\s*\d+( \d*\.\d+(e-?\d+)?){4,}\s*$", DATUM.format("yolo")),
+)
+
+
+def what_is_here(root: Path) -> list[str]:
+    """Lines for a message: what a folder holds instead of a data set, and what to do with it."""
+    if not root.is_dir():
+        return ["There is no such folder." if not root.exists() else "It is not a folder."]
+    files, coco = _files(root), coco_files(root)
+    lines = []
+    if coco:
+        lines.append(f"There are COCO files under other names: {_some(coco, root)}")
+        if len(coco) == 1:
+            lines.append(
+                f"For train and val, split it: `contrastmask split-data {coco[0]}`, then `contrastmask init {root}`"
+            )
+        else:
+            lines.append(f"Say where each lies: `contrastmask init {root}`, or {IMAGES_DIR}")
+        return lines
+    for format in FORMATS:
+        found = [
+            path for path in files if path.suffix == format.suffix and re.search(format.pattern, _head(path), re.M)
+        ]
+        if found:
+            lines.append(f"There are files of another format, {format.name}: {_some(found, root)}")
+            lines.append(f"Convert them to COCO's: {format.converter}")
+            return lines
+    json_files = [path for path in files if path.suffix == ".json"]
+    if json_files:
+        keys = [f"{path.relative_to(root)} ({_keys(path)})" for path in json_files[:SHOWN]]
+        lines.append(
+            f"There are JSON files with other keys than COCO's images, annotations, categories: {'; '.join(keys)}"
+        )
+    elif files:
+        lines.append(f"There is no annotation file; there are {len(files)} files, such as {_some(files, root)}")
+    else:
+        lines.append("The folder is empty.")
+    return lines
+
+
+def coco_files(root: Path) -> list[Path]:
+    """The files below `root` that hold COCO's three lists."""
+    return [path for path in _files(root) if path.suffix == ".json" and is_coco(path)]
+
+
+def _files(root: Path) -> list[Path]:
+    return [path for path in itertools.islice(sorted(root.rglob("*")), LOOKED_AT) if path.is_file()]
+
+
+def is_coco(path: Path) -> bool:
+    """Whether a JSON file holds COCO's three lists."""
+    content = _content(path)
+    return isinstance(content, dict) and all(
+        isinstance(content.get(k), list) for k in ("images", "annotations", "categories")
+    )
+
+
+def _content(path: Path) -> object:
+    try:
+        return parse_person(path.read_bytes(), path, lambda _: None)
+    except (OSError, DataError):
+        return None
+
+
+def _keys(path: Path) -> str:
+    content = _content(path)
+    if isinstance(content, dict):
+        return ", ".join(json.dumps(key, ensure_ascii=False) for key in list(content)[:5]) or "none"
+    return "a list" if isinstance(content, list) else "not readable as JSON"
+
+
+def _head(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(SNIFFED).decode("utf-8", "replace").replace("\0", "")
+    except OSError:
+        return ""
+
+
+def _some(paths: list[Path], root: Path) -> str:
+    shown = ", ".join(str(path.relative_to(root)) for path in paths[:SHOWN])
+    return shown + (f", … ({len(paths)} files)" if len(paths) > SHOWN else "")
