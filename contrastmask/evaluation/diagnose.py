@@ -1,8 +1,8 @@
 """Look at a trained ContrastMask's prior on val objects: behind `contrastmask diagnose`.
 
 In ground-truth boxes with ground-truth labels: does the box head know the class, are the CAM's confident areas right,
-do features tell an object from its surroundings, and what would the shared queries alone segment. Writes prior.csv, a
-line an object; prior.py has the means.
+do features tell an object from its surroundings, are they of the CAM's size, and what would the shared queries alone
+segment. Writes prior.csv, a line an object; prior.py has the means.
 """
 
 import math
@@ -72,6 +72,8 @@ def _of_image(model: Any, sample: dict[str, Any], objects: list[dict], truth: An
         numbers = {
             **dict(zip(("fg", "fg_right", "bg", "bg_right"), pixels, strict=True)),
             "cam_iou": quality.iou(seen["cam"] > 0.5, masks),
+            "std_X": seen["X"].flatten(1).std(dim=1),
+            "std_A": seen["cam"].flatten(1).std(dim=1),
             **{f"cos_{n}": quality.separation(seen[n], masks) for n in ("X", "Y") if n in seen},
         }
         if "Z" in seen:

@@ -11,6 +11,7 @@ from contrastmask.runtime.terminal import markdown
 COLUMNS = (
     "annotation_id", "category_id", "split", "class_right",
     "fg", "fg_right", "bg", "bg_right", "cam_iou", "cos_X", "cos_Y", "cos_Z", "prototype_iou",
+    "std_X", "std_A",
 )  # fmt: skip
 
 #: Name in `means`: what it says, for a person.
@@ -25,6 +26,7 @@ MEASURES = {
     "cos_Y": "the same after the encoder",
     "cos_Z": "the same after the projector",
     "prototype_iou": "IoU of the pixels nearer to the foreground's query",
+    "X_to_A": "standard deviation of FPN features over that of A: where it is far above 1, A is hardly seen",
 }
 KEYS = 5  # pixels
 LEAD = ["run", "split", "seeds"]
@@ -33,7 +35,7 @@ LEAD = ["run", "split", "seeds"]
 def means(objects: pd.DataFrame) -> "pd.Series[float]":
     """MEASURES over lines of prior.csv, in [0, 1] (cosines in [-1, 1]); NaN where there is nothing to measure.
 
-    Precisions pool the pixels of all objects, the others are means over objects.
+    Precisions pool the pixels of all objects, `X_to_A` (0 or more) is a ratio of means, the others are means over objects.
     """
     numbers = objects[[*COLUMNS[3:]]].astype(float)
     total = numbers[["fg", "fg_right", "bg", "bg_right"]].sum()
@@ -41,6 +43,7 @@ def means(objects: pd.DataFrame) -> "pd.Series[float]":
     fg_precision, bg_precision, precision = right / [total.fg, total.bg, total.fg + total.bg]
     found = numbers.rename(columns={"class_right": "class_accuracy"}).mean()
     found["with_keys"] = (numbers[["fg", "bg"]].min(axis=1) >= KEYS).mean()
+    found["X_to_A"] = found["std_X"] / found["std_A"]
     found["fg_precision"], found["bg_precision"], found["wrong_keys"] = fg_precision, bg_precision, 1 - precision
     return found[[*MEASURES]]
 

@@ -15,8 +15,8 @@ def line(split: str, **numbers: object) -> dict[str, object]:
 
 LINES = pd.DataFrame(
     [
-        line("novel", class_right=1, fg=10, fg_right=9, bg=20, bg_right=20, cos_X=0.5),
-        line("novel", class_right=0, fg=2, fg_right=0, bg=30, bg_right=20, cos_X=float("nan")),
+        line("novel", class_right=1, fg=10, fg_right=9, bg=20, bg_right=20, cos_X=0.5, std_X=3.0, std_A=0.5),
+        line("novel", class_right=0, fg=2, fg_right=0, bg=30, bg_right=20, cos_X=float("nan"), std_X=1.0, std_A=0.3),
         line("base", class_right=1, fg=5, fg_right=5, bg=5, bg_right=0),
     ],
     columns=[*COLUMNS],
@@ -32,6 +32,7 @@ def test_precisions_pool_pixels_and_the_rest_are_means_over_objects() -> None:
     assert found["with_keys"] == 0.5  # the second has 2 pixels of foreground
     assert found["cos_X"] == 0.5  # an object without a cosine does not count
     assert pd.isna(found["cos_Z"])
+    assert found["X_to_A"] == pytest.approx((3 + 1) / (0.5 + 0.3))
 
 
 def test_nothing_measured_is_no_number() -> None:
