@@ -1,18 +1,28 @@
 """Moving code changes no number: see golden.py, which writes the file that these tests read."""
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.golden.golden import FILE, first_steps, identities, machine, smoke_data, smoke_systems
+from tests.golden.golden import FILE, first_steps, identities, machine, shipped, smoke_data, smoke_systems
 
 GOLDEN = json.loads(FILE.read_text(encoding="utf-8"))
 
 
 def test_every_run_keeps_its_id_and_its_configuration() -> None:
     assert identities() == GOLDEN["identities"]
+
+
+def test_a_table_of_ones_own_is_not_held(tmp_path: Path) -> None:
+    for name in ("shipped.yaml", "mine.yaml"):
+        (tmp_path / name).touch()
+    assert shipped(tmp_path) == {"shipped", "mine"}  # no checkout: what is there
+    for command in (["init", "-q"], ["add", "shipped.yaml"]):
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
+    assert shipped(tmp_path) == {"shipped"}
 
 
 def test_every_system_is_held() -> None:
