@@ -2,9 +2,10 @@
 
 Read in ronghanghu/seg_every_thing (commit 0bd7b8b), a copy of Detectron: configs/bbox2mask_coco/*/eval_e2e/
 e2e_baseline.yaml; biases at twice the rate and without decay, lib/modeling/optimizer.py:113; warm-up,
-lib/core/config.py:605; smooth L1 of 1/9 in the RPN, lib/modeling/FPN.py:478, and 1 in the box head,
-lib/modeling/fast_rcnn_heads.py; anchors that cross the border left out, lib/core/config.py:170; the 2,000 best
-proposals of a GPU's two images together, lib/ops/collect_and_distribute_fpn_rpn_proposals.py:71.
+lib/core/config.py:605; smooth L1 of 1/9 in the RPN, lib/modeling/FPN.py:478, and 1, Caffe2's default, in the box head,
+lib/modeling/fast_rcnn_heads.py:76 (facebookresearch/Detectron, commit 04155a0:
+detectron/modeling/fast_rcnn_heads.py:81); anchors that cross the border left out, lib/core/config.py:170; the 2,000
+best proposals of a GPU's two images together, lib/ops/collect_and_distribute_fpn_rpn_proposals.py:71.
 """
 
 _base_ = "two_stage.py"

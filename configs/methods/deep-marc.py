@@ -5,15 +5,19 @@ Paper: https://arxiv.org/abs/2104.00613. Not in Table 1. Published AP on novel c
 convolutions in the same boxes, ResNet-50: 25.9. Code: tensorflow/models, official/projects/deepmac_maskrcnn; options:
 contrastmask/config/options.py.
 
-Certain, read in the released code and its ResNet configurations: RoIs of 32 x 32, masks of 64 x 64, the hourglass and
-what follows it, their first weights, mask loss in ground-truth boxes of base classes; all ground-truth boxes of an
-image, at most 100, pass through the mask head and its BatchNorm (modeling/maskrcnn_model.py, `use_gt_boxes_for_masks`);
-targets are masks cropped to 112 px and resized to 64 without a threshold (official/vision/dataloaders/maskrcnn_input.py
-and `resize_as`); RoIs come from P2-P6; BatchNorm keeps a tenth of its running averages a step in the hourglass
-(modeling/heads/hourglass_network.py: momentum 0.1, epsilon 1e-5) and 0.99 after the deconvolution (epsilon 1e-3); no
-decay of the hourglass, which has no regulariser, of BatchNorm and of biases; SGD with momentum 0.9, weight decay 4e-5,
-rate 0.12 for batch 64 (by the linear rule 1.5 times ours), divided by 10 after 50,000 and 65,000 of 70,000 iterations,
-500 iterations of warm-up from 0.0067.
+Certain, read in the released code and its ResNet configurations (tensorflow/models, commit 00d83f3, of
+instance_heads.py 10e77a6, of deep_mask_head_rcnn.py 00b830c, of the yaml file 373c990; paths from
+official/projects/deepmac_maskrcnn unless they begin with official): RoIs of 32 x 32 (configs/experiments/
+deep_mask_head_rcnn_voc_r50_hg52.yaml:12), masks of 64 x 64, the hourglass and what follows it, their first weights,
+mask loss in ground-truth boxes of base classes; all ground-truth boxes of an image, at most 100
+(official/vision/dataloaders/maskrcnn_input.py:51), pass through the mask head and its BatchNorm
+(modeling/maskrcnn_model.py:229); targets are masks cropped to 112 px (maskrcnn_input.py:54) and resized to 64 without a
+threshold (modeling/maskrcnn_model.py:28, 204); RoIs come from P2-P6; BatchNorm keeps a tenth of its running averages a
+step in the hourglass (modeling/heads/hourglass_network.py:59: momentum 0.1, epsilon 1e-5) and 0.99 after the
+deconvolution (modeling/heads/instance_heads.py:35; epsilon 1e-3); no decay of the hourglass, which has no regulariser,
+of BatchNorm and of biases; SGD with momentum 0.9, weight decay 4e-5, rate 0.12 for batch 64 (by the linear rule 1.5
+times ours), 500 iterations of warm-up from 0.0067 (configs/deep_mask_head_rcnn.py:89, 65, 96, 102), divided by 10 after
+50,000 and 65,000 of 70,000 iterations (the yaml file, :28).
 Different here: ResNet, FPN, RPN and box head are those of Mask R-CNN in this project (there BatchNorm also in FPN and
 box head, and 4 convolutions in the latter); 3x is 36 epochs, its schedule 38. There, images with fewer than 100 objects
 are filled up with empty boxes, whose features BatchNorm sees too: the price of a fixed shape, left out. The crop to 112

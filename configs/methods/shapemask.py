@@ -3,18 +3,24 @@
 Paper: https://arxiv.org/abs/1904.03239. Printed AP on novel categories (nonvoc2voc, voc2nonvoc), ResNet-101: 33.3, 30.2
 with FPN and 1x; 35.7, 33.2 with NAS-FPN and 3x. Options: contrastmask/config/options.py.
 
-Certain, read in the authors' code (tensorflow/tpu, models/official/detection): the mask branch, its losses and which
-masks they see; anchors, matching at 0.5, BatchNorm (each level its own in the dense head), focal loss 0.4 / 1.5, Huber
-loss with delta 0.15 and weight 50; NAS-FPN of 5 stacks; recipe `source`: warm-up over 500 iterations from 0.0067 / 0.08
-of the rate, weight decay 1e-4, drops after 30/45 and 40/45, scale jitter 0.8 to 1.2.
-Normalisers: the code divides the class loss by the positive anchors + 1 and the box loss by four times that; mmdet
-divides both by the positive anchors, so its box weight is a quarter. mmdet's smooth L1 is Huber's loss over delta:
-50 / 4 x 0.15 = 1.875. The masks' losses are sums over pixels divided by the foreground pixels.
+Certain, read in the authors' code (tensorflow/tpu, models/official/detection, commit 7dc921f): the mask branch
+(modeling/architecture/heads.py:559, 701, 819), its losses (modeling/losses.py:509, 537) and which masks they see
+(dataloader/shapemask_parser.py:388); anchors, matching at 0.5 (configs/shapemask_config.py:51), BatchNorm, each level
+its own in the dense head (heads.py:496), focal loss 0.4 / 1.5, Huber loss with delta 0.15 and weight 50
+(shapemask_config.py:85); NAS-FPN of 5 stacks (configs/detection_config.py:61); recipe `source`: warm-up over 500
+iterations from 0.0067 / 0.08 of the rate, weight decay 1e-4 (configs/base_config.py:47, 63), drops after 30/45 and
+40/45, scale jitter 0.8 to 1.2 (shapemask_config.py:37, 54).
+Normalisers: the code divides the class loss by the positive anchors + 1 and the box loss by four times that
+(losses.py:390, 474); mmdet divides both by the positive anchors, so its box weight is a quarter. mmdet's smooth L1 is
+Huber's loss over delta: 50 / 4 x 0.15 = 1.875. The masks' losses are sums over pixels divided by the foreground pixels.
 Different here: images of 800 pixels, jittered and not cropped, instead of a 640 x 640 crop; batch 16 and rate 0.02
-instead of 64 and 0.08; 12 and 36 epochs, as Table 1 labels the rows, instead of 24; the backbone's BatchNorm is frozen;
-BatchNorm's running means follow with 0.1 instead of 0.003, whose 45,000 steps no smaller scale has; the last layers of
-the dense head start with 0.01, not 1e-5; mmdet's FPN normalises P5 before it makes P6 of it, and its NAS-FPN pools P6
-and P7 with a convolution more and weights by the mean where the code has the maximum.
+instead of 64 and 0.08; 12 and 36 epochs, as Table 1 labels the rows, instead of 24; 8 objects of an image at most,
+where the code fills up with empty boxes (shapemask_parser.py:324, utils/input_utils.py:33), whose features BatchNorm
+sees too; the backbone's BatchNorm is frozen; BatchNorm's running means follow with 0.1 instead of 0.003
+(modeling/architecture/nn_ops.py:109), whose 45,000 steps no smaller scale has; the last layers of the dense head start
+with 0.01, not 1e-5 (heads.py:507, 548); mmdet's FPN normalises P5 before it makes P6 of it, and its NAS-FPN pools P6
+and P7 with a convolution more and weights by the mean where the code has the maximum
+(modeling/architecture/nasfpn.py:146, 159).
 Reconstructed: the priors, which were not released: k-means over base masks of more than 32 x 32 pixels, K = 100 for all
 classes together (contrastmask/data/shape_priors.py).
 

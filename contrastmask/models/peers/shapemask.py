@@ -50,7 +50,7 @@ class ShapeMaskRoIHead(MaskBranch):
         super().init_mask_head(mask_roi_extractor, dict(mask_head, priors=self.options.priors))
 
     def training_rois(self, ground_truth: InstanceList, detections: InstanceList | None) -> list[MaskRoIs]:
-        """At most 8 random objects of each image with jittered boxes. Released: always 8, objects repeated."""
+        """At most 8 random objects of each image with jittered boxes. Released: always 8, of which some are empty."""
         rois = []
         for gt in ground_truth:
             rows = torch.randperm(len(gt), device=gt.labels.device)[:OBJECTS]
