@@ -8,6 +8,10 @@ PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadgroup
 HOST_PATH := $(PATH)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
+# Snakemake keeps a cache under HOME, which a user of a container may not have
+ifneq ($(shell test -w "$(HOME)" && echo writable),writable)
+export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
+endif
 
 # The lock is complete without opencv-python, which mmcv asks for: it overwrites the headless build and needs libGL
 RESOLVE := $(BIN)/uv pip compile --generate-hashes --python-platform x86_64-manylinux_2_28 --no-header --no-annotate \
@@ -70,8 +74,10 @@ bench-counts: $(BIN)/.ready  ## operators and halts of a training step beside mm
 bench-released: $(BIN)/.ready  ## the contrastive part beside the released code: make bench-released THEIRS=<checkout>
 	$(BIN)/python -m benchmarks.released $(if $(THEIRS),--theirs $(THEIRS))
 
-parity: $(BIN)/.ready  ## preset official beside the released code, line by line: make parity THEIRS=<checkout> VLKIT=<checkout>
-	$(BIN)/python -m benchmarks.parity $(if $(THEIRS),--theirs $(THEIRS)) $(if $(VLKIT),--vlkit $(VLKIT))
+# and PHOTOS="a.jpg b.jpg", on which the whole detectors are compared
+parity: $(BIN)/.ready  ## preset official beside the released code: make parity THEIRS= VLKIT= MMCV=, each a checkout
+	$(BIN)/python -m benchmarks.parity $(if $(THEIRS),--theirs "$(THEIRS)") $(if $(VLKIT),--vlkit "$(VLKIT)") \
+	    $(if $(MMCV),--mmcv "$(MMCV)") $(if $(PHOTOS),--photos $(PHOTOS))
 
 lint: $(BIN)/.ready  ## ruff, mypy, snakefmt
 	ruff check . && ruff format --check . && mypy && snakefmt --check Snakefile workflow

@@ -74,7 +74,8 @@ def say_crowds(categories: Iterable[Mapping[str, Any]], counts: Mapping[Any, Cou
     names = ", ".join(f"{name} ({count.crowds})" for name, count in found)
     return (
         f"all masks are crowds (iscrowd 1), from which nothing is learned, of {names}; if they are single objects, as "
-        "brush tools write them, say `crowds: objects` under `dataset` in the scale"
+        "brush tools write them: `contrastmask init FOLDER --crowds objects`, or in the scale `crowds: objects` under "
+        "`dataset`"
     )
 
 

@@ -6,6 +6,7 @@ A file is told by its name, its first bytes, or COCO's three lists; nothing is c
 import itertools
 import json
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,12 @@ def _images_of(file: Path, part: str, root: Path) -> Path:
 LOOKED_AT = 20_000  # files
 SHOWN = 3
 SNIFFED = 1 << 16  # bytes
-DATUM = "`datum convert -i FOLDER -if {0} -f coco_instances -o OUT` (pip install datumaro)"
+# FOLDER is this folder, by its absolute path: labelme2coco writes file names that begin as its argument does
+DATUM = (
+    "`datum convert -i FOLDER -if {0} -f coco_instances -o FOLDER-coco -- --save-media` (pip install 'datumaro[cli]'), "
+    "then `contrastmask init FOLDER-coco`"
+)
+LABELME = "`labelme2coco FOLDER --export_dir FOLDER` (pip install labelme2coco), then `contrastmask init FOLDER`"
 
 
 @dataclass(frozen=True)
@@ -126,7 +132,7 @@ class Format:
 
 FORMATS = (
     Format("VIA's own project or JSON", ".json", r'"_via_settings"|"regions"\s*:', "in VIA: Annotation, Export (COCO)"),
-    Format("labelme", ".json", r'"shapes"\s*:', "`labelme2coco FOLDER` (pip install labelme2coco)"),
+    Format("labelme", ".json", r'"shapes"\s*:', LABELME),
     Format("Label Studio's own JSON", ".json", r'"(rectangle|polygon|brush)labels"', "in Label Studio: Export, COCO"),
     Format("CVAT XML", ".xml", r"<annotations>", "in CVAT: Export, COCO 1.0, or " + DATUM.format("cvat")),
     Format("PASCAL VOC", ".xml", r"<annotation[ >]", DATUM.format("voc")),
@@ -155,7 +161,8 @@ def what_is_here(root: Path) -> list[str]:
         ]
         if found:
             lines.append(f"There are files of another format, {format.name}: {_some(found, root)}")
-            lines.append(f"Convert them to COCO's: {format.converter}")
+            folder = shlex.quote(str(root.absolute()))
+            lines.append(f"Convert them to COCO's: {format.converter.replace('FOLDER', folder)}")
             return lines
     json_files = [path for path in files if path.suffix == ".json"]
     if json_files:
@@ -164,7 +171,7 @@ def what_is_here(root: Path) -> list[str]:
             f"There are JSON files with other keys than COCO's images, annotations, categories: {'; '.join(keys)}"
         )
     elif files:
-        lines.append(f"There is no annotation file; there are {len(files)} files, such as {_some(files, root)}")
+        lines.append(f"There is no annotation file. Files there: {len(files)}, such as {_some(files, root)}")
     else:
         lines.append("The folder is empty.")
     return lines

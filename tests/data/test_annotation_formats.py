@@ -19,19 +19,19 @@ FOUND = {
     "VIA regions": ({"r.json": json.dumps({"a.jpg1": VIA["_via_img_metadata"]["a.jpg1"]})}, ["VIA"]),  # type: ignore[index]
     "labelme": (
         {"a.json": json.dumps(LABELME), "b.json": json.dumps(LABELME)},
-        ["labelme", "labelme2coco", "a.json, b.json"],
+        ["labelme", "labelme2coco /", "/data --export_dir /", "a.json, b.json"],
     ),
     "Label Studio": ({"p.json": '[{"type": "polygonlabels"}]'}, ["Label Studio"]),
     "CVAT": ({"annotations.xml": "<?xml version='1.0'?>\n<annotations>\n</annotations>"}, ["CVAT"]),
     "VOC": ({"Annotations/a.xml": XML}, ["PASCAL VOC", "Annotations/a.xml", "datum convert"]),
     "YOLO": (
         {"labels/a.txt": "0 0.5 0.5 0.25 0.125\n3 0.1 0.2 0.3 0.4\n", "data.yaml": "names: [a]"},
-        ["YOLO", "datum"],
+        ["YOLO", "datum convert -i /", "/data-coco -- --save-media", "'datumaro[cli]'"],
     ),
     "YOLO masks": ({"a.txt": "0 0.5 0.5 0.25 0.125 0.3 0.5\n"}, ["YOLO"]),
     "other keys": ({"x.json": '{"frames": [], "labels": 1}'}, ["other keys", 'x.json ("frames", "labels")']),
     "no JSON": ({"x.json": "{"}, ["x.json (not readable as JSON)"]),
-    "images": ({"a.jpg": "", "b.jpg": "", "notes.txt": "done"}, ["no annotation file", "3 files", "a.jpg"]),
+    "images": ({"a.jpg": "", "b.jpg": "", "notes.txt": "done"}, ["no annotation file", "Files there: 3", "a.jpg"]),
     "nothing": ({}, ["empty"]),
     "one file": (
         {"train/_annotations.coco.json": json.dumps(COCO)},
