@@ -1,12 +1,10 @@
 """Values of the four released configuration files beside this project's resolved ones."""
 
-import ast
-from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-
-from benchmarks.parity.cases import config, say
+from benchmarks.parity.inputs import config
+from benchmarks.parity.lines import say
+from benchmarks.parity.released import Released
 from contrastmask.data.categories import coco_categories
 from contrastmask.data.splits import resolve as resolve_split
 from contrastmask.training.build import train_pipeline
@@ -54,20 +52,16 @@ def recipe(theirs: Any, ours: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     }
 
 
-def compare(checkout: Path) -> None:
+def compare(released: Released) -> None:
     """Every value of the released configurations, and the category lists."""
     for schedule, backbone in (("1x", "r50"), ("3x", "r50"), ("1x", "r101"), ("3x", "r101")):
-        name = f"contrastmask_res{backbone[1:]}_fpn_coco_{schedule}_nonvoc2voc.py"
-        theirs = Config.fromfile(checkout / "iconfig" / name, import_custom_modules=False)
-        ours = config("official", schedule, backbone)
+        theirs, ours = released.config(backbone[1:], schedule), config("official", schedule, backbone)
         values = {key: pair for key, pair in recipe(theirs, ours).items() if pair[0] != pair[1]}
         others = differing(plain(theirs.model), ours["model"], "model")
         for text in (*others, *(f"{key}: {one}, here {two}" for key, (one, two) in values.items())):
             print(f"       | {text}")
         say(f"configuration {backbone} {schedule}", "every value", len(values) + len(others), 0)
-    tree = ast.parse((checkout / "ilib" / "dataset" / "cocops.py").read_text())
-    lists = next(n for n in ast.walk(tree) if isinstance(n, ast.Assign) and "NOVEL_CLASSES" in ast.dump(n.targets[0]))
-    named = ast.literal_eval(lists.value)
+    named = released.cocops.CocoPSDataset.NOVEL_CLASSES
     categories = [{"id": c.id, "name": c.name} for c in coco_categories()]
     ids = [c["id"] for c in categories]
     base, novel, _ = resolve_split("nonvoc2voc", categories)
