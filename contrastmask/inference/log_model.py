@@ -25,6 +25,7 @@ def log_model(folder: Path, n_images: int, threshold: float, device: str, stop: 
 
     run = Run.read(folder)
     uri = tracking_uri(run.file("results"))
+    client = connect(uri)
     with tempfile.TemporaryDirectory() as draft:
         exported, model, found = (Path(draft, name) for name in ("export", "model", "found"))
         trained = export(run.folder, exported)
@@ -32,7 +33,6 @@ def log_model(folder: Path, n_images: int, threshold: float, device: str, stop: 
         predict(trained, val_images(run, n_images), found, threshold, device, stop)
         files = {f"model/{file.relative_to(model)}": file for file in model.rglob("*") if file.is_file()}
         files |= {f"overlays/{file.name}": file for file in (found / OVERLAYS).glob("*")}
-        client = connect(uri)
         send(client, uri, run.folder)
         _, run_id = mlflow_run(run.folder)
         with errors_named(uri):

@@ -4,6 +4,7 @@ MLflow copies this file beside the model and runs it to load one ("models from c
 needs this project in the environment that it is loaded in.
 """
 
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -67,13 +68,14 @@ class Segmenter(PythonModel):
 
 def save(export: Path, out: Path) -> None:
     """Write the folder `export`, of `contrastmask export`, as the MLflow model `out`, a new folder."""
-    save_model(
-        out,
-        python_model=__file__,
-        artifacts={"export": str(export)},
-        signature=SIGNATURE,
-        pip_requirements=[f"contrastmask=={version('contrastmask')}"],
-    )
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # that no example says what SIGNATURE does
+        save_model(
+            out,
+            python_model=__file__,
+            artifacts={"export": str(export)},
+            signature=SIGNATURE,
+            pip_requirements=[f"contrastmask=={version('contrastmask')}"],
+        )
 
 
 set_model(Segmenter())

@@ -26,6 +26,7 @@ SQLITE, PROXIED = "sqlite:///", "mlflow-artifacts:/"
 LOCK_TIMEOUT_S = 120.0
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # A server that is down must be noticed in seconds; the next sync is what tries again.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
