@@ -1,7 +1,10 @@
 """From a folder to what trains on it: `split-data`, `init` and `look`."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,3 +93,28 @@ def test_what_is_wrong_with_the_data_is_said_and_nothing_written(folder: Path, c
     done = run("init", folder)
     assert done.exit_code == 2 and "1 image files missing" in done.output
     assert not (configs / "scales" / "my-photos.yaml").exists()
+
+
+def test_masks_that_are_all_crowds_are_taken_for_objects_if_asked(folder: Path, configs: Path) -> None:
+    coco = json.loads((folder / "result.json").read_text())
+    for annotation in coco["annotations"]:
+        annotation["iscrowd"] = 1
+    (folder / "result.json").write_text(json.dumps(coco))
+    run("split-data", folder / "result.json")
+    refused = run("init", folder)
+    assert refused.exit_code == 2 and "`contrastmask init FOLDER --crowds objects`" in refused.output
+    done = run("init", folder, "--crowds", "objects")
+    assert done.exit_code == 0 and "base, masks are learned: 4 categories" in done.output
+    assert yaml.safe_load((configs / "scales" / "my-photos.yaml").read_text())["dataset"]["crowds"] == "objects"
+
+
+def test_files_are_utf8_and_output_lives_where_the_locale_knows_ascii_alone(folder: Path) -> None:
+    coco = json.loads((folder / "result.json").read_text())
+    coco["categories"][0]["name"] = "Kübel"
+    (folder / "kübel.json").write_text(json.dumps(coco, ensure_ascii=False), encoding="utf-8")
+    ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "contrastmask", "split-data", str(folder / "kübel.json")]
+    done = subprocess.run(command, env=os.environ | ascii_alone, capture_output=True, check=False, cwd=paths.ROOT)
+    assert done.returncode == 0, done.stderr
+    written = json.loads((folder / "kübel-train.json").read_text(encoding="utf-8"))
+    assert written["categories"][0]["name"] == "Kübel" and b"-train.json: " in done.stdout
