@@ -4,11 +4,13 @@ from typing import Any
 
 import yaml
 
+from contrastmask.config.fragments import fragment, merge
 from contrastmask.config.yamlfiles import read_yaml
 from contrastmask.paths import CONFIGS
 
 SHORT, LONG = 3000, 12  # iterations that a small set gets, passes over the images that a large one gets
 PASSES = 100  # over the images, at most
+WARM_UP = 0.1  # of the training, at most: a recipe's own is made for its many iterations
 
 
 def scale(name: str, recipe: str, dataset: dict[str, Any], images: int) -> str:
@@ -18,6 +20,8 @@ def scale(name: str, recipe: str, dataset: dict[str, Any], images: int) -> str:
     iterations = round(max(LONG * images / batch, min(SHORT, PASSES * images / batch), 1))
     if recipe == "smoke":
         iterations = min(iterations, 10)
+    config = content.get("config", {})
+    warmup = merge(fragment(CONFIGS / "base.py"), config)["warmup_iterations"]
     content |= {
         "name": name,
         "note": f"My own data: {images} training images. The recipe is that of scale {recipe}.",
@@ -25,6 +29,7 @@ def scale(name: str, recipe: str, dataset: dict[str, Any], images: int) -> str:
         "dataset": dataset,
         "one_x": {"iterations": iterations},
         "checkpoint_every": max(1, min(500, iterations // 10)),
+        "config": config | {"warmup_iterations": max(1, min(warmup, round(WARM_UP * iterations)))},
     }
     passes = batch * iterations / images
     head = f"# Written by `contrastmask init`. one_x, the length of training, is {passes:.0f} passes over the images.\n"

@@ -79,12 +79,24 @@ def _settings(scale: dict, tmp_path: Path):
     return load_settings(read_yaml(paths.CONFIGS / "config.yaml", "config") | changes, paths.CONFIGS)
 
 
-@pytest.mark.parametrize(("images", "iterations"), [(4, 100), (343, 3000), (5000, 15000)], ids=["few", "some", "many"])
-def test_length_suits_the_number_of_images(images: int, iterations: int) -> None:
+LENGTHS = {
+    "few": ("coco-mini", 4, 100, 10),
+    "some": ("coco-mini", 343, 3000, 50),
+    "many": ("coco-mini", 5000, 15_000, 50),
+    "few on a GPU": ("paper", 100, 625, 62),
+    "many on a GPU": ("paper", 10_000, 7500, 500),
+}
+
+
+@pytest.mark.parametrize("case", LENGTHS)
+def test_length_and_warm_up_suit_the_number_of_images(case: str) -> None:
     from contrastmask.config.own_data import scale
 
-    written = yaml.safe_load(scale("mine", "coco-mini", {"kind": "folder"}, images))
+    recipe, images, iterations, warmup = LENGTHS[case]
+    written = yaml.safe_load(scale("mine", recipe, {"kind": "folder"}, images))
+    check(written, "scale", "mine.yaml")
     assert written["one_x"] == {"iterations": iterations} and written["checkpoint_every"] <= 500
+    assert written["config"]["warmup_iterations"] == warmup
 
 
 def test_what_is_wrong_with_the_data_is_said_and_nothing_written(folder: Path, configs: Path) -> None:
