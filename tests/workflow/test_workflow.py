@@ -106,6 +106,22 @@ def test_the_slurm_profile_plans_the_same_jobs_for_many_gpus(unmade: Path) -> No
     assert "profiles/slurm and workflow specific profile profiles/default" in done.stderr
 
 
+def test_the_slurm_profile_asks_for_memory_and_time_of_each_rule(project: Path) -> None:
+    for file in (project / "workflow" / "rules").glob("*.smk"):  # a message hides what a dry run says of resources
+        file.write_text(re.sub(r"^ +message:\n.*\n", "", file.read_text(), flags=re.M))
+    targets = ("table7", "prior", "grabcut-sensitivity")
+    done = snakemake(project, "-n", *targets, "--profile", "profiles/slurm", "--config", *PAPER)
+    asked: dict[str, dict[str, str]] = {}
+    for rule, resources in re.findall(r"^(?:local)?rule (\S+):\n(?:    .*\n)*?    resources: (.*)$", done.stdout, re.M):
+        asked[rule] = dict(item.split("=") for item in resources.split(", "))
+    assert {rule for rule, r in asked.items() if "gpu" in r} == {"train", "evaluate", "diagnose"}
+    assert (asked["train"]["mem_mb_per_cpu"], asked["train"]["runtime"], asked["train"]["gpu"]) == ("8000", "1440", "8")
+    for rule, resources in asked.items():
+        assert {"runtime", "nodes"} <= resources.keys() and {"mem_mb", "mem_mb_per_cpu"} & resources.keys(), rule
+    profile = yaml.safe_load((project / "profiles" / "slurm" / "profile.yaml").read_text())
+    assert set(profile["set-resources"]) <= asked.keys() | {"all_masks"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
