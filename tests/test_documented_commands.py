@@ -82,6 +82,16 @@ def test_shell_commands_can_be_parsed(block: Block) -> None:
     subprocess.run(["bash", "-n"], input=block.text, text=True, check=True)
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.parent.name == "docs"], ids=lambda page: page.stem)
+def test_a_page_says_where_to_go_on_and_its_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)#:\s]+)\)", text):
+        assert (page.parent / link).exists(), link
+    if page.stem not in ("index", "evidence"):  # the one is nothing but links; the other ends with its commands
+        first, last = text.split("\n")[2], text.rstrip().split("\n\n")[-1]
+        assert re.match(r"\*{0,2}[A-Z]", first) and last.startswith("Next: [")
+
+
 def test_targets_of_make_exist() -> None:
     targets = {word for command in documented("make") for word in command[1:] if "=" not in word}
     subprocess.run(["make", "-n", *sorted(targets)], cwd=ROOT, check=True, capture_output=True)
