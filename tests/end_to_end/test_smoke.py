@@ -19,8 +19,7 @@ import yaml
 from end_to_end.chain import ROOT, fresh_project, snakemake
 from pycocotools import mask as coco_mask
 
-from contrastmask.tracking.curves import read_curves, read_events
-from contrastmask.tracking.sync import sync
+from contrastmask.tracking.curves import read_events
 
 MAIN = "contrastmask-paper_r50_1x_nonvoc2voc"
 METRICS = ["AP", "AP50", "AP75", "APs", "APm", "APl"]
@@ -218,45 +217,10 @@ def losses_are_complete(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_training_goes_on_and_ends_as_if_undisturbed(
-    smoke: Path, tmp_path: Path, how: signal.Signals
-) -> None:
-    """Same weights, bit by bit, one MLflow run, no point twice. Of SIGKILL: tests/faults."""
-    run = "contrastmask-paper_r50_3x_nonvoc2voc"  # long enough to be met half-way
-    shutil.copytree(smoke / "results" / "smoke" / "data", tmp_path / "smoke" / "data")
-    folder = tmp_path / "smoke" / "runs" / run / "seed0"
-    said(smoke, "configure", run, "--config", f"results={tmp_path}")
-    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"}
-    train = [sys.executable, "-m", "contrastmask", "train", str(folder)]
-    with subprocess.Popen(train, cwd=smoke, env=environment) as first:
-        while not list(folder.glob("work/iter_*.pth")):
-            time.sleep(0.05)
-            assert first.poll() is None
-        first.send_signal(how)
-    assert first.returncode == 128 + how and not (folder / "model.pth").exists()
-    again = subprocess.run(train, cwd=smoke, env=environment, capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert "going on from iteration" in again.stdout
-
-    import torch
-    from mlflow import MlflowClient
-
-    undisturbed = torch.load(seed_folder(smoke, run) / "model.pth", weights_only=True)["state_dict"]
-    resumed = torch.load(folder / "model.pth", weights_only=True)["state_dict"]
-    assert all(torch.equal(undisturbed[key], resumed[key]) for key in undisturbed)
-    losses_are_complete(folder)
-    sync(tmp_path, environment["MLFLOW_TRACKING_URI"])
-    client = MlflowClient(environment["MLFLOW_TRACKING_URI"])
-    (shown,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
-    history = client.get_metric_history(shown.info.run_id, "train/loss")
-    assert shown.info.status == "FINISHED"
-    assert [point.step for point in history] == [step for step, _ in read_curves(folder)["loss"]]
-
-
-@pytest.mark.slow
 def test_a_stopped_snakemake_goes_on_by_the_same_command(smoke: Path, tmp_path: Path) -> None:
-    """Ctrl-C, which reaches the whole process group. Of SIGKILL: tests/faults."""
+    """Ctrl-C, which reaches the whole process group: same table, same weights bit by bit. Of SIGKILL: tests/faults."""
+    import torch
+
     again = fresh_project(tmp_path)
     shutil.copytree(smoke / "results" / "smoke" / "data", again / "results" / "smoke" / "data")
     order = [sys.executable, "-m", "snakemake", "--cores", "2", "table7"]
@@ -272,6 +236,11 @@ def test_a_stopped_snakemake_goes_on_by_the_same_command(smoke: Path, tmp_path: 
     assert frame(again, "table7").equals(frame(smoke, "table7"))
     for folder in runs(again):
         losses_are_complete(folder)
+        undisturbed, resumed = (
+            torch.load(each / "model.pth", weights_only=True)["state_dict"]
+            for each in (seed_folder(smoke, folder.parent.name), folder)
+        )
+        assert all(torch.equal(undisturbed[key], resumed[key]) for key in undisturbed)
 
 
 @pytest.mark.slow

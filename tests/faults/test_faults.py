@@ -1,6 +1,5 @@
 """Each kind of fault, at random moments of the real commands; the same commands then go on as if nothing had been."""
 
-import os
 import random
 import shutil
 from collections.abc import Iterator
@@ -15,20 +14,6 @@ from faults.ledger import Ledger
 
 
 @contextmanager
-def small_disk(folder: Path) -> Iterator[Disk]:
-    if os.geteuid() != 0 or not shutil.which("mount"):
-        pytest.skip("mounting a small disk needs root")
-    folder.mkdir()
-    disk = Disk(folder)
-    if said := disk.mount():
-        pytest.skip(f"no small disk can be mounted here: {said}")
-    try:
-        yield disk
-    finally:
-        disk.unmount()
-
-
-@contextmanager
 def case(kind: Kind, prepared: Results, folder: Path, moments: random.Random) -> Iterator[Case]:
     """Prepared results for one fault, and nothing of them afterwards: each holds tens of megabytes."""
     folder.mkdir()
@@ -36,7 +21,7 @@ def case(kind: Kind, prepared: Results, folder: Path, moments: random.Random) ->
     results = Chain(prepared, folder / "project") if chain else prepared.copy(folder / "results")
     one = Case(results, moments, folder, None)
     try:
-        with small_disk(folder / "disk") if kind.on == "disk" else nullcontext() as one.small_disk:
+        with Disk(folder / "disk") if kind.on == "disk" else nullcontext() as one.small_disk:
             yield one
     finally:
         for process in one.results.processes():
