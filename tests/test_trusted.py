@@ -107,14 +107,14 @@ def test_a_checkpoint_runs_nothing(tmp_path: Path, ran: Path) -> None:
 
 def test_weights_of_a_backbone_run_nothing(tmp_path: Path, ran: Path) -> None:
     """mmengine alone would fall back to a pickle that runs."""
-    from models.tiny import DATASET, SPLIT, tiny_config
+    from models import tiny
 
     from contrastmask.training.build import build_model
 
     file = tmp_path / "r50.pth"
     file.write_bytes(packed({"w": Evil(ran)}))
     with pytest.raises(WeightsError):
-        build_model(tiny_config("mask-rcnn", "paper", {}), DATASET, SPLIT, weights=str(file)).init_weights()
+        build_model(tiny.resolved("mask-rcnn", "paper", {}), tiny.DATASET, tiny.SPLIT, weights=str(file)).init_weights()
     assert not ran.exists()
 
 

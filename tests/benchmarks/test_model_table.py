@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import torch
-from models.tiny import tiny_model
+from models import tiny
 from torch import Tensor, nn
 
 from benchmarks import model_table
@@ -19,7 +19,7 @@ from contrastmask.training.build import build_model
 
 @pytest.fixture(scope="module")
 def baseline() -> nn.Module:
-    return tiny_model("mask-rcnn")
+    return tiny.build("mask-rcnn")
 
 
 def test_a_resnet_50_has_the_published_flops_and_parameters() -> None:

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from contrastmask.cli import STEPS, VERBS, main
 
+PRIORS = ("--priors=2", "--min-area=1")
 SYNTHETIC = {"kind": "synthetic", "train_images": 12, "val_images": 2, "image_size": 64, "seed": 3, "categories": 12}
 
 
@@ -47,7 +48,7 @@ def test_data_is_prepared_and_split(data: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["instances_train_all_masks.json"]
     split = [f"--{name}={data / 'nonvoc2voc' / file}" for name, file in
              (("annotations", "instances_train.json"), ("split", "split.json"))]  # fmt: skip
-    ok("shape-priors", *split, "--priors", 2, "--min-area", 1, "--out", tmp_path / "priors.npz")
+    ok("shape-priors", *split, *PRIORS, "--out", tmp_path / "priors.npz")
     assert (tmp_path / "priors.json").exists()
 
 
@@ -63,24 +64,26 @@ def test_mistakes_are_one_message(data: Path, tmp_path: Path) -> None:
         ("none.json", "split", "nonvoc2voc", "--dataset", tmp_path / "none.json", "--out", out),
         ("--show", "split", "nonvoc2voc", "--dataset", described),
         ("latin.json", "split", "nonvoc2voc", "--dataset", bad, "--out", out),
-        (
-            "latin.json",
-            "shape-priors",
-            "--annotations",
-            bad,
-            "--split",
-            bad,
-            "--priors=2",
-            "--min-area=1",
-            "--out",
-            out,
-        ),
+        ("latin.json", "shape-priors", f"--annotations={bad}", f"--split={bad}", *PRIORS, "--out", out),
         ("unknown name", "weights", "r50", "--source", "torchvision://nothing", "--out", out),
         ("cannot be read as weights", "weights", "r50", "--source", bad, "--out", out),
         ("unknown backbone 'r51'", "weights", "r51", "--source", bad, "--out", out),
         ("no evaluated run", "evidence", "--scale", "none", "--results", tmp_path, "--out", out),
         ("no folder", "sync", "--results", tmp_path / "none"),
+        ("files in that folder", "tables", "table99", "--results", out),
+        ("files in that folder", "tables", "table4", "--scale", "smok", "--results", out),
+        ("whole numbers", "tables", "table4", "--seeds", "0,x", "--results", out),
+        ("paper", "tables", "table4", "--preset", "other", "--results", out),
+        ("TABLE", "tables", "--results", out),
     ):
         code, text = run(*arguments)
         assert code == 2 and said in text, (arguments, text)
         assert not out.exists()
+
+
+def test_tables_prints_the_paths_that_it_wrote_or_the_table(tmp_path: Path) -> None:
+    paths = ok("tables", "table4", "table7", "--results", tmp_path, "--seeds", "0,1").splitlines()
+    assert len(paths) == 8 and all(Path(path).exists() for path in paths)
+    assert {Path(path).parent for path in paths} == {tmp_path / "smoke" / "tables"}
+    shown = ok("tables", "table4", "--results", tmp_path, "--print", "--folder", "partial")
+    assert shown.startswith("# Table 4.") and (tmp_path / "smoke" / "partial" / "table4.csv").exists()

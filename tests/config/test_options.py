@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from models.tiny import detector_losses, make_batch, tiny_config, tiny_model
+from models import tiny
 
 from contrastmask.config import options as module
 from contrastmask.config.options import METHODS, OFFICIAL, check_options, preset_options
@@ -109,12 +109,12 @@ def test_every_option_is_documented_where_it_is_declared() -> None:
 @pytest.mark.parametrize("option", OFFICIAL["contrastmask"])
 def test_each_difference_can_be_ablated_alone(option: str) -> None:
     value = OFFICIAL["contrastmask"][option]
-    config = tiny_config("contrastmask", "paper", {option: value})
+    config = tiny.resolved("contrastmask", "paper", {option: value})
     resolved = config["model"]["roi_head"]["options"]
     assert resolved == preset_options("contrastmask", "paper") | {option: value}
     assert config["options"] == {option: value}
-    model = tiny_model("contrastmask", "paper", **{option: value})
-    losses = detector_losses(model, make_batch())
+    model = tiny.build("contrastmask", "paper", **{option: value})
+    losses = tiny.detector_losses(model, tiny.make_batch())
     sum(loss for name, loss in losses.items() if "loss" in name).backward()
     assert all(torch.isfinite(loss) for loss in losses.values())
     assert float(losses["loss_contrast"].detach()) != 0
@@ -123,5 +123,5 @@ def test_each_difference_can_be_ablated_alone(option: str) -> None:
 
 def test_the_two_presets_agree_in_what_they_do_not_name() -> None:
     """Setting every difference on top of `paper` gives `official`."""
-    from_paper = tiny_config("contrastmask", "paper", dict(OFFICIAL["contrastmask"]))["model"]
-    assert from_paper == tiny_config("contrastmask", "official", {})["model"]
+    from_paper = tiny.resolved("contrastmask", "paper", dict(OFFICIAL["contrastmask"]))["model"]
+    assert from_paper == tiny.resolved("contrastmask", "official", {})["model"]

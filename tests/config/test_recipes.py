@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
-from models.tiny import paper_config, tiny_model
+from models import tiny
 from torch import nn
 
 from contrastmask.training.train import optim_wrapper, total_iterations
@@ -12,7 +12,7 @@ from contrastmask.training.train import optim_wrapper, total_iterations
 
 @pytest.mark.parametrize("method", ["mask-rcnn", "maskx-rcnn", "shapeprop"])
 def test_detectrons_recipe(method: str) -> None:
-    config = paper_config(method, recipe="source")
+    config = tiny.paper_config(method, recipe="source")
     assert config["image"]["train"] == [[1333, 800]]
     assert total_iterations(config, 117_266) == 90_000
     assert [90 * share for share in config["schedule"]["drops"]] == pytest.approx([60, 80])
@@ -34,7 +34,7 @@ RECIPE = ("image", "optimizer", "paramwise", "clip_grad", "warmup_iterations", "
 @pytest.mark.parametrize("schedule", ["1x", "3x"])
 @pytest.mark.parametrize("method", ["maskx-rcnn", "shapeprop", "opmask", "deep-marc", "cpmask", "shapemask"])
 def test_the_common_recipe_is_everyones(method: str, schedule: str) -> None:
-    common, ours = (paper_config(name, schedule=schedule, recipe="common") for name in (method, "mask-rcnn"))
+    common, ours = (tiny.paper_config(name, schedule=schedule, recipe="common") for name in (method, "mask-rcnn"))
     assert {key: common[key] for key in RECIPE} == {key: ours[key] for key in RECIPE}
     if method not in ("cpmask", "shapemask"):
         assert common["model"]["rpn_head"] == ours["model"]["rpn_head"]
@@ -42,7 +42,7 @@ def test_the_common_recipe_is_everyones(method: str, schedule: str) -> None:
 
 
 def test_the_common_recipe_is_contrastmasks() -> None:
-    common, ours = paper_config("mask-rcnn", recipe="common"), paper_config("contrastmask")
+    common, ours = tiny.paper_config("mask-rcnn", recipe="common"), tiny.paper_config("contrastmask")
     assert {key: common[key] for key in RECIPE} == {key: ours[key] for key in RECIPE}
     assert common["model"]["rpn_head"] == ours["model"]["rpn_head"]
 
@@ -50,7 +50,7 @@ def test_the_common_recipe_is_contrastmasks() -> None:
 def test_biases_learn_twice_as_fast_without_decay() -> None:
     init_default_scope("mmdet")
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
-    wrapper = build_optim_wrapper(net, optim_wrapper(paper_config("maskx-rcnn")))
+    wrapper = build_optim_wrapper(net, optim_wrapper(tiny.paper_config("maskx-rcnn")))
     rates = {tuple(g["params"][0].shape): (g["lr"], g["weight_decay"]) for g in wrapper.optimizer.param_groups[:2]}
     assert rates == {(4, 3, 1, 1): (0.02, 1e-4), (4,): (0.04, 0.0)}
 
@@ -58,30 +58,30 @@ def test_biases_learn_twice_as_fast_without_decay() -> None:
 def test_opmasks_norms_do_not_decay() -> None:
     init_default_scope("mmdet")
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
-    wrapper = build_optim_wrapper(net, optim_wrapper(paper_config("opmask", schedule="130k")))
+    wrapper = build_optim_wrapper(net, optim_wrapper(tiny.paper_config("opmask", schedule="130k")))
     assert [g["weight_decay"] for g in wrapper.optimizer.param_groups] == [1e-4, 1e-4, 0, 0]
 
 
 def test_only_contrastmasks_3x_reads_polygons_as_its_authors_configuration_does() -> None:
-    assert paper_config("contrastmask", schedule="3x")["image"]["masks"] == "polygons"
-    assert paper_config("contrastmask")["image"]["masks"] == "bitmaps"
-    assert paper_config("cpmask", "r101", "3x")["image"]["masks"] == "bitmaps"
+    assert tiny.paper_config("contrastmask", schedule="3x")["image"]["masks"] == "polygons"
+    assert tiny.paper_config("contrastmask")["image"]["masks"] == "bitmaps"
+    assert tiny.paper_config("cpmask", "r101", "3x")["image"]["masks"] == "bitmaps"
 
 
 def test_pairs_of_images_share_an_orientation_whatever_the_batch() -> None:
-    assert paper_config("contrastmask")["neighbours"] == 2
+    assert tiny.paper_config("contrastmask")["neighbours"] == 2
 
 
 def test_the_last_layer_of_the_source_baseline_starts_at_a_thousandth() -> None:
     std = {
-        recipe: float(tiny_model("mask-rcnn", recipe=recipe).roi_head.mask_head.conv_logits.weight.std())
+        recipe: float(tiny.build("mask-rcnn", recipe=recipe).roi_head.mask_head.conv_logits.weight.std())
         for recipe in ("source", "common")
     }
     assert std["source"] == pytest.approx(0.001, rel=0.5) and std["common"] > 0.1
 
 
 def test_first_weights_of_the_convolutional_box_head_and_the_projector_are_the_released_codes() -> None:
-    head = tiny_model("contrastmask", "official").roi_head
+    head = tiny.build("contrastmask", "official").roi_head
     for layer in (head.bbox_head.fc_cls, head.bbox_head.fc_reg):
         outputs, inputs = layer.weight.shape
         assert float(layer.weight.std()) == pytest.approx((2 / (inputs + outputs)) ** 0.5, rel=0.2)

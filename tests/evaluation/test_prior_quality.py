@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models.tiny import tiny_model
+from models import tiny
 
 from contrastmask.config.options import ContrastMaskOptions
 from contrastmask.evaluation.prior_quality import iou, prototype_masks, right_pixels, separation
@@ -74,7 +74,7 @@ def test_no_prototypes_without_both_regions() -> None:
     [({"cl": False}, "X"), ({"cl_loss": False}, "XY"), ({}, "XYZ")],
 )
 def test_a_head_shows_the_features_that_it_has(options: dict, names: str) -> None:
-    model = tiny_model(**options).eval()
+    model = tiny.build(**options).eval()
     features = model.extract_feat(torch.zeros(1, 3, 96, 96))
     rois = torch.tensor([[0.0, 8, 8, 60, 70], [0, 20, 30, 21, 31]])
     found = model.roi_head.features_in_boxes(features, rois, torch.tensor([0, 1]))

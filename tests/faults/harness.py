@@ -9,14 +9,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import yaml
 from end_to_end.chain import ROOT, fresh_project
+from waiting import until
 
 from contrastmask.tracking.curves import read_curves
 
@@ -47,14 +46,6 @@ def micro_project(folder: Path) -> Path:
     (folder / "configs" / "scales" / "micro.yaml").write_text(yaml.safe_dump(SCALE))
     (folder / "configs" / "tables" / "faults.yaml").write_text(yaml.safe_dump(TABLE))
     return folder
-
-
-def until(condition: Callable[[], Any], seconds: float = 300.0) -> None:
-    """Wait for something to become true; AssertionError if it does not."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.01)
 
 
 class Warm:

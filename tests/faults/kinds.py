@@ -16,8 +16,9 @@ from typing import Any
 
 import psutil
 import pytest
-from faults.harness import EVERY, ITERATIONS, Chain, Results, until
+from faults.harness import EVERY, ITERATIONS, Chain, Results
 from PIL import Image
+from waiting import until
 
 MIB = 2**20
 LOSSES = ("loss_rpn_cls", "loss_rpn_bbox", "loss_cls", "loss_bbox", "loss_mask", "loss_contrast")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from inference.made import RUN, run_file
-from models.tiny import DATASET, SPLIT, tiny_config, tiny_model
+from models import tiny
 
 from contrastmask.config import config_hash
 from contrastmask.training.checkpoint import save_weights, sha256
@@ -16,18 +16,18 @@ from contrastmask.training.checkpoint import save_weights, sha256
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """results/ with one run at smoke scale, as training leaves it."""
     folder = tmp_path_factory.mktemp("results")
-    config = tiny_config("contrastmask", "paper", {})
+    config = tiny.resolved("contrastmask", "paper", {})
     files = {"annotations": "none.json", "images": "none"}
     data, run = folder / "smoke" / "data", folder / "smoke" / "runs" / RUN / "seed0"
     for path, content in (
-        (data / "dataset.json", DATASET | {"digest": "data", "train": files, "val": files}),
-        (data / config["setting"] / "split.json", SPLIT | {"digest": "split"}),
+        (data / "dataset.json", tiny.DATASET | {"digest": "data", "train": files, "val": files}),
+        (data / config["setting"] / "split.json", tiny.SPLIT | {"digest": "split"}),
         (run / "config.json", run_file(config)),
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content))
     torch.set_num_threads(1)
-    save_weights(run / "model.pth", tiny_model("contrastmask").state_dict(), {"run": RUN})
+    save_weights(run / "model.pth", tiny.build("contrastmask").state_dict(), {"run": RUN})
     record = {
         "run": RUN,
         "seed": 0,

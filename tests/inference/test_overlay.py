@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from contrastmask.evaluation.evaluate import encode
-from contrastmask.inference.overlay import READABLE, _line, draw
+from contrastmask.inference.overlay import READABLE, draw
 
 CATEGORIES = [{"id": 3, "name": "car", "split": "base"}, {"id": 7, "name": "кошка", "split": "novel"}]
 GREY = np.full((300, 700, 3), 128, dtype=np.uint8)
@@ -61,9 +61,3 @@ def test_small_images_are_enlarged_by_a_whole_factor() -> None:
 def test_the_drawing_is_the_same_each_time() -> None:
     found = (detection(3), detection(7, (50, 50, 100, 100)))
     assert np.array_equal(drawn(*found), drawn(*found))
-
-
-def test_a_line_without_points_draws_nothing() -> None:
-    canvas = GREY.copy()
-    _line(canvas, np.empty((0, 2), dtype=np.int32), (0, 0, 0), 2, dashed=True)
-    assert np.array_equal(canvas, GREY)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from models.tiny import tiny_config
+from models import tiny
 
 from contrastmask.config import CONFIGS, all_runs, load_settings, load_tables, resolve
 from contrastmask.config.yamlfiles import read_yaml
@@ -76,7 +76,7 @@ BACKBONE = ("model", "backbone")
     ],
 )
 def test_what_is_not_ours_is_refused_and_named(change: Callable[[dict[str, Any]], None], said: str) -> None:
-    config = copy.deepcopy(tiny_config("contrastmask", "paper", {}))
+    config = copy.deepcopy(tiny.resolved("contrastmask", "paper", {}))
     check_config(config, "config.json")
     change(config)
     with pytest.raises(ConfigError, match=said) as error:
@@ -86,7 +86,7 @@ def test_what_is_not_ours_is_refused_and_named(change: Callable[[dict[str, Any]]
 
 def test_a_scale_of_ones_own_changes_numbers_alone(tmp_path: Path) -> None:
     """What an installed scale's `config` says is ours; a scale that is named by a path is not."""
-    config = copy.deepcopy(tiny_config("contrastmask", "paper", {}))
+    config = copy.deepcopy(tiny.resolved("contrastmask", "paper", {}))
     config["model"]["test_cfg"]["rcnn"]["max_per_img"] = 7
     for name in ("mine", ["smoke"], None):
         check_config(config | {"scale": name}, "config.json")
@@ -108,7 +108,7 @@ def test_a_method_is_never_looked_for_outside_configs(tmp_path: Path) -> None:
     """Fragments are Python: one that a configuration could point to would run."""
     evil = tmp_path / "evil.py"
     evil.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    config = copy.deepcopy(tiny_config("contrastmask", "paper", {})) | {"method": str(evil.with_suffix(""))}
+    config = copy.deepcopy(tiny.resolved("contrastmask", "paper", {})) | {"method": str(evil.with_suffix(""))}
     with pytest.raises(ConfigError, match="unknown method"):
         check_config(config, "config.json")
     assert not (tmp_path / "ran").exists()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from mmengine.registry import init_default_scope
-from models.tiny import Build, tiny_model
+from models import tiny
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +24,6 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def build() -> Build:
+def build() -> tiny.Build:
     """`build(method, preset, **options)`: a tiny detector, built once."""
-    return tiny_model
+    return tiny.build

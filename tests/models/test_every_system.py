@@ -5,24 +5,8 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from models.tiny import (
-    BASE,
-    NOVEL,
-    SIZE,
-    A,
-    B,
-    Batch,
-    C,
-    D,
-    Object,
-    Spy,
-    boxes_at_test,
-    detector_losses,
-    grads,
-    make_batch,
-    roi_losses,
-    tiny_model,
-)
+from models import tiny
+from models.tiny import A, B, C, D, Object
 from torch import Tensor, nn
 
 SYSTEMS = {
@@ -43,14 +27,14 @@ ONE_STAGE = ("cpmask", "shapemask", "shapemask-nas-fpn")
 MASK_LOSSES = {"loss_mask", "loss_propagation", "loss_boundary", "loss_affinity", "loss_prior", "loss_coarse"}
 TINY = Object((10, 10, 11, 11), 1), Object((95, 95, 96, 96), 3), Object((0, 0, 1, 1), 0)
 HARD = {
-    "base and novel objects": make_batch(),
-    "no base object": make_batch(((B,), (D,))),
-    "no novel object": make_batch(((A,), (C,))),
-    "no objects": make_batch(((), ())),
-    "one image without objects": make_batch(((A, B), ())),
-    "one base object": make_batch(((A,), (B,)), jitter=0),
-    "crowds only": make_batch(((), ()), ignored=(A, B)),
-    "one-pixel boxes": make_batch((TINY, (Object((95, 0, 96, 1), 3), Object((40, 0, 41, 96), 1))), jitter=0),
+    "base and novel objects": tiny.make_batch(),
+    "no base object": tiny.make_batch(((B,), (D,))),
+    "no novel object": tiny.make_batch(((A,), (C,))),
+    "no objects": tiny.make_batch(((), ())),
+    "one image without objects": tiny.make_batch(((A, B), ())),
+    "one base object": tiny.make_batch(((A,), (B,)), jitter=0),
+    "crowds only": tiny.make_batch(((), ()), ignored=(A, B)),
+    "one-pixel boxes": tiny.make_batch((TINY, (Object((95, 0, 96, 1), 3), Object((40, 0, 41, 96), 1))), jitter=0),
 }
 every_system = pytest.mark.parametrize("system", SYSTEMS)
 two_stage = pytest.mark.parametrize("system", [name for name in SYSTEMS if name not in ONE_STAGE])
@@ -59,20 +43,20 @@ two_stage = pytest.mark.parametrize("system", [name for name in SYSTEMS if name 
 def build(system: str) -> nn.Module:
     """A copy of its own: BatchNorm over RoIs keeps statistics."""
     method, preset, options = SYSTEMS[system]
-    return copy.deepcopy(tiny_model(method, preset, **options))
+    return copy.deepcopy(tiny.build(method, preset, **options))
 
 
-def losses_of(system: str, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+def losses_of(system: str, net: nn.Module, batch: tiny.Batch) -> dict[str, Tensor]:
     """All that is trained, on the batch's proposals where the system takes some."""
-    found = (detector_losses if system in ONE_STAGE else roi_losses)(net, fitting(system, batch))
+    found = (tiny.detector_losses if system in ONE_STAGE else tiny.roi_losses)(net, fitting(system, batch))
     return {name: loss for name, loss in found.items() if "loss" in name}
 
 
-def fitting(system: str, batch: Batch) -> Batch:
+def fitting(system: str, batch: tiny.Batch) -> tiny.Batch:
     """Padded to sides that 128 divides, for NAS-FPN."""
     batch = batch.fresh()
     if system == "shapemask-nas-fpn":
-        batch.inputs = F.pad(batch.inputs, (0, 128 - SIZE, 0, 128 - SIZE))
+        batch.inputs = F.pad(batch.inputs, (0, 128 - tiny.SIZE, 0, 128 - tiny.SIZE))
     return batch
 
 
@@ -86,16 +70,16 @@ def test_losses_are_finite_and_every_parameter_has_a_gradient(system: str, name:
     net, batch = build(system), fitting(system, HARD[name])
     head = net.roi_head.mask_head
     before = {n: b.clone() for n, b in head.named_buffers()}
-    losses = detector_losses(net, batch)
+    losses = tiny.detector_losses(net, batch)
     sum(loss for n, loss in losses.items() if "loss" in n).backward()
     assert all(torch.isfinite(loss) for loss in losses.values())
     assert not [n for n, p in net.named_parameters() if p.requires_grad and p.grad is None]
     assert all(torch.isfinite(p.grad).all() for p in net.parameters() if p.grad is not None)
     assert all(torch.isfinite(b).all() for b in net.buffers())
     labels = {label for sample in batch.samples for label in sample.gt_instances.labels.tolist()}
-    if not labels & set(BASE):
+    if not labels & set(tiny.BASE):
         assert all(float(loss.detach()) == 0 for n, loss in losses.items() if n in MASK_LOSSES)
-        assert set(grads(head).values()) == {0.0}
+        assert set(tiny.grads(head).values()) == {0.0}
     if not labels:
         assert all(b.equal(before[n]) for n, b in head.named_buffers()), "statistics stay"
 
@@ -103,9 +87,9 @@ def test_losses_are_finite_and_every_parameter_has_a_gradient(system: str, name:
 @every_system
 def test_novel_masks_change_no_loss_and_no_gradient_by_a_bit_and_base_masks_do(system: str) -> None:
     losses, gradients = [], []
-    for scrambled in ((), NOVEL, BASE):
+    for scrambled in ((), tiny.NOVEL, tiny.BASE):
         net = build(system)
-        losses.append(detector_losses(net, fitting(system, make_batch(scrambled=scrambled))))
+        losses.append(tiny.detector_losses(net, fitting(system, tiny.make_batch(scrambled=scrambled))))
         sum(loss for name, loss in losses[-1].items() if "loss" in name).backward()
         gradients.append({name: p.grad for name, p in net.named_parameters() if p.grad is not None})
     plain, novel, base = losses
@@ -118,7 +102,7 @@ def test_novel_masks_change_no_loss_and_no_gradient_by_a_bit_and_base_masks_do(s
 
 @pytest.mark.parametrize("system", ["contrastmask-hourglass", "opmask", "deep-marc", "shapeprop", "cpmask"])
 def test_some_steps_on_one_batch_lower_every_loss(system: str) -> None:
-    net, batch, curve = build(system), make_batch(jitter=3), []
+    net, batch, curve = build(system), tiny.make_batch(jitter=3), []
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3)
     for _ in range(20):
         losses = losses_of(system, net, batch)
@@ -134,12 +118,12 @@ def test_some_steps_on_one_batch_lower_every_loss(system: str) -> None:
 @every_system
 def test_autocast_keeps_losses_and_roi_align_in_fp32(system: str) -> None:
     net, types = build(system), set()
-    exact = losses_of(system, net, make_batch())
+    exact = losses_of(system, net, tiny.make_batch())
     for module in net.modules():
         if type(module).__name__ == "RoIAlign":
             module.register_forward_pre_hook(lambda module, args: types.update(a.dtype for a in args))
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = losses_of(system, net, make_batch())
+        mixed = losses_of(system, net, tiny.make_batch())
     sum(mixed.values()).backward()
     assert types == {torch.float32}
     assert all(torch.isfinite(p.grad).all() for p in net.parameters() if p.grad is not None)
@@ -150,15 +134,15 @@ def test_autocast_keeps_losses_and_roi_align_in_fp32(system: str) -> None:
 
 @two_stage
 def test_training_and_test_see_the_same_mask_of_the_same_box(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    net, batch = build(system).eval(), make_batch()
+    net, batch = build(system).eval(), tiny.make_batch()
     batch.proposals = [found[:0] for found in batch.proposals]  # ground truth is all that is sampled
-    monkeypatch.setattr(net.roi_head.mask_head, "forward", seen := Spy(net.roi_head.mask_head.forward))
+    monkeypatch.setattr(net.roi_head.mask_head, "forward", seen := tiny.Spy(net.roi_head.mask_head.forward))
     truth = [sample.gt_instances for sample in batch.samples]
     with torch.no_grad():
-        roi_losses(net, batch)
+        tiny.roi_losses(net, batch)
         trained = seen.result
         if len(trained) < 4:  # of base objects alone
-            truth = [t[torch.isin(t.labels, torch.tensor(BASE))] for t in truth]
+            truth = [t[torch.isin(t.labels, torch.tensor(tiny.BASE))] for t in truth]
         metas = [dict(sample.metainfo) for sample in batch.samples]
         features = net.extract_feat(batch.inputs)
         net.roi_head.predict_masks_in_boxes(features, metas, [t.bboxes for t in truth], [t.labels for t in truth])
@@ -173,15 +157,15 @@ def test_training_and_test_see_the_same_mask_of_the_same_box(system: str, monkey
 def test_masks_in_boxes_have_the_original_size_and_fill_their_box(system: str) -> None:
     if system == "shapemask-nas-fpn":
         pytest.skip("takes padded images only; its masks are shapemask's")
-    net, side = build(system).eval(), 2 * SIZE
+    net, side = build(system).eval(), 2 * tiny.SIZE
     given = torch.tensor([[10.0, 12, 40, 30], [50, 50, 90, 80]])
     boxes, labels = [given.clone(), torch.zeros(0, 4)], [torch.tensor([1, 0]), torch.zeros(0, dtype=torch.long)]
     last = getattr(net.roi_head.mask_head, "conv_logits", None)
     if isinstance(last, nn.Conv2d):
         last.bias.data.fill_(1e4)  # every logit is positive
-    found = boxes_at_test(net, boxes, labels)
+    found = tiny.boxes_at_test(net, boxes, labels)
     assert [r.masks.shape for r in found] == [(2, side, side), (0, side, side)]
-    assert [r.masks.shape for r in boxes_at_test(net, boxes[1:] * 2, labels[1:] * 2)] == [(0, side, side)] * 2
+    assert [r.masks.shape for r in tiny.boxes_at_test(net, boxes[1:] * 2, labels[1:] * 2)] == [(0, side, side)] * 2
     assert boxes[0].equal(given), "the caller's boxes are left alone"
     if system in ("maskx-rcnn", "shapemask"):  # no such layer; a larger box: their own tests
         return
@@ -193,18 +177,18 @@ def test_masks_in_boxes_have_the_original_size_and_fill_their_box(system: str) -
 
 @every_system
 def test_detections_have_masks(system: str) -> None:
-    net, batch = build(system).eval(), fitting(system, make_batch())
+    net, batch = build(system).eval(), fitting(system, tiny.make_batch())
     with torch.no_grad():
         found = net.predict(batch.inputs, batch.samples, rescale=True)
     for instances in (sample.pred_instances for sample in found):
         assert 0 < len(instances) <= 50
-        assert instances.masks.shape == (len(instances), SIZE, SIZE) and instances.masks.dtype == torch.bool
+        assert instances.masks.shape == (len(instances), tiny.SIZE, tiny.SIZE) and instances.masks.dtype == torch.bool
 
 
 @two_stage
 @pytest.mark.parametrize("empty", [(0,), (0, 1)])
 def test_prediction_survives_images_without_proposals(system: str, empty: tuple[int, ...]) -> None:
-    net, batch = build(system).eval(), make_batch()
+    net, batch = build(system).eval(), tiny.make_batch()
     batch.proposals = [p[:0] if n in empty else p for n, p in enumerate(batch.proposals)]
     with torch.no_grad():
         found = net.roi_head.predict(net.extract_feat(batch.inputs), batch.proposals, batch.samples, rescale=True)

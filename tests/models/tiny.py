@@ -27,7 +27,7 @@ SIZE = 96
 Build = Callable[..., torch.nn.Module]
 
 
-def tiny_config(method: str, preset: str, options: dict[str, Any]) -> dict[str, Any]:
+def resolved(method: str, preset: str, options: dict[str, Any]) -> dict[str, Any]:
     """The resolved configuration of a run at smoke scale."""
     entry = {"method": method, "backbone": "r50", "schedule": "1x", "setting": "nonvoc2voc", "options": options}
     return resolve(run_spec(entry, preset), load_settings(read_yaml(ROOT / "configs" / "config.yaml", "config")))
@@ -59,13 +59,13 @@ def parameters(module: torch.nn.Module) -> int:
 _models: dict[str, torch.nn.Module] = {}
 
 
-def tiny_model(method: str = "contrastmask", preset: str = "paper", **options: Any) -> torch.nn.Module:
+def build(method: str = "contrastmask", preset: str = "paper", **options: Any) -> torch.nn.Module:
     """A detector in training mode, without gradients; the same object for the same arguments."""
     key = repr((method, preset, sorted(options.items())))
     if key not in _models:
         MMLogger.get_current_instance().setLevel("ERROR")  # it would list every parameter
         torch.manual_seed(0)
-        _models[key] = build_model(tiny_config(method, preset, options), DATASET, SPLIT, weights=None)
+        _models[key] = build_model(resolved(method, preset, options), DATASET, SPLIT, weights=None)
         _models[key].init_weights()
         if method == "shapemask":  # as built, its priors are 0
             _models[key].roi_head.mask_head.priors.uniform_(generator=torch.Generator().manual_seed(1))

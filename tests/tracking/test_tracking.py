@@ -12,14 +12,13 @@ import multiprocessing
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waiting import free_port, until
 
 from contrastmask.errors import Failed
 from contrastmask.runtime.locks import Interrupted, RunLock, on_signals
@@ -338,13 +338,6 @@ def start_trainer(folder: Path, steps: int = 5, wait: bool = True) -> multiproce
     return process
 
 
-def until(what: Callable[[], object], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
 def test_sigkill_then_sync_then_resume(results: Path) -> None:
     folder = run_in(results)
     process = start_trainer(folder)
@@ -556,9 +549,7 @@ def server(results: Path) -> Iterator[tuple[int, str]]:
     """(process, address) of `make ui`."""
     train(run_in(results, "a"), range(1, 3))
     sync(results)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     called = f"serve(Path({str(results)!r}), port={port})"
     code = f"from pathlib import Path; from contrastmask.tracking.store import serve; {called}"
     command = [sys.executable, "-c", code]

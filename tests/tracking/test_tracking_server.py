@@ -10,18 +10,18 @@ import pwd
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 import requests
 import yaml
+from waiting import free_port, until
 
 from contrastmask.tracking.curves import Curves, read_curves
 from contrastmask.tracking.store import StoreError, connect
@@ -49,19 +49,6 @@ def fill_in(text: str, settings: dict[str, str]) -> str:
         return value or other
 
     return re.sub(r"\$\{(\w+)(?:(:[-?+])([^}]*))?\}", one, text)
-
-
-def free_port() -> int:
-    with socket.socket() as attempt:
-        attempt.bind(("127.0.0.1", 0))
-        return int(attempt.getsockname()[1])
-
-
-def wait_for(what: Callable[[], object], seconds: float = 240) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
 
 
 # ---------------------------------------------------------------------------- the two servers
@@ -109,7 +96,7 @@ def database() -> Iterator[int]:
         return True
 
     try:
-        wait_for(create)
+        until(create)
         yield port
     finally:
         process.send_signal(signal.SIGINT)
@@ -145,7 +132,7 @@ class Server:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(self.command, env=self.environment, stdout=log, stderr=log)
-        wait_for(self.answers)
+        until(self.answers)
 
     def answers(self) -> bool:
         assert self.process and self.process.poll() is None, self.log.read_text()[-3000:]
@@ -237,17 +224,17 @@ def test_eight_runs_while_the_server_is_stopped_and_started(server: Server, home
     try:
         for writer in writers.values():
             writer.start()
-        wait_for(lambda: all((folder / "work" / "mlflow.json").exists() for folder in folders.values()))
+        until(lambda: all((folder / "work" / "mlflow.json").exists() for folder in folders.values()))
         server.stop()
         at_stop = {folder: steps_of(folder) for folder in folders.values()}
         for run in EARLY:
             (folders[run] / "finish").touch()
-        wait_for(lambda: all(steps_of(folder) > at_stop[folder] + 50 for folder in late))
+        until(lambda: all(steps_of(folder) > at_stop[folder] + 50 for folder in late))
         for run in EARLY:
             writers[run].join(120)
         server.start()
         at_start = {folder: steps_of(folder) for folder in folders.values()}
-        wait_for(lambda: all(steps_of(folder) > at_start[folder] + 50 for folder in late))
+        until(lambda: all(steps_of(folder) > at_start[folder] + 50 for folder in late))
         for run in RUNS:
             (folders[run] / "finish").touch()
         for writer in writers.values():

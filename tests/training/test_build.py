@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from models.tiny import DATASET, SPLIT, tiny_config
+from models import tiny
 
 from contrastmask.training.build import build_dataset, build_model
 
@@ -51,25 +51,25 @@ def dataset(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_labels_follow_the_order_of_the_datasets_categories(dataset: dict[str, Any]) -> None:
-    training = build_dataset(tiny_config("mask-rcnn", "paper", {}), dataset, "train")
+    training = build_dataset(tiny.resolved("mask-rcnn", "paper", {}), dataset, "train")
     labels = training[0]["data_samples"].gt_instances.labels.tolist()
     assert [dataset["categories"][label]["id"] for label in labels] == [2, 9]
 
 
 def test_training_drops_images_without_objects_and_evaluation_keeps_all(dataset: dict[str, Any]) -> None:
-    config = tiny_config("mask-rcnn", "paper", {})
+    config = tiny.resolved("mask-rcnn", "paper", {})
     training, validation = (build_dataset(config, dataset, part) for part in ("train", "val"))
     assert [training.get_data_info(n)["img_id"] for n in range(len(training))] == [0, 1, 3]
     assert [validation.get_data_info(n)["img_id"] for n in range(len(validation))] == [0, 1, 2, 3]
 
 
 def test_crowds_are_ignored_instances(dataset: dict[str, Any]) -> None:
-    sample = build_dataset(tiny_config("mask-rcnn", "paper", {}), dataset, "train")[1]["data_samples"]
+    sample = build_dataset(tiny.resolved("mask-rcnn", "paper", {}), dataset, "train")[1]["data_samples"]
     assert (len(sample.gt_instances), len(sample.ignored_instances)) == (1, 1)
 
 
 def test_training_scales_lie_between_the_two_given_and_evaluation_has_one(dataset: dict[str, Any]) -> None:
-    config = tiny_config("mask-rcnn", "paper", {})
+    config = tiny.resolved("mask-rcnn", "paper", {})
     config["image"] |= {"train": [[500, 64], [500, 128]], "test": [500, 100], "flip": 0.5}
     training, validation = (build_dataset(config, dataset, part) for part in ("train", "val"))
     np.random.seed(0)
@@ -83,7 +83,7 @@ def test_training_scales_lie_between_the_two_given_and_evaluation_has_one(datase
 
 
 def test_more_than_two_training_scales_are_a_choice(dataset: dict[str, Any]) -> None:
-    config = tiny_config("mask-rcnn", "paper", {})
+    config = tiny.resolved("mask-rcnn", "paper", {})
     config["image"]["train"] = [[500, 64], [500, 96], [500, 128]]
     training = build_dataset(config, dataset, "train")
     np.random.seed(0)
@@ -91,7 +91,7 @@ def test_more_than_two_training_scales_are_a_choice(dataset: dict[str, Any]) -> 
 
 
 def test_boxes_and_masks_are_flipped_together(dataset: dict[str, Any]) -> None:
-    config = tiny_config("mask-rcnn", "paper", {})
+    config = tiny.resolved("mask-rcnn", "paper", {})
     config["image"] |= {"train": [[96, 64]], "test": [96, 64], "flip": 1.0}
     truth = build_dataset(config, dataset, "train")[0]["data_samples"].gt_instances
     np.testing.assert_allclose(truth.bboxes.tensor[0], [46, 10, 86, 50])
@@ -100,17 +100,17 @@ def test_boxes_and_masks_are_flipped_together(dataset: dict[str, Any]) -> None:
 
 
 def test_base_labels_are_the_positions_of_the_base_categories() -> None:
-    model = build_model(tiny_config("contrastmask", "paper", {}), DATASET, SPLIT, weights=None)
+    model = build_model(tiny.resolved("contrastmask", "paper", {}), tiny.DATASET, tiny.SPLIT, weights=None)
     assert model.roi_head.is_base.tolist() == [False, True, False, True]
     assert model.roi_head.bbox_head.num_classes == 4
     assert model.roi_head.mask_head.num_classes == 1
 
 
 def test_backbone_weights_come_from_the_file(tmp_path: Path) -> None:
-    config = tiny_config("mask-rcnn", "paper", {})
-    first = build_model(config, DATASET, SPLIT, weights=None)
+    config = tiny.resolved("mask-rcnn", "paper", {})
+    first = build_model(config, tiny.DATASET, tiny.SPLIT, weights=None)
     torch.save(first.backbone.state_dict(), tmp_path / "backbone.pth")
-    second = build_model(config, DATASET, SPLIT, weights=str(tmp_path / "backbone.pth"))
+    second = build_model(config, tiny.DATASET, tiny.SPLIT, weights=str(tmp_path / "backbone.pth"))
     assert not second.backbone.layer1[0].conv1.weight.equal(first.backbone.layer1[0].conv1.weight)
     second.init_weights()
     for name, value in first.backbone.state_dict().items():
@@ -120,7 +120,7 @@ def test_backbone_weights_come_from_the_file(tmp_path: Path) -> None:
 
 def test_the_paper_scales_channels_are_the_papers() -> None:
     """At smoke scale widths shrink; depths and sizes stay."""
-    head = tiny_config("contrastmask", "paper", {})["model"]["roi_head"]
+    head = tiny.resolved("contrastmask", "paper", {})["model"]["roi_head"]
     assert head["mask_roi_extractor"]["out_channels"] == 256 // 8
     assert head["mask_roi_extractor"]["roi_layer"]["output_size"] == 14
     assert head["bbox_roi_extractor"]["roi_layer"]["output_size"] == 7

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 import torch
-from models.tiny import paper_model, parameters
+from models import tiny
 
 
 def test_the_baseline_is_mask_rcnn_with_one_mask_channel() -> None:
     """mmdet's mask-rcnn_r50_fpn with 80 mask channels has 44.40 M parameters."""
-    baseline = paper_model("mask-rcnn")
-    assert parameters(baseline) / 1e6 == pytest.approx(44.40 - 79 * 257 / 1e6, abs=0.01)
+    baseline = tiny.paper_model("mask-rcnn")
+    assert tiny.parameters(baseline) / 1e6 == pytest.approx(44.40 - 79 * 257 / 1e6, abs=0.01)
     frozen = {name.split(".")[1] for name, p in baseline.named_parameters() if not p.requires_grad}
     assert frozen == {"conv1", "bn1", "layer1"}
 
@@ -18,8 +18,8 @@ def test_the_baseline_is_mask_rcnn_with_one_mask_channel() -> None:
 @pytest.mark.parametrize(("backbone", "expected"), [("r50", 23.5), ("r101", 42.5), ("x50", 23.0), ("x101", 81.4)])
 def test_backbones_have_their_published_size(backbone: str, expected: float) -> None:
     """torchvision's counts less the ImageNet classifier (2.05 M)."""
-    net = paper_model("contrastmask", backbone, device="meta")
-    assert parameters(net.backbone) / 1e6 == pytest.approx(expected, abs=0.1)
+    net = tiny.paper_model("contrastmask", backbone, device="meta")
+    assert tiny.parameters(net.backbone) / 1e6 == pytest.approx(expected, abs=0.1)
 
 
 @pytest.mark.slow
@@ -30,7 +30,7 @@ def test_one_step_at_800_pixels(preset: str) -> None:
     from mmengine.structures import InstanceData
 
     torch.manual_seed(0)
-    net = paper_model("contrastmask", preset=preset)
+    net = tiny.paper_model("contrastmask", preset=preset)
     net.train()
     height, width = 800, 1088
     boxes = torch.tensor([[50.0, 60, 400, 500], [300, 200, 900, 700], [700, 100, 760, 190]])

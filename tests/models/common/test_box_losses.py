@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from models.tiny import NOVEL, SIZE, Build, grads, make_batch, roi_losses, tiny_config
+from models.tiny import NOVEL, SIZE, Build, grads, make_batch, resolved, roi_losses
 
 from contrastmask.config.options import METHODS, SystemOptions
 from contrastmask.models.common.box_losses import (
@@ -133,9 +133,9 @@ def coloured(**kwargs):
 
 @pytest.mark.parametrize("method", TRAINED)
 def test_every_system_has_them_by_one_option(method: str) -> None:
-    config = tiny_config(method, "paper", {"box_losses": "both"})
+    config = resolved(method, "paper", {"box_losses": "both"})
     assert config["model"]["data_preprocessor"]["type"] == "ColourPreprocessor"
-    assert tiny_config(method, "paper", {})["model"]["data_preprocessor"]["type"] == "DetDataPreprocessor"
+    assert resolved(method, "paper", {})["model"]["data_preprocessor"]["type"] == "DetDataPreprocessor"
 
 
 @pytest.mark.parametrize("method", ["mask-rcnn", "contrastmask", "maskx-rcnn", "shapeprop"])

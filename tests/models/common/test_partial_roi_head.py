@@ -2,15 +2,7 @@
 
 import pytest
 import torch
-from models.tiny import (
-    BASE,
-    Batch,
-    Build,
-    Object,
-    make_batch,
-    roi_losses,
-    sampling,
-)
+from models import tiny
 
 from contrastmask.models.common.mask_batch import MaskBatch
 from contrastmask.models.common.partial_roi_head import best_proposals
@@ -18,40 +10,40 @@ from contrastmask.models.common.partial_roi_head import best_proposals
 from mmengine.structures import InstanceData  # isort: skip
 
 
-def test_crowds_give_no_positive_and_change_nothing(build: Build) -> None:
+def test_crowds_give_no_positive_and_change_nothing(build: tiny.Build) -> None:
     model = build("mask-rcnn")
-    crowd = Object((60, 60, 90, 90), 1)
-    plain, with_crowd = (roi_losses(model, make_batch(ignored=i)) for i in ((), (crowd,)))
+    crowd = tiny.Object((60, 60, 90, 90), 1)
+    plain, with_crowd = (tiny.roi_losses(model, tiny.make_batch(ignored=i)) for i in ((), (crowd,)))
     assert all(plain[name].equal(with_crowd[name]) for name in plain)
 
 
-def mask_rois_seen(model: torch.nn.Module, batch: Batch) -> int:
+def mask_rois_seen(model: torch.nn.Module, batch: tiny.Batch) -> int:
     """RoIs that pass through the mask head."""
     seen = []
     handle = model.roi_head.mask_head.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
-    roi_losses(model, batch)
+    tiny.roi_losses(model, batch)
     handle.remove()
     return seen[0]
 
 
 @pytest.mark.parametrize("method", ["mask-rcnn", "contrastmask"])
-def test_mask_rois_are_all_base_positives_or_only_ground_truth_boxes(build: Build, method: str) -> None:
-    batch = make_batch(jitter=3)
+def test_mask_rois_are_all_base_positives_or_only_ground_truth_boxes(build: tiny.Build, method: str) -> None:
+    batch = tiny.make_batch(jitter=3)
     positive, gt = (build(method, mask_rois=kind) for kind in ("positive", "gt"))
-    results, _ = sampling(positive, batch)
+    results, _ = tiny.sampling(positive, batch)
     labels = torch.cat([r.pos_gt_labels for r in results])
     is_gt = torch.cat([r.pos_is_gt for r in results]).bool()
-    base = torch.isin(labels, torch.tensor(BASE))
+    base = torch.isin(labels, torch.tensor(tiny.BASE))
     assert mask_rois_seen(positive, batch) == int(base.sum()) > 2
     assert mask_rois_seen(gt, batch) == int((base & is_gt).sum()) == 2
     assert positive.roi_head.positives_of_base(results).equal(base)
     assert gt.roi_head.mask_rois(results).equal(base & is_gt)
 
 
-def test_mask_targets_are_the_objects_cropped_to_the_rois(build: Build) -> None:
+def test_mask_targets_are_the_objects_cropped_to_the_rois(build: tiny.Build) -> None:
     model = build("mask-rcnn")
-    batch = make_batch()
-    results, truth = sampling(model, batch)
+    batch = tiny.make_batch()
+    results, truth = tiny.sampling(model, batch)
     chosen = model.roi_head.positives_of_base(results) & torch.cat([r.pos_is_gt for r in results]).bool()
     targets = MaskBatch(results, truth, chosen, chosen).targets(28)
     assert targets.shape == (2, 28, 28)
@@ -62,7 +54,7 @@ def test_mask_targets_are_the_objects_cropped_to_the_rois(build: Build) -> None:
         assert (target != disc).float().mean() < 0.05
 
 
-def test_mask_loss_is_the_mean_cross_entropy_of_base_rois(build: Build) -> None:
+def test_mask_loss_is_the_mean_cross_entropy_of_base_rois(build: tiny.Build) -> None:
     head = build("mask-rcnn").roi_head
     logits, targets = torch.randn(3, 1, 28, 28), torch.randint(0, 2, (3, 28, 28)).float()
     p = torch.sigmoid(logits[:, 0].double())

@@ -10,12 +10,10 @@ from mmdet.models.dense_heads import RPNHead
 from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
+from models import tiny
 from torch import Tensor
 
-from contrastmask.config import load_settings, resolve, run_spec
-from contrastmask.config.yamlfiles import read_yaml
 from contrastmask.models.common.in_place import BatchRPNHead
-from contrastmask.paths import ROOT
 from contrastmask.training.build import put_in_place
 
 SIZES = [(96, 128), (64, 100), (96, 90)]  # height and width of the images, px
@@ -26,9 +24,7 @@ OBJECTS = (3, 0, 2)
 def head(kind: type[RPNHead], **sampler: Any) -> RPNHead:
     """The configuration's, with other numbers for the sampler."""
     init_default_scope("mmdet")
-    entry = {"method": "mask-rcnn", "backbone": "r50", "schedule": "1x", "setting": "nonvoc2voc", "options": {}}
-    config = resolve(run_spec(entry, "paper"), load_settings(read_yaml(ROOT / "configs" / "config.yaml", "config")))
-    model = copy.deepcopy(config["model"])
+    model = copy.deepcopy(tiny.resolved("mask-rcnn", "paper", {})["model"])
     train_cfg = put_in_place(model["train_cfg"]["rpn"])
     train_cfg["sampler"] |= sampler
     del model["rpn_head"]["type"]

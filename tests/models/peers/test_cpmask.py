@@ -9,20 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from mmengine.structures import InstanceData
-from models.tiny import (
-    BASE,
-    NOVEL,
-    SIZE,
-    Spy,
-    detector_losses,
-    grads,
-    make_batch,
-    paper_config,
-    paper_model,
-    parameters,
-    tiny_config,
-    tiny_model,
-)
+from models import tiny
 from scipy import ndimage
 from torch import Tensor, nn
 
@@ -33,7 +20,7 @@ LOSSES = ("loss_boundary", "loss_affinity", "loss_mask")
 
 
 def model() -> nn.Module:
-    return tiny_model("cpmask", "both")
+    return tiny.build("cpmask", "both")
 
 
 def trained() -> nn.Module:
@@ -196,8 +183,8 @@ def test_an_image_without_objects_has_no_roi_and_one_without_detections_its_obje
 
 
 def test_training_takes_the_100_best_detections_whatever_their_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    net, batch = trained(), make_batch().fresh()
-    given = Spy(net.roi_head.training_rois)
+    net, batch = trained(), tiny.make_batch().fresh()
+    given = tiny.Spy(net.roi_head.training_rois)
     monkeypatch.setattr(net.roi_head, "training_rois", given)
     net.loss(batch.inputs, batch.samples)
     assert [len(found) for found in given.arguments[1]] == [100, 100]
@@ -216,14 +203,14 @@ def test_detections_in_training_are_those_at_test() -> None:
         head.train(mode)
         with torch.no_grad():
             outputs = head(features)
-            metas = [dict(img_shape=(SIZE, SIZE), scale_factor=(1.0, 1.0))]
+            metas = [dict(img_shape=(tiny.SIZE, tiny.SIZE), scale_factor=(1.0, 1.0))]
             found[mode] = head.predict_by_feat(*outputs, batch_img_metas=metas, rescale=False)[0]
     assert found[True].bboxes.equal(found[False].bboxes) and found[True].scores.equal(found[False].scores)
     assert (found[True].bboxes[:, 2:] - found[True].bboxes[:, :2]).max() > 8, "not all less than a stride"
 
 
 def test_levels_follow_fpns_rule() -> None:
-    extractor = paper_model("cpmask", device="meta").roi_head.mask_roi_extractor
+    extractor = tiny.paper_model("cpmask", device="meta").roi_head.mask_roi_extractor
     sides = torch.tensor([1.0, 111, 113, 223, 225, 447, 449, 1300])
     rois = torch.stack([0 * sides, 0 * sides, 0 * sides, sides, sides], 1)
     expected = (4 + (sides / 224).log2().floor()).clamp(3, 5) - 3  # Feature Pyramid Networks, Eq. 1, for P3 to P5
@@ -235,15 +222,15 @@ def test_levels_follow_fpns_rule() -> None:
 
 
 def test_losses_are_those_of_base_rois_with_their_own_targets(monkeypatch: pytest.MonkeyPatch) -> None:
-    net, batch = copy.deepcopy(model()), make_batch()
-    parse, rois_of = Spy(net.roi_head._parse), Spy(net.roi_head.training_rois)
+    net, batch = copy.deepcopy(model()), tiny.make_batch()
+    parse, rois_of = tiny.Spy(net.roi_head._parse), tiny.Spy(net.roi_head.training_rois)
     monkeypatch.setattr(net.roi_head, "_parse", parse)
     monkeypatch.setattr(net.roi_head, "training_rois", rois_of)
-    losses = detector_losses(net, batch)
+    losses = tiny.detector_losses(net, batch)
     rois, truth = rois_of.result, [sample.gt_instances for sample in batch.samples]
     chosen = net.roi_head.positives_of_base(rois)
     labels = torch.cat([image.pos_gt_labels for image in rois])
-    assert set(labels[chosen].tolist()) == set(BASE) and set(labels[~chosen].tolist()) == set(NOVEL)
+    assert set(labels[chosen].tolist()) == set(tiny.BASE) and set(labels[~chosen].tolist()) == set(tiny.NOVEL)
     boundary, affinity, logits = parse.result
     assert boundary.shape == logits.shape == (int(chosen.sum()), 1, 28, 28)
     assert affinity.shape == (int(chosen.sum()), 196, 196)
@@ -259,8 +246,8 @@ def test_losses_are_those_of_base_rois_with_their_own_targets(monkeypatch: pytes
 
 def test_gradients_reach_every_trainable_parameter() -> None:
     net = trained()
-    sum(detector_losses(net, make_batch()).values()).backward()
-    still = {name for name, size in grads(net).items() if size == 0}
+    sum(tiny.detector_losses(net, tiny.make_batch()).values()).backward()
+    still = {name for name, size in tiny.grads(net).items() if size == 0}
     assert still <= {f"bbox_head.scales.{level}.scale" for level in range(1, 5)}, "objects of P3's size only"
     assert not [name for name, p in net.named_parameters() if p.requires_grad and p.grad is None]
 
@@ -268,8 +255,8 @@ def test_gradients_reach_every_trainable_parameter() -> None:
 @pytest.mark.parametrize("loss", LOSSES)
 def test_what_each_loss_trains(loss: str) -> None:
     net = trained()
-    detector_losses(net, make_batch())[loss].backward()
-    reached = {name for name, size in grads(net).items() if size > 0}
+    tiny.detector_losses(net, tiny.make_batch())[loss].backward()
+    reached = {name for name, size in tiny.grads(net).items() if size > 0}
     parts = {".".join(name.split(".")[1:3]) for name in reached if name.startswith("roi_head")}
     convs, contour = {"boundary.convs"}, {"boundary.upsample", "boundary.conv_logits"}
     affinity = {"affinity.theta", "affinity.phi"}
@@ -294,22 +281,22 @@ def test_what_each_loss_trains(loss: str) -> None:
 
 def test_parameters_at_paper_scale() -> None:
     """Two mask heads of 4 convolutions, deconvolution and predictor, and four 1x1 convolutions."""
-    head = paper_model("cpmask", device="meta").roi_head
+    head = tiny.paper_model("cpmask", device="meta").roi_head
     mask_head = 4 * (9 * 256 * 256 + 256) + 4 * 256 * 256 + 256 + 257
-    assert parameters(head) == 2 * mask_head + 3 * 257 * 128 + 129 * 256
+    assert tiny.parameters(head) == 2 * mask_head + 3 * 257 * 128 + 129 * 256
 
 
 def test_the_source_recipe() -> None:
-    one, three = (paper_config("cpmask", schedule=schedule) for schedule in ("1x", "3x"))
+    one, three = (tiny.paper_config("cpmask", schedule=schedule) for schedule in ("1x", "3x"))
     assert one["optimizer"]["lr"] == 0.01
     assert (one["image"]["train"], three["image"]["train"]) == ([[1333, 800]], [[1333, 640], [1333, 800]])
     assert one["schedule"] == {"length": 1, "drops": [8 / 12, 11 / 12]}
     assert three["schedule"] == {"length": 3, "drops": [28 / 36, 34 / 36]}
-    assert one["model"]["test_cfg"]["rcnn"] == paper_config("mask-rcnn")["model"]["test_cfg"]["rcnn"]
-    assert "by_schedule" not in one and "by_schedule" not in paper_config("cpmask", recipe="common")
+    assert one["model"]["test_cfg"]["rcnn"] == tiny.paper_config("mask-rcnn")["model"]["test_cfg"]["rcnn"]
+    assert "by_schedule" not in one and "by_schedule" not in tiny.paper_config("cpmask", recipe="common")
 
 
 def test_groups_of_the_box_heads_norms_keep_their_size() -> None:
-    for config in (paper_config("cpmask"), tiny_config("cpmask", "both", {})):
+    for config in (tiny.paper_config("cpmask"), tiny.resolved("cpmask", "both", {})):
         head = config["model"]["bbox_head"]
         assert head["feat_channels"] / head["norm_cfg"]["num_groups"] == 8

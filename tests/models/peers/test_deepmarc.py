@@ -6,19 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.optim import build_optim_wrapper
-from models.tiny import (
-    BASE,
-    B,
-    D,
-    Spy,
-    make_batch,
-    paper_config,
-    paper_model,
-    parameters,
-    roi_losses,
-    sampling,
-    tiny_model,
-)
+from models import tiny
 from torch import nn
 
 from contrastmask.config import CONFIGS
@@ -33,7 +21,7 @@ from contrastmask.training.train import optim_wrapper
 def model(method: str = "deep-marc") -> nn.Module:
     """A copy of its own: BatchNorm over RoIs keeps statistics."""
     ours = {"mask_head": "hourglass-52", "mask_rois": "gt"} if method == "contrastmask" else {}
-    return copy.deepcopy(tiny_model(method, **ours))
+    return copy.deepcopy(tiny.build(method, **ours))
 
 
 # ---------------------------------------------------------------- the head
@@ -55,8 +43,8 @@ def test_the_head_is_hourglass_deconvolution_norm_and_one_convolution() -> None:
 def test_size_at_paper_scale() -> None:
     sizes = {}
     for depth in (20, 52, 100):
-        roi_head = paper_model("deep-marc", device="meta", depth=depth).roi_head
-        sizes[depth], hourglass = parameters(roi_head.mask_head), parameters(roi_head.mask_head.hourglass)
+        roi_head = tiny.paper_model("deep-marc", device="meta", depth=depth).roi_head
+        sizes[depth], hourglass = tiny.parameters(roi_head.mask_head), tiny.parameters(roi_head.mask_head.hourglass)
         assert sizes[depth] == hourglass + 128 * 64 * 4 + 64 + 2 * 64 + 64 + 1  # deconvolution, BatchNorm, logits
         assert roi_head.mask_roi_extractor.roi_layers[0].output_size == (32, 32)
     assert sizes[20] < sizes[52] < sizes[100]
@@ -65,7 +53,7 @@ def test_size_at_paper_scale() -> None:
 def test_widths_follow_the_scale_and_depths_do_not() -> None:
     ours, theirs = (
         [m.out_channels for m in net.roi_head.mask_head.hourglass.modules() if isinstance(m, nn.Conv2d)]
-        for net in (model(), paper_model("deep-marc", device="meta"))
+        for net in (model(), tiny.paper_model("deep-marc", device="meta"))
     )
     assert [8 * channels for channels in ours] == theirs and set(theirs) == {64, 128, 192, 256}
 
@@ -83,18 +71,18 @@ def test_several_gpus_synchronise_every_norm_of_the_head() -> None:
 
 def test_all_objects_of_an_image_enter_and_novel_ones_only_the_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also those that sampling would leave out."""
-    net, batch = model(), make_batch()
+    net, batch = model(), tiny.make_batch()
     monkeypatch.setattr(net.roi_head.bbox_sampler, "num", 1)
-    monkeypatch.setattr(net.roi_head.mask_head, "forward", seen := Spy(net.roi_head.mask_head.forward))
-    roi_losses(net, batch)
+    monkeypatch.setattr(net.roi_head.mask_head, "forward", seen := tiny.Spy(net.roi_head.mask_head.forward))
+    tiny.roi_losses(net, batch)
     assert len(seen.result) == sum(len(s.gt_instances) for s in batch.samples)
     before = net.roi_head.mask_head.upsample_norm.running_mean.clone()
-    assert float(roi_losses(net, make_batch(((B,), (D,))))["loss_mask"].detach()) == 0
+    assert float(tiny.roi_losses(net, tiny.make_batch(((tiny.B,), (tiny.D,))))["loss_mask"].detach()) == 0
     assert not net.roi_head.mask_head.upsample_norm.running_mean.equal(before)
 
 
 def test_targets_are_masks_of_112_pixels_resized_without_a_threshold() -> None:
-    net, batch = model(), make_batch()
+    net, batch = model(), tiny.make_batch()
     found = net.roi_head.mask_batch([], batch.samples)
     targets = net.roi_head.mask_targets(found, 64)
     assert ((targets > 0) & (targets < 1)).any() and targets.shape == (2, 64, 64)
@@ -109,14 +97,14 @@ def test_targets_are_masks_of_112_pixels_resized_without_a_threshold() -> None:
 
 @pytest.mark.parametrize("method", ["deep-marc", "contrastmask"])
 def test_mask_loss_is_the_mean_over_ground_truth_boxes_of_base(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    net, batch = model(method), make_batch(jitter=3)
-    results, truth = sampling(net, batch)
+    net, batch = model(method), tiny.make_batch(jitter=3)
+    results, truth = tiny.sampling(net, batch)
     labels = torch.cat([r.pos_gt_labels for r in results])
     is_gt = torch.cat([r.pos_is_gt for r in results]).bool()
-    chosen = torch.isin(labels, torch.tensor(BASE)) & is_gt
+    chosen = torch.isin(labels, torch.tensor(tiny.BASE)) & is_gt
     assert 0 < int(chosen.sum()) < int(is_gt.sum()) < len(labels), "neither novel objects nor proposals"
-    monkeypatch.setattr(net.roi_head.mask_head, "forward", seen := Spy(net.roi_head.mask_head.forward))
-    loss = roi_losses(net, batch)["loss_mask"]
+    monkeypatch.setattr(net.roi_head.mask_head, "forward", seen := tiny.Spy(net.roi_head.mask_head.forward))
+    loss = tiny.roi_losses(net, batch)["loss_mask"]
     logits, targets = seen.result, MaskBatch(results, truth, chosen, chosen).targets(64)
     if method == "deep-marc":  # sees all objects, in the order of the annotations
         found = net.roi_head.mask_batch(results, batch.samples)
@@ -143,8 +131,8 @@ def test_contrastmasks_inputs_are_fused_before_the_hourglass() -> None:
 
 def test_the_two_systems_have_the_same_head_but_for_its_inputs() -> None:
     ours, theirs = (
-        paper_config("contrastmask", mask_head="hourglass-52")["model"],
-        paper_config("deep-marc", schedule="3x")["model"],
+        tiny.paper_config("contrastmask", mask_head="hourglass-52")["model"],
+        tiny.paper_config("deep-marc", schedule="3x")["model"],
     )
     assert ours["roi_head"]["mask_roi_extractor"] == theirs["roi_head"]["mask_roi_extractor"]
     assert ours["train_cfg"]["rcnn"] == theirs["train_cfg"]["rcnn"]
@@ -155,7 +143,7 @@ def test_the_two_systems_have_the_same_head_but_for_its_inputs() -> None:
 
 def test_without_the_option_contrastmask_is_as_it_was() -> None:
     plain = fragment(CONFIGS / "two_stage.py")["model"]
-    config = paper_config("contrastmask")["model"]
+    config = tiny.paper_config("contrastmask")["model"]
     assert config["roi_head"]["mask_head"] == plain["roi_head"]["mask_head"] | {"type": "PriorMaskHead"}
     assert config["roi_head"]["mask_roi_extractor"] == plain["roi_head"]["mask_roi_extractor"]
     assert config["train_cfg"] == plain["train_cfg"]
@@ -165,7 +153,7 @@ def test_without_the_option_contrastmask_is_as_it_was() -> None:
 
 
 def test_the_source_recipe() -> None:
-    config = paper_config("deep-marc", schedule="3x")
+    config = tiny.paper_config("deep-marc", schedule="3x")
     assert config["optimizer"]["lr"] == pytest.approx(0.12 * 16 / 64)
     assert config["optimizer"] | {"lr": 0} == {"type": "SGD", "momentum": 0.9, "weight_decay": 4e-5, "lr": 0}
     assert config["warmup_factor"] * config["optimizer"]["lr"] == pytest.approx(0.0067 * 16 / 64)
@@ -176,7 +164,7 @@ def test_the_source_recipe() -> None:
 
 def test_the_source_recipes_decay_spares_the_hourglass_norms_and_biases() -> None:
     net = model()
-    wrapper = build_optim_wrapper(net, optim_wrapper(paper_config("deep-marc", schedule="3x")))
+    wrapper = build_optim_wrapper(net, optim_wrapper(tiny.paper_config("deep-marc", schedule="3x")))
     names = {id(p): n for n, p in net.named_parameters()}
     decay = {names[id(g["params"][0])]: g["weight_decay"] for g in wrapper.optimizer.param_groups}
     spared = {name for name, value in decay.items() if value == 0}

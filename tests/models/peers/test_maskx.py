@@ -5,31 +5,17 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from models.tiny import (
-    BASE,
-    DATASET,
-    NOVEL,
-    A,
-    C,
-    boxes_at_test,
-    grads,
-    make_batch,
-    paper_model,
-    parameters,
-    roi_losses,
-    sampling,
-    tiny_model,
-)
+from models import tiny
 from torch import Tensor, nn
 
 from contrastmask.models.common.mask_batch import MaskBatch
 from contrastmask.models.peers.maskx import class_descriptors
 
-K = len(DATASET["categories"])
+K = len(tiny.DATASET["categories"])
 
 
 def model(**options: bool | str) -> nn.Module:
-    return tiny_model("maskx-rcnn", **options)
+    return tiny.build("maskx-rcnn", **options)
 
 
 def naive_kernels(head: nn.Module) -> Tensor:
@@ -116,24 +102,24 @@ def test_layers_start_as_in_the_released_code() -> None:
 @pytest.mark.parametrize("detach", [True, False])
 def test_the_mask_loss_leaves_the_box_heads_class_weights_alone(detach: bool) -> None:
     net = model(detach_descriptor=detach)
-    roi_losses(net, make_batch())["loss_mask"].backward()
-    assert grads(net.roi_head.mask_head.transfer).keys() == {"0.weight", "0.bias", "2.weight", "2.bias"}
-    reached = grads(net.roi_head.bbox_head)
+    tiny.roi_losses(net, tiny.make_batch())["loss_mask"].backward()
+    assert tiny.grads(net.roi_head.mask_head.transfer).keys() == {"0.weight", "0.bias", "2.weight", "2.bias"}
+    reached = tiny.grads(net.roi_head.bbox_head)
     assert reached.keys() == (set() if detach else {"fc_cls.weight", "fc_reg.weight"})
 
 
 def test_the_loss_is_the_cross_entropy_on_the_ground_truths_channel() -> None:
-    net, batch = model(), make_batch()
-    results, truth = sampling(net, batch)
-    loss = roi_losses(net, batch)["loss_mask"]
+    net, batch = model(), tiny.make_batch()
+    results, truth = tiny.sampling(net, batch)
+    loss = tiny.roi_losses(net, batch)["loss_mask"]
     head, seen = net.roi_head, []
     handle = head.mask_head.register_forward_pre_hook(lambda module, args: seen.append(args))
-    roi_losses(net, batch)
+    tiny.roi_losses(net, batch)
     handle.remove()
     x, labels, _ = seen[0]
     chosen = head.positives_of_base(results)
     assert labels.equal(torch.cat([r.pos_gt_labels for r in results])[chosen])
-    assert set(labels.tolist()) == set(BASE)
+    assert set(labels.tolist()) == set(tiny.BASE)
     p = naive_maps(head, x)[torch.arange(len(x)), labels].double().sigmoid()
     targets = MaskBatch(results, truth, chosen, chosen).targets(28)
     expected = -(targets * p.log() + (1 - targets) * (1 - p).log()).mean()
@@ -142,18 +128,18 @@ def test_the_loss_is_the_cross_entropy_on_the_ground_truths_channel() -> None:
 
 def test_a_few_steps_reduce_the_loss_and_change_the_masks_of_novel_classes() -> None:
     net = copy.deepcopy(model())
-    head, batch = net.roi_head, make_batch(((A,), (C,)))  # base objects only
+    head, batch = net.roi_head, tiny.make_batch(((tiny.A,), (tiny.C,)))  # base objects only
     optimizer = torch.optim.AdamW(head.mask_head.parameters(), lr=1e-3)
     before, losses = naive_kernels(head).detach(), []
     for _ in range(6):
         optimizer.zero_grad()
-        loss = roi_losses(net, batch)["loss_mask"]
+        loss = tiny.roi_losses(net, batch)["loss_mask"]
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.9 * losses[0]
     moved = (naive_kernels(head) - before).abs().amax(1)
-    assert (moved[list(NOVEL)] > 1e-4).all()
+    assert (moved[list(tiny.NOVEL)] > 1e-4).all()
 
 
 # ---------------------------------------------------------------------------- test
@@ -171,7 +157,7 @@ def test_a_mask_is_that_of_its_label(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(net.roi_head.mask_head._modules, "transfer", FixedKernels())
     labels, box = [torch.tensor([0, 1, 2]), torch.tensor([3, 2])], torch.tensor([[10.0, 12, 80, 70]])
     boxes = [box.repeat(3, 1), box.repeat(2, 1)]
-    areas = [r.masks.flatten(1).sum(1).tolist() for r in boxes_at_test(net, boxes, labels)]
+    areas = [r.masks.flatten(1).sum(1).tolist() for r in tiny.boxes_at_test(net, boxes, labels)]
     assert areas[0][0] == areas[0][2] == areas[1][1] > 1000
     assert areas[0][1] == areas[1][0] == 0
 
@@ -181,16 +167,16 @@ def test_a_mask_is_that_of_its_label(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_size_at_paper_scale() -> None:
     """Mask R-CNN with its predictor replaced by the transfer and an MLP of 157 M parameters."""
-    net = paper_model("maskx-rcnn", device="meta")
-    count = {name: parameters(part) for name, part in net.roi_head.mask_head.named_children()}
+    net = tiny.paper_model("maskx-rcnn", device="meta")
+    count = {name: tiny.parameters(part) for name, part in net.roi_head.mask_head.named_children()}
     assert count["transfer"] == 5120 * 256 + 256 + 256 * 256 + 256
     assert count["mlp"] == 256 * 28 * 28 * 784 + 784 == 157_352_720
     assert count["conv_logits"] == 0
     mask_rcnn = 44.40e6 - 80 * 257  # mmdet's with 80 mask channels, less its predictor
-    assert parameters(net) == pytest.approx(mask_rcnn + count["mlp"] + count["transfer"], abs=1e4)
+    assert tiny.parameters(net) == pytest.approx(mask_rcnn + count["mlp"] + count["transfer"], abs=1e4)
 
 
 def test_a_convolutional_box_head_gives_descriptors_too() -> None:
     net = model(box_head="conv")
     assert class_descriptors(net.roi_head.bbox_head).shape == (K, 5 * 32)
-    assert torch.isfinite(roi_losses(net, make_batch())["loss_mask"])
+    assert torch.isfinite(tiny.roi_losses(net, tiny.make_batch())["loss_mask"])

@@ -6,22 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.optim import build_optim_wrapper
-from models.tiny import (
-    BASE,
-    DATASET,
-    SIZE,
-    B,
-    D,
-    Spy,
-    grads,
-    make_batch,
-    paper_config,
-    paper_model,
-    parameters,
-    roi_losses,
-    sampling,
-    tiny_model,
-)
+from models import tiny
 from torch import Tensor, nn
 
 from contrastmask.config.options import check_options, preset_options
@@ -34,11 +19,11 @@ from contrastmask.training.train import optim_wrapper, total_iterations
 
 from mmdet.structures.bbox import bbox2roi  # isort: skip  # after contrastmask.models
 
-K = len(DATASET["categories"])
+K = len(tiny.DATASET["categories"])
 
 
 def model(**options: bool | str) -> nn.Module:
-    return tiny_model("opmask", **options)
+    return tiny.build("opmask", **options)
 
 
 def rois_of(results: list) -> tuple[Tensor, Tensor]:
@@ -61,12 +46,12 @@ def naive_prior(head: nn.Module, class_map: Tensor, labels: Tensor) -> Tensor:
 
 
 def test_the_prior_is_the_normalised_then_resized_convolution_of_the_trunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    net, batch = model().eval(), make_batch()
-    results, _ = sampling(net, batch)
+    net, batch = model().eval(), tiny.make_batch()
+    results, _ = tiny.sampling(net, batch)
     rois, labels = rois_of(results)
-    monkeypatch.setattr(net.roi_head.mask_head, "forward", seen := Spy(net.roi_head.mask_head.forward))
+    monkeypatch.setattr(net.roi_head.mask_head, "forward", seen := tiny.Spy(net.roi_head.mask_head.forward))
     with torch.no_grad():
-        roi_losses(net, batch)
+        tiny.roi_losses(net, batch)
         features = net.roi_head.bbox_roi_extractor(net.extract_feat(batch.inputs)[:4], rois)
         for conv in net.roi_head.bbox_head.shared_convs:
             features = conv(features)
@@ -112,15 +97,15 @@ def test_the_map_is_added_to_every_channel_before_seven_convolutions(monkeypatch
 
 def test_mask_loss_reaches_the_trunk_and_never_the_linear_layers() -> None:
     net = model()
-    roi_losses(net, make_batch())["loss_mask"].backward()
-    reached = {name for name, size in grads(net.roi_head).items() if size > 0}
+    tiny.roi_losses(net, tiny.make_batch())["loss_mask"].backward()
+    reached = {name for name, size in tiny.grads(net.roi_head).items() if size > 0}
     assert {n.split(".")[1] for n in reached if n.startswith("bbox_head")} == {"shared_convs"}
     assert {n for n, _ in net.roi_head.bbox_head.named_parameters() if "conv.weight" in n} == {
         n.removeprefix("bbox_head.") for n in reached if n.startswith("bbox_head") and "conv.weight" in n
     }
     detached = model(detach_cam=True)
-    roi_losses(detached, make_batch())["loss_mask"].backward()
-    assert not any(n.startswith("bbox_head") and size > 0 for n, size in grads(detached.roi_head).items())
+    tiny.roi_losses(detached, tiny.make_batch())["loss_mask"].backward()
+    assert not any(n.startswith("bbox_head") and size > 0 for n, size in tiny.grads(detached.roi_head).items())
 
 
 # ---------------------------------------------------------------- partial supervision
@@ -129,18 +114,18 @@ def test_mask_loss_reaches_the_trunk_and_never_the_linear_layers() -> None:
 def test_novel_rois_enter_the_statistics_and_no_loss() -> None:
     net = copy.deepcopy(model())
     before = net.roi_head.mask_head.convs[0].norm.running_mean.clone()
-    assert float(roi_losses(net, make_batch(((B,), (D,))))["loss_mask"].detach()) == 0
+    assert float(tiny.roi_losses(net, tiny.make_batch(((tiny.B,), (tiny.D,))))["loss_mask"].detach()) == 0
     assert not net.roi_head.mask_head.convs[0].norm.running_mean.equal(before)
 
 
 def test_mask_loss_is_the_mean_over_all_positive_rois_of_base(monkeypatch: pytest.MonkeyPatch) -> None:
-    net, batch = model(), make_batch(jitter=3)
-    results, truth = sampling(net, batch)
-    base = torch.isin(rois_of(results)[1], torch.tensor(BASE))
+    net, batch = model(), tiny.make_batch(jitter=3)
+    results, truth = tiny.sampling(net, batch)
+    base = torch.isin(rois_of(results)[1], torch.tensor(tiny.BASE))
     is_gt = torch.cat([r.pos_is_gt for r in results]).bool()
     assert (base & ~is_gt).any()
-    monkeypatch.setattr(net.roi_head.mask_head, "forward", seen := Spy(net.roi_head.mask_head.forward))
-    loss = roi_losses(net, batch)["loss_mask"]
+    monkeypatch.setattr(net.roi_head.mask_head, "forward", seen := tiny.Spy(net.roi_head.mask_head.forward))
+    loss = tiny.roi_losses(net, batch)["loss_mask"]
     assert len(seen.result) == len(base), "BatchNorm sees novel ones too"
     targets = MaskBatch(results, truth, base, base).targets(28)
     expected = F.binary_cross_entropy_with_logits(seen.result[base, 0].double(), targets.double())
@@ -151,7 +136,7 @@ def test_mask_loss_is_the_mean_over_all_positive_rois_of_base(monkeypatch: pytes
 
 
 def test_a_detections_map_is_of_its_proposal_and_its_mask_of_the_refined_box(monkeypatch: pytest.MonkeyPatch) -> None:
-    net, batch = model().eval(), make_batch()
+    net, batch = model().eval(), tiny.make_batch()
     metas = [dict(sample.metainfo) for sample in batch.samples]
     with torch.no_grad():
         features = net.extract_feat(batch.inputs)
@@ -160,12 +145,12 @@ def test_a_detections_map_is_of_its_proposal_and_its_mask_of_the_refined_box(mon
         labels = torch.cat([r.labels for r in results])
         class_map = net.roi_head._bbox_forward(features, proposals)["class_map"]
         x = net.roi_head._mask_features(features, refined)
-        monkeypatch.setattr(net.roi_head.mask_head, "forward", seen := Spy(net.roi_head.mask_head.forward))
+        monkeypatch.setattr(net.roi_head.mask_head, "forward", seen := tiny.Spy(net.roi_head.mask_head.forward))
         found = net.roi_head.predict_mask(features, metas, results, rescale=True)
     assert not proposals.equal(refined) and len(labels) > 5
     torch.testing.assert_close(seen.arguments[-1], naive_prior(net.roi_head, class_map, labels), rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(seen.arguments[0], x)
-    assert [r.masks.shape for r in found] == [(len(r.bboxes), SIZE, SIZE) for r in found]
+    assert [r.masks.shape for r in found] == [(len(r.bboxes), tiny.SIZE, tiny.SIZE) for r in found]
 
 
 # ---------------------------------------------------------------- BatchNorm over RoIs
@@ -206,7 +191,7 @@ def test_several_gpus_synchronise_these_norms_and_no_other() -> None:
     assert not any(isinstance(m, nn.SyncBatchNorm) for m in net.backbone.modules())
     after = net.state_dict()
     assert list(state) == list(after) and all(state[name].equal(after[name]) for name in state)
-    other = copy.deepcopy(tiny_model("contrastmask", projector_norm=True))
+    other = copy.deepcopy(tiny.build("contrastmask", projector_norm=True))
     synchronise(other)
     assert not any(isinstance(m, nn.SyncBatchNorm) for m in other.modules())
 
@@ -215,11 +200,11 @@ def test_several_gpus_synchronise_these_norms_and_no_other() -> None:
 
 
 def test_size_at_paper_scale() -> None:
-    net = paper_model("opmask")
+    net = tiny.paper_model("opmask")
     box = 9 * (256 * 512 + 512 * 1024 + 2 * 1024**2) + 2 * (512 + 3 * 1024) + 1025 * (81 + 320)
     mask = 7 * (9 * 256**2 + 2 * 256) + 256 * 256 * 4 + 256 + 257
-    assert parameters(net.roi_head.bbox_head) == box
-    assert parameters(net.roi_head.mask_head) == mask
+    assert tiny.parameters(net.roi_head.bbox_head) == box
+    assert tiny.parameters(net.roi_head.mask_head) == mask
     net.init_weights()
     stds = {name: float(p.detach().std()) for name, p in net.roi_head.named_parameters()}
     assert stds["bbox_head.fc_cls.weight"] == pytest.approx(0.01, rel=0.05)
@@ -237,13 +222,13 @@ def test_widths_follow_the_scale_and_depths_do_not() -> None:
 
 
 def test_130k_iterations_of_batch_16() -> None:
-    assert total_iterations(paper_config("opmask", schedule="130k"), 117_266) == 130_000
-    assert total_iterations(paper_config("opmask", schedule="130k") | {"batch": 2}, 117_266) == 8 * 130_000
-    assert paper_config("opmask", schedule="130k")["optimizer"]["lr"] == pytest.approx(0.02)
+    assert total_iterations(tiny.paper_config("opmask", schedule="130k"), 117_266) == 130_000
+    assert total_iterations(tiny.paper_config("opmask", schedule="130k") | {"batch": 2}, 117_266) == 8 * 130_000
+    assert tiny.paper_config("opmask", schedule="130k")["optimizer"]["lr"] == pytest.approx(0.02)
 
 
 def test_the_source_recipe_clips_values_and_chooses_among_six_sizes() -> None:
-    config = paper_config("opmask", schedule="130k")
+    config = tiny.paper_config("opmask", schedule="130k")
     assert config["warmup_iterations"] == 1000
     assert config["image"]["train"] == [[1333, short] for short in (640, 672, 704, 736, 768, 800)]
     before = copy.deepcopy(config)

@@ -9,27 +9,8 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from models.tiny import (
-    BASE,
-    DATASET,
-    NOVEL,
-    SIZE,
-    SPLIT,
-    A,
-    B,
-    Batch,
-    C,
-    Object,
-    boxes_at_test,
-    detector_losses,
-    grads,
-    make_batch,
-    paper_config,
-    paper_model,
-    parameters,
-    tiny_config,
-    tiny_model,
-)
+from models import tiny
+from models.tiny import A, B, C, Object
 from torch import nn
 
 from contrastmask.config import CONFIGS, load_settings
@@ -113,7 +94,7 @@ def test_pasting_into_the_same_box_changes_nothing_and_outside_there_is_nothing(
 
 @given(st.integers(0, 10_000))
 def test_the_prior_is_a_convex_mixture_of_the_priors(seed: int) -> None:
-    head, generator = tiny_model("shapemask").roi_head.mask_head, torch.Generator().manual_seed(seed)
+    head, generator = tiny.build("shapemask").roi_head.mask_head, torch.Generator().manual_seed(seed)
     features = 50 * torch.randn(3, head.in_channels, 32, 32, generator=generator)
     box = torch.tensor([[10.0, 20, 50, 60]]).repeat(3, 1)  # fills its frame: nothing is cut off
     with torch.no_grad():
@@ -126,7 +107,7 @@ def test_the_prior_is_a_convex_mixture_of_the_priors(seed: int) -> None:
 
 
 def test_only_features_inside_the_box_choose_the_prior() -> None:
-    head = tiny_model("shapemask").roi_head.mask_head
+    head = tiny.build("shapemask").roi_head.mask_head
     inner, outer = torch.tensor([[5.0, 5, 37, 37]]), torch.tensor([[1.0, 1, 41, 41]])
     features = torch.randn(1, head.in_channels, 32, 32)
     changed = features.clone()
@@ -152,14 +133,14 @@ def test_the_embedding_is_the_mean_of_the_features_in_the_coarse_mask() -> None:
 
 
 def test_shapes_of_the_three_masks() -> None:
-    head = tiny_model("shapemask").roi_head.mask_head
+    head = tiny.build("shapemask").roi_head.mask_head
     box = torch.tensor([[0.0, 0, 8, 8]]).repeat(2, 1)
     prior, coarse, fine = head(torch.randn(2, head.reduce.in_channels, 32, 32), box, box)
     assert (prior.shape, coarse.shape, fine.shape) == ((2, 32, 32), (2, 32, 32), (2, 128, 128))
 
 
 def test_layers_start_as_in_the_released_code() -> None:
-    head = tiny_model("shapemask").roi_head.mask_head
+    head = tiny.build("shapemask").roi_head.mask_head
     for layer in (head.coarse_logits, head.conv_logits):
         assert float(layer.bias) == pytest.approx(-math.log(99))
     for layer in (head.convs[0].conv, head.coarse_convs[3].conv, head.shape_logits):
@@ -173,12 +154,12 @@ def test_layers_start_as_in_the_released_code() -> None:
 class Recorded:
     """What the mask branch was given and gave in one loss."""
 
-    def __init__(self, net: nn.Module, batch: Batch) -> None:
+    def __init__(self, net: nn.Module, batch: tiny.Batch) -> None:
         self.seen: list = []
         handle = net.roi_head.mask_head.register_forward_hook(lambda module, args, out: self.seen.append((args, out)))
         rois = net.roi_head.training_rois
         net.roi_head.training_rois = lambda *args: self.rois(rois(*args))
-        self.losses = detector_losses(net, batch)
+        self.losses = tiny.detector_losses(net, batch)
         del net.roi_head.training_rois
         handle.remove()
         (_, self.inner, self.outer), (self.prior, self.coarse, self.fine) = self.seen[0]
@@ -190,12 +171,12 @@ class Recorded:
 
 
 def test_losses_are_sums_over_base_masks_over_their_own_pixels_times_the_share_of_base_objects() -> None:
-    net, batch = tiny_model("shapemask"), make_batch()
+    net, batch = tiny.build("shapemask"), tiny.make_batch()
     seen = Recorded(net, batch)
-    assert set(seen.labels.tolist()) == {*BASE, *NOVEL}
+    assert set(seen.labels.tolist()) == {*tiny.BASE, *tiny.NOVEL}
     sums, pixels = dict.fromkeys(MASK_LOSSES, 0.0), {32: 0.0, 128: 0.0}
     for r, (image, row) in enumerate(seen.objects):
-        if int(seen.labels[r]) in NOVEL:
+        if int(seen.labels[r]) in tiny.NOVEL:
             continue
         mask = batch.samples[image].gt_instances.masks[row]
         outer = seen.outer[r : r + 1].detach()
@@ -210,7 +191,7 @@ def test_losses_are_sums_over_base_masks_over_their_own_pixels_times_the_share_o
             if name != "loss_prior":
                 pixels[side] += target.sum()
     for name in MASK_LOSSES:
-        share = sum(label in BASE for label in seen.labels.tolist()) / len(seen.labels)
+        share = sum(label in tiny.BASE for label in seen.labels.tolist()) / len(seen.labels)
         expected = share * sums[name] / pixels[128 if name == "loss_mask" else 32]
         assert float(seen.losses[name].detach()) == pytest.approx(expected, rel=1e-4)
 
@@ -220,18 +201,18 @@ def test_a_mask_without_a_pixel_does_not_divide_by_zero() -> None:
 
 
 def test_every_part_of_the_mask_branch_learns_from_the_masks() -> None:
-    net = tiny_model("shapemask")
-    losses = detector_losses(net, make_batch())
+    net = tiny.build("shapemask")
+    losses = tiny.detector_losses(net, tiny.make_batch())
     sum(losses[name] for name in MASK_LOSSES).backward()
-    reached = grads(net.roi_head.mask_head)
+    reached = tiny.grads(net.roi_head.mask_head)
     assert all(reached[name] > 0 for name, _ in net.roi_head.mask_head.named_parameters()), reached
-    assert max(grads(net.backbone).values()) > 0
-    assert not grads(net.bbox_head)
+    assert max(tiny.grads(net.backbone).values()) > 0
+    assert not tiny.grads(net.bbox_head)
 
 
 def test_at_most_eight_random_objects_of_an_image_are_segmented() -> None:
     many = tuple(Object((4 * n, 4 * n, 4 * n + 20, 4 * n + 30), n % 4) for n in range(12))
-    net, batch = tiny_model("shapemask"), make_batch((many, (A, B)))
+    net, batch = tiny.build("shapemask"), tiny.make_batch((many, (A, B)))
     gts = [sample.gt_instances for sample in batch.samples]
     chosen = []
     for seed in (0, 1, 0):
@@ -246,7 +227,7 @@ def test_at_most_eight_random_objects_of_an_image_are_segmented() -> None:
 
 
 def test_box_loss_is_hubers_with_delta_015_and_weight_50_a_quarter_of_it_per_anchor() -> None:
-    loss, delta = tiny_model("shapemask").bbox_head.loss_bbox, 0.15
+    loss, delta = tiny.build("shapemask").bbox_head.loss_bbox, 0.15
     found, target = torch.tensor([[0.05, -0.1, 0.4, 0.0]], requires_grad=True), torch.zeros(1, 4)
     huber = F.huber_loss(found, target, delta=delta, reduction="sum")
     ours = loss(found, target, avg_factor=3)
@@ -256,16 +237,16 @@ def test_box_loss_is_hubers_with_delta_015_and_weight_50_a_quarter_of_it_per_anc
 
 
 def test_a_few_steps_reduce_the_losses_of_the_masks() -> None:
-    net = build_model(tiny_config("shapemask", "paper", {"priors": 4}), DATASET, SPLIT, weights=None)
+    net = build_model(tiny.resolved("shapemask", "paper", {"priors": 4}), tiny.DATASET, tiny.SPLIT, weights=None)
     torch.manual_seed(0)
     net.init_weights()
     y, x = torch.meshgrid(*[torch.linspace(-1, 1, 32)] * 2, indexing="ij")
     net.roi_head.mask_head.priors[2] = (x**2 + y**2 <= 1).float()  # the objects' shape; the other priors are empty
     net.train()
-    batch, optimizer, history = make_batch(((A,), (C,))), torch.optim.AdamW(net.roi_head.parameters(), lr=2e-2), []
+    batch, optimizer, history = tiny.make_batch(((A,), (C,))), torch.optim.AdamW(net.roi_head.parameters(), lr=2e-2), []
     for _ in range(15):
         optimizer.zero_grad()
-        losses = detector_losses(net, batch)
+        losses = tiny.detector_losses(net, batch)
         sum(losses[name] for name in MASK_LOSSES).backward()
         optimizer.step()
         history.append([float(losses[name].detach()) for name in MASK_LOSSES])
@@ -277,11 +258,11 @@ def test_a_few_steps_reduce_the_losses_of_the_masks() -> None:
 
 
 def test_masks_fill_the_outer_box_at_the_original_size_and_boxes_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    net = tiny_model("shapemask").eval()
+    net = tiny.build("shapemask").eval()
     monkeypatch.setattr(net.roi_head.mask_head.conv_logits.bias, "data", torch.full((1,), 1e4))
     boxes = [torch.tensor([[20.0, 12, 60, 52], [64, 64, 96, 96]]), torch.zeros(0, 4)]
-    found, nothing = boxes_at_test(net, boxes, [torch.zeros(len(b), dtype=torch.long) for b in boxes])
-    assert nothing.masks.shape == (0, 2 * SIZE, 2 * SIZE)
+    found, nothing = tiny.boxes_at_test(net, boxes, [torch.zeros(len(b), dtype=torch.long) for b in boxes])
+    assert nothing.masks.shape == (0, 2 * tiny.SIZE, 2 * tiny.SIZE)
     assert torch.allclose(found.bboxes, 2 * boxes[0])
     expected = [(30, 14, 130, 114), (120, 120, 192, 192)]  # twice the outer boxes
     for mask, (x1, y1, x2, y2) in zip(found.masks, expected, strict=True):
@@ -291,20 +272,20 @@ def test_masks_fill_the_outer_box_at_the_original_size_and_boxes_stay(monkeypatc
 
 
 def test_detections_keep_boxes_scores_and_labels() -> None:
-    net, batch = tiny_model("shapemask").eval(), make_batch().fresh()
+    net, batch = tiny.build("shapemask").eval(), tiny.make_batch().fresh()
     with torch.no_grad():
         features = net.extract_feat(batch.inputs)
         boxes = net.bbox_head.predict(features, batch.samples, rescale=True)
         found = net.predict(batch.inputs, batch.samples, rescale=True)
     for sample, expected in zip(found, boxes, strict=True):
         instances = sample.pred_instances
-        assert len(instances) > 0 and instances.masks.shape == (len(instances), SIZE, SIZE)
+        assert len(instances) > 0 and instances.masks.shape == (len(instances), tiny.SIZE, tiny.SIZE)
         for key in ("bboxes", "scores", "labels"):
             assert instances[key].equal(expected[key])
 
 
 def test_features_of_a_large_outer_box_come_from_a_coarser_level() -> None:
-    extractor = tiny_model("shapemask").roi_head.mask_roi_extractor
+    extractor = tiny.build("shapemask").roi_head.mask_roi_extractor
     sides = torch.tensor([20.0, 223, 225, 447, 449, 5000])
     rois = torch.stack([sides * 0, sides * 0, sides * 0, sides, sides], 1)
     assert extractor.map_roi_levels(rois, 5).tolist() == [0, 0, 1, 1, 2, 4]
@@ -316,18 +297,18 @@ def test_features_of_a_large_outer_box_come_from_a_coarser_level() -> None:
 def test_priors_come_from_the_file_and_go_with_the_weights(tmp_path: Path) -> None:
     priors = np.random.default_rng(0).random((3, 32, 32), dtype=np.float32)
     np.savez(tmp_path / "priors.npz", priors=priors)
-    config = tiny_config("shapemask", "paper", {"priors": 3})
-    net = build_model(config, DATASET, SPLIT, weights=None, priors=tmp_path / "priors.npz")
+    config = tiny.resolved("shapemask", "paper", {"priors": 3})
+    net = build_model(config, tiny.DATASET, tiny.SPLIT, weights=None, priors=tmp_path / "priors.npz")
     net.init_weights()
     assert np.array_equal(net.roi_head.mask_head.priors.numpy(), priors)
-    again = build_model(config, DATASET, SPLIT, weights=None)
+    again = build_model(config, tiny.DATASET, tiny.SPLIT, weights=None)
     again.load_state_dict(net.state_dict())
     assert np.array_equal(again.roi_head.mask_head.priors.numpy(), priors)
 
 
 def test_settings_name_the_priors_file_of_each_run() -> None:
     settings = load_settings(read_yaml(CONFIGS / "config.yaml", "config"))
-    options = paper_config("shapemask", priors=20)["model"]["roi_head"]["options"]
+    options = tiny.paper_config("shapemask", priors=20)["model"]["roi_head"]["options"]
     path = settings.shape_priors("nonvoc2voc", options)
     assert path is not None and path.parts[-2:] == ("nonvoc2voc", "shape_priors-K20-a1024.npz")
     assert settings.shape_priors("nonvoc2voc", {"mask_rois": "gt"}) is None
@@ -340,25 +321,25 @@ def test_options_out_of_range_are_refused(given: dict) -> None:
 
 
 def test_necks() -> None:
-    fpn, nas = paper_config("shapemask")["model"], paper_config("shapemask", neck="nas-fpn")["model"]
+    fpn, nas = tiny.paper_config("shapemask")["model"], tiny.paper_config("shapemask", neck="nas-fpn")["model"]
     assert (fpn["neck"]["type"], fpn["data_preprocessor"]["pad_size_divisor"]) == ("FPN", 32)
     assert (nas["neck"]["type"], nas["data_preprocessor"]["pad_size_divisor"]) == ("NASFPN", 128)
     assert (nas["neck"]["stack_times"], nas["neck"]["out_channels"]) == (5, 256)
 
 
 def test_the_source_recipe() -> None:
-    config = paper_config("shapemask")
+    config = tiny.paper_config("shapemask")
     assert config["image"]["train"] == [[1066, 640], [1600, 960]]
     assert config["schedule"]["drops"] == [30 / 45, 40 / 45]
     assert (config["warmup_iterations"], config["warmup_factor"]) == (500, pytest.approx(0.08375))
-    assert config["optimizer"]["lr"] == paper_config("mask-rcnn")["optimizer"]["lr"]
+    assert config["optimizer"]["lr"] == tiny.paper_config("mask-rcnn")["optimizer"]["lr"]
 
 
 def test_size_at_paper_scale() -> None:
     """The mask branch, counted by hand."""
-    net = paper_model("shapemask", "r101", device="meta")
+    net = tiny.paper_model("shapemask", "r101", device="meta")
     conv, norm = 9 * 128 * 128, 2 * 128
     linear = (256 + 1) * 128 + (128 + 1) * 100 + 2 * 2 * 128
     decoders = 2 * 4 * (conv + norm) + 2 * (128 + 1) + 16 * 128 * 128 + 128
-    assert parameters(net.roi_head) == linear + decoders
+    assert tiny.parameters(net.roi_head) == linear + decoders
     assert net.roi_head.mask_head.priors.shape == (100, 32, 32)

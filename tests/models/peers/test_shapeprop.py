@@ -5,19 +5,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from models.tiny import (
-    BASE,
-    Spy,
-    boxes_at_test,
-    grads,
-    make_batch,
-    paper_model,
-    parameters,
-    roi_losses,
-    sampling,
-    tiny_config,
-    tiny_model,
-)
+from models import tiny
 
 from contrastmask.config.options import check_options
 from contrastmask.errors import OptionError
@@ -35,7 +23,7 @@ LOSSES = ("loss_saliency", "loss_propagation", "loss_mask")
 
 
 def shapeprop(**options: Any) -> torch.nn.Module:
-    return tiny_model("shapeprop", "both" if not options else "paper", **options)
+    return tiny.build("shapeprop", "both" if not options else "paper", **options)
 
 
 # ---------------------------------------------------------------- message passing
@@ -128,8 +116,8 @@ def test_steps_and_latent_are_the_options() -> None:
 
 def test_saliency_loss_is_the_cross_entropy_of_the_mean_over_every_sampled_roi() -> None:
     head = shapeprop().roi_head
-    batch = make_batch(jitter=2, background=9)
-    results, _ = sampling(shapeprop(), batch)
+    batch = tiny.make_batch(jitter=2, background=9)
+    results, _ = tiny.sampling(shapeprop(), batch)
     labels = head.sampled_labels(results)
     assert len(labels) == sum(len(r.priors) for r in results)
     assert int((labels == 4).sum()) == sum(len(r.neg_priors) for r in results) > 10  # 4 categories
@@ -145,14 +133,14 @@ def test_saliency_loss_is_the_cross_entropy_of_the_mean_over_every_sampled_roi()
 
 
 def test_saliency_sees_every_sampled_roi_and_propagation_only_base_positives(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, batch = shapeprop(), make_batch(jitter=2)
-    results, truth = sampling(model, batch)
+    model, batch = shapeprop(), tiny.make_batch(jitter=2)
+    results, truth = tiny.sampling(model, batch)
     head = model.roi_head
-    monkeypatch.setattr(head.saliency, "forward", saliency := Spy(head.saliency.forward))
-    monkeypatch.setattr(head.propagation, "forward", propagation := Spy(head.propagation.forward))
-    losses = roi_losses(model, batch)
+    monkeypatch.setattr(head.saliency, "forward", saliency := tiny.Spy(head.saliency.forward))
+    monkeypatch.setattr(head.propagation, "forward", propagation := tiny.Spy(head.propagation.forward))
+    losses = tiny.roi_losses(model, batch)
     labels = head.sampled_labels(results)
-    rows = torch.isin(labels, torch.tensor(BASE)).nonzero()[:, 0]
+    rows = torch.isin(labels, torch.tensor(tiny.BASE)).nonzero()[:, 0]
     (sampled,), (features, given) = saliency.arguments, propagation.arguments
     assert len(sampled) == len(labels) > len(rows) > 2
     assert features.equal(sampled[rows])
@@ -171,8 +159,8 @@ def test_saliency_sees_every_sampled_roi_and_propagation_only_base_positives(mon
 @pytest.mark.parametrize("loss", LOSSES)
 def test_what_each_loss_trains(loss: str) -> None:
     model = shapeprop()
-    roi_losses(model, make_batch())[loss].backward()
-    reached = {".".join(name.split(".")[:3]) for name, size in grads(model).items() if size > 0}
+    tiny.roi_losses(model, tiny.make_batch())[loss].backward()
+    reached = {".".join(name.split(".")[:3]) for name, size in tiny.grads(model).items() if size > 0}
     part = {
         "saliency": {f"roi_head.saliency.{n}" for n in ("convs", "predictor")},
         "propagation": {f"roi_head.propagation.{n}" for n in ("weights", "encoder", "decoder")},
@@ -201,7 +189,7 @@ def test_shapes_are_normalised_by_their_largest_value() -> None:
 
 
 def test_mask_head_concatenates_the_features_and_the_encoded_shape() -> None:
-    settings = dict(tiny_config("shapeprop", "paper", {})["model"]["roi_head"]["mask_head"])
+    settings = dict(tiny.resolved("shapeprop", "paper", {})["model"]["roi_head"]["mask_head"])
     assert settings.pop("type") == "ShapePropMaskHead"
     head = ShapePropMaskHead(**settings)
     assert [len(head.convs), head.convs[0].in_channels, head.convs[0].out_channels] == [4, 64, 32]
@@ -216,7 +204,7 @@ def test_mask_head_concatenates_the_features_and_the_encoded_shape() -> None:
 
 def test_initialisation_is_the_released_one() -> None:
     """3x3: Kaiming normal, fan out, gain of ReLU; 1x1: uniform within sqrt(3 / fan in); biases 0."""
-    head = paper_model("shapeprop").roi_head
+    head = tiny.paper_model("shapeprop").roi_head
     head.init_weights()
     for conv in (head.saliency.convs[2].conv, head.propagation.encoder[1].conv, head.mask_head.encoder[1].conv):
         assert float(conv.weight.std()) == pytest.approx((2 / (9 * conv.out_channels)) ** 0.5, rel=0.05)
@@ -231,16 +219,16 @@ def test_masks_in_boxes_use_the_saliency_of_their_label(monkeypatch: pytest.Monk
     model = shapeprop().eval()
     for part in ("propagation", "saliency"):
         module = getattr(model.roi_head, part)
-        monkeypatch.setattr(module, "forward", Spy(module.forward))
+        monkeypatch.setattr(module, "forward", tiny.Spy(module.forward))
     boxes = [torch.tensor([[10.0, 12, 60, 70]] * 3), torch.zeros(0, 4)]
-    boxes_at_test(model, boxes, [torch.tensor([2, 0, 3]), torch.zeros(0, dtype=torch.long)])
+    tiny.boxes_at_test(model, boxes, [torch.tensor([2, 0, 3]), torch.zeros(0, dtype=torch.long)])
     seen, maps = model.roi_head.propagation.forward.arguments[1], model.roi_head.saliency.forward.result
     assert seen.equal(torch.stack([maps[0, 2], maps[1, 0], maps[2, 3]])[:, None])
     assert not seen[0].equal(seen[1])
 
 
 def test_no_roi_at_all_is_no_loss_of_masks() -> None:
-    losses = roi_losses(shapeprop(), make_batch(((), ()), background=0))
+    losses = tiny.roi_losses(shapeprop(), tiny.make_batch(((), ()), background=0))
     assert all(float(losses[name].detach()) == 0 for name in ("loss_mask", "loss_propagation"))
     assert torch.isfinite(losses["loss_saliency"])
 
@@ -256,5 +244,5 @@ def test_parameters_at_paper_scale() -> None:
     latent = 9 * 24 * 24 + 24
     encoder, decoder = 9 * 24 + 24 + 2 * latent, 2 * latent + 9 * 24 + 1
     mask = 9 * 256 + 256 + 3 * conv + 9 * 256 * 256
-    ours, theirs = (parameters(paper_model(method, device="meta")) for method in ("shapeprop", "mask-rcnn"))
+    ours, theirs = (tiny.parameters(tiny.paper_model(method, device="meta")) for method in ("shapeprop", "mask-rcnn"))
     assert ours - theirs == saliency + weights + encoder + decoder + mask
