@@ -37,7 +37,8 @@ def test_presets_differ_in_the_documented_options_only() -> None:
     paper, official = (preset_options("contrastmask", preset) for preset in ("paper", "official"))
     assert paper.keys() == official.keys()
     assert {k: (paper[k], official[k]) for k in paper if paper[k] != official[k]} == DOCUMENTED
-    assert preset_options("mask-rcnn", "paper") == preset_options("mask-rcnn", "official")
+    for method in METHODS.keys() - {"contrastmask"}:
+        assert preset_options(method, "paper") == preset_options(method, "official")
 
 
 def test_the_papers_numbers_are_the_papers() -> None:
@@ -72,6 +73,14 @@ def test_the_papers_numbers_are_the_papers() -> None:
         ("mask-grabcut", {"margin": float("inf")}, "margin"),
         ("mask-grabcut", {"margin": float("nan")}, "margin"),
         ("mask-grabcut", {"mask_rois": "gt"}, "mask_rois"),
+        ("deep-marc", {"depth": 50}, "depth"),
+        ("opmask", {"box_head": "fc"}, "box_head"),
+        ("shapemask", {"priors": 0}, "priors"),
+        ("shapemask", {"priors": 1.5}, "priors"),
+        ("shapemask", {"prior_min_area": -1}, "prior_min_area"),
+        ("shapemask", {"neck": "pan"}, "neck"),
+        ("shapeprop", {"steps": -1}, "steps"),
+        ("shapeprop", {"latent": 0}, "latent"),
     ],
 )
 def test_unknown_and_ill_typed_options_are_named(method: str, given: dict[str, Any], named: str) -> None:

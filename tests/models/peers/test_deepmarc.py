@@ -11,8 +11,6 @@ from torch import nn
 
 from contrastmask.config import CONFIGS
 from contrastmask.config.fragments import fragment
-from contrastmask.config.options import check_options, preset_options
-from contrastmask.errors import OptionError
 from contrastmask.models.common.mask_batch import MaskBatch
 from contrastmask.models.common.norm import RoIBatchNorm, synchronise
 from contrastmask.training.train import optim_wrapper
@@ -170,11 +168,3 @@ def test_the_source_recipes_decay_spares_the_hourglass_norms_and_biases() -> Non
     spared = {name for name, value in decay.items() if value == 0}
     expected = {n for n in decay if "hourglass" in n or n.endswith("bias") or "norm" in n or ".bn" in n}
     assert {n for n in spared ^ expected if "downsample" not in n} == set()
-
-
-def test_options() -> None:
-    options = preset_options("deep-marc", "paper")
-    assert options == preset_options("deep-marc", "official")
-    assert (options["mask_rois"], options["depth"]) == ("gt", 52)
-    with pytest.raises(OptionError, match=r"20 \| 52 \| 100"):
-        check_options("deep-marc", {"depth": 50})

@@ -9,8 +9,6 @@ from mmengine.optim import build_optim_wrapper
 from models import tiny
 from torch import Tensor, nn
 
-from contrastmask.config.options import check_options, preset_options
-from contrastmask.errors import OptionError
 from contrastmask.models.common.cam import EPS
 from contrastmask.models.common.mask_batch import MaskBatch
 from contrastmask.models.common.norm import RoIBatchNorm, synchronise
@@ -240,11 +238,3 @@ def test_the_source_recipe_clips_values_and_chooses_among_six_sizes() -> None:
     assert config == before, "the configuration is the run's identity"
     resize = train_pipeline(config)[2]
     assert resize["type"] == "RandomChoiceResize" and len(resize["scales"]) == 6 and resize["keep_ratio"]
-
-
-def test_options() -> None:
-    options = preset_options("opmask", "paper")
-    assert options == preset_options("opmask", "official")
-    assert options["mask_rois"] == "positive" and options["cam_norm"] == "normalise_first"
-    with pytest.raises(OptionError, match="it takes conv"):
-        check_options("opmask", {"box_head": "fc"})
