@@ -27,7 +27,7 @@ def send_files(client: "MlflowClient", uri: str, run: "Run", files: Mapping[str,
     local = folder_of(uri, run)
     for name, file in files.items():
         if local is None:
-            client.log_artifact(run.info.run_id, str(file), str(Path(name).parent))
+            client.log_artifact(run.info.run_id, str(file), name.rpartition("/")[0] or None)
         else:
             (local / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, local / name)

@@ -284,8 +284,13 @@ def test_seeds_of_a_run_have_one_parent(shared: Path, folder: Path) -> None:
     assert parent.info.status == "FINISHED" and children.count(parent.info.run_id) == 3
 
 
-def test_tables_and_figures_of_a_scale_are_one_run(results: Path) -> None:
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_tables_and_figures_of_a_scale_are_one_run(results: Path, elsewhere: bool) -> None:
+    """Laid beside an SQLite store, or given to whatever keeps the files of an experiment."""
     folder = run_in(results)
+    if elsewhere:
+        place = str(results / "mlartifacts" / "contrastmask" / "smoke")
+        connect(tracking_uri(results)).create_experiment("contrastmask/smoke", place)
     train(folder, range(1, 3))
     scale = folder.parents[2]
     for name, content in (("tables/t.md", "1"), ("tables/t.tex", "1"), ("figures/f.png", "2"), ("claims.md", "3")):
