@@ -50,7 +50,7 @@ def test_reports_settings_and_data_need_no_torch(tmp_path: Path) -> None:
     light += [f"contrastmask.data.{name}" for name in ("dataset", "splits", "download", "synthetic")]
     script = f"""
 import {", ".join(light)}, contrastmask.evaluation.coco_metrics
-settings = contrastmask.config.settings_from_json({json.dumps({"results": str(tmp_path), "tables": ["table2"]})!r})
+settings = contrastmask.config.settings_with({dict(results=str(tmp_path), tables=["table2"])!r})
 contrastmask.report.page.write_report(settings, contrastmask.config.load_tables(settings))"""
     assert loaded(script, ("torch", "torchvision", "mmdet", "mmcv", "mmengine", "mlflow")) == []
     assert list(tmp_path.rglob("index.html"))
