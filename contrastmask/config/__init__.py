@@ -7,14 +7,7 @@
 No torch and no mmengine: Snakemake reads this for every job.
 """
 
-from contrastmask.config.resolve import (
-    backbone_config,
-    check_groups,
-    config_hash,
-    narrow,
-    resolve,
-    weights_source,
-)
+from contrastmask.config.resolve import backbone_config, check_groups, config_hash, narrow, resolve, weights_source
 from contrastmask.config.rows import (
     Row,
     RunSpec,

@@ -21,10 +21,7 @@ BASE_URL = "http://images.cocodataset.org"
 BLOCK = 1 << 20  # bytes
 TIMEOUT = 60.0  # seconds without a byte
 # Worth another attempt; not, for example, a full disk.
-NETWORK_ERRORS = (
-    *(urllib.error.URLError, http.client.HTTPException),
-    *(ConnectionError, TimeoutError, ssl.SSLError),
-)
+NETWORK_ERRORS = (*(urllib.error.URLError, http.client.HTTPException), *(ConnectionError, TimeoutError, ssl.SSLError))
 
 
 class DownloadError(Failed):
@@ -46,9 +43,7 @@ class Archive:
 
 
 COCO_2017 = (
-    Archive(
-        *("annotations/annotations_trainval2017.zip", "f4bbac642086de4f52a3fdda2de5fa2c", "annotations", 6),
-    ),
+    Archive(*("annotations/annotations_trainval2017.zip", "f4bbac642086de4f52a3fdda2de5fa2c", "annotations", 6)),
     Archive("zips/val2017.zip", "442b8da7639aecaf257c1dceb8ba8c80", "val2017", 5000),
     Archive("zips/train2017.zip", "cced6f7f71b7629ddf16f17bbcfab6b2", "train2017", 118287),
 )

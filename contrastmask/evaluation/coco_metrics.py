@@ -58,11 +58,7 @@ class MeanIou(NamedTuple):
 
 
 def coco_metrics(
-    ground_truth: COCO | str | Path,
-    detections: Sequence[Mapping[str, Any]],
-    *,
-    iou_type: IouType,
-    subsets: Subsets,
+    ground_truth: COCO | str | Path, detections: Sequence[Mapping[str, Any]], *, iou_type: IouType, subsets: Subsets
 ) -> CocoMetrics:
     """Evaluate ``detections`` on every image and category of ``ground_truth``, once, and average per subset.
 

@@ -7,8 +7,7 @@ from contrastmask.inference.export import export
 from contrastmask.inference.predict import OVERLAYS, predict
 from contrastmask.runtime.files import parse_coco, read_coco_bytes
 from contrastmask.runtime.locks import Stop
-from contrastmask.tracking.files import send_files
-from contrastmask.tracking.sending import mlflow_run, send
+from contrastmask.tracking.sending import mlflow_run, send, send_files
 from contrastmask.tracking.store import connect, errors_named, tracking_uri
 from contrastmask.training.run import Run
 

@@ -33,10 +33,7 @@ READABLE = 640  # pixels of the longer side up to which small images are enlarge
 
 
 def draw(
-    image: np.ndarray,
-    detections: list[dict[str, Any]],
-    categories: list[dict[str, Any]],
-    trained_with: dict[str, str],
+    image: np.ndarray, detections: list[dict[str, Any]], categories: list[dict[str, Any]], trained_with: dict[str, str]
 ) -> Image.Image:
     """The overlay of an image, enlarged if it is small, with a legend below.
 

@@ -1,4 +1,4 @@
-"""Sends the curves file of one run to MLflow.
+"""Sends to MLflow the curves file of one run, and files that stand beside numbers: models, tables, figures.
 
 What MLflow has is noted in MLflow itself, as a tag of the run that says how much of its file was sent. So a store that
 was deleted is filled again, and another one too. Sending is repeatable: MLflow drops a point that it has, parameters
@@ -6,10 +6,12 @@ and tags are set to what they are, and a run is found again by the id in its fil
 costs nothing.
 """
 
+import hashlib
 import json
 import math
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +33,8 @@ RENAMED = {"source": "mlflow.source.name", "description": "mlflow.note.content"}
 MAX_METRICS, MAX_KEYS = 1000, 100  # what MLflow takes in one request,
 MAX_KEY, MAX_PARAM, MAX_TAG, MAX_NAME, MAX_DIGEST = 250, 6000, 8000, 500, 36  # and in one text
 LOCK_TIMEOUT_S = 30.0
+TABLES, DIGEST_TAG = "tables and figures", "contrastmask.files"
+SHOWN = ("tables/*.md", "tables/*.html", "tables/*.csv", "claims.md", "figures/*.png")
 
 
 def mlflow_run(folder: Path) -> tuple[str, str]:
@@ -110,7 +114,7 @@ def _send_new(client: "MlflowClient", uri: str, run: "Run", path: Path) -> int:
         return 0
     events = [event for event, _ in found]
     for event in events:
-        _send_files(client, uri, run, event)
+        _send_content(client, uri, run, event)
     params, tags = _facts(events, run.data.params)
     metrics = [
         Metric(_key(key), _plottable(value), event["time"], event["step"])
@@ -158,7 +162,7 @@ def _facts(events: Sequence[Event], known: Mapping[str, str]) -> tuple[dict[str,
     return params, tags
 
 
-def _send_files(client: "MlflowClient", uri: str, run: "Run", event: Event) -> None:
+def _send_content(client: "MlflowClient", uri: str, run: "Run", event: Event) -> None:
     """Datasets and artifacts; a table in the form of mlflow.log_table, which would append to one that is there."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
@@ -208,3 +212,43 @@ def _key(name: str) -> str:
 def _text(text: str, limit: int) -> str:
     """Cut, and without the half characters that a file name may hold and a database does not take."""
     return text[:limit].encode("utf-8", "replace").decode()
+
+
+# ---------------------------------------------------------------------------- files
+
+
+def send_files(client: "MlflowClient", uri: str, run: "Run", files: Mapping[str, Path]) -> None:
+    """Make files, by their path among the run's artifacts, what they are here.
+
+    Raises:
+        OSError: a file cannot be read or written.
+        MlflowException: the server takes none.
+    """
+    local = folder_of(uri, run)
+    for name, file in files.items():
+        if local is None:
+            client.log_artifact(run.info.run_id, str(file), name.rpartition("/")[0] or None)
+        else:
+            (local / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, local / name)
+
+
+def send_tables(client: "MlflowClient", uri: str, scale: Path) -> None:
+    """Show the tables and figures of the folder `scale` as one run of its experiment, sent again when they changed.
+
+    Raises:
+        StoreError: they cannot be sent now; repeat it later.
+    """
+    files = {str(file.relative_to(scale)): file for pattern in SHOWN for file in sorted(scale.glob(pattern))}
+    if not files:
+        return
+    digest = hashlib.sha256(b"".join(name.encode() + file.read_bytes() for name, file in files.items())).hexdigest()
+    newest = round(1000 * max(file.stat().st_mtime for file in files.values()))
+    with errors_named(uri):
+        experiment = experiment_id(client, f"contrastmask/{scale.name}", uri)
+        run = find_or_create(client, experiment, {"id": TABLES, "time": newest, "title": TABLES})
+        if run.info.lifecycle_stage == "deleted" or run.data.tags.get(DIGEST_TAG) == digest:
+            return
+        send_files(client, uri, run, files)
+        client.set_tag(run.info.run_id, DIGEST_TAG, digest)
+        client.set_terminated(run.info.run_id, end_time=newest)

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from contrastmask.errors import ConfigError
 from contrastmask.tracking.curves import NAME, end_if_killed
-from contrastmask.tracking.files import send_tables
-from contrastmask.tracking.sending import send
+from contrastmask.tracking.sending import send, send_tables
 from contrastmask.tracking.store import StoreError, connect, tracking_uri, without_password
 
 OF_A_CHAIN = "CONTRASTMASK_CHAIN"  # set in the environment of what Snakemake runs

@@ -42,10 +42,7 @@ def mmdet_config(run: Run) -> dict[str, Any]:
     workers, images = run.decided["workers"], config["batch"]
     return {
         "default_scope": "mmdet",
-        "custom_imports": {
-            "imports": [*IMPORTS, *config.get("custom_imports", [])],
-            "allow_failed_imports": False,
-        },
+        "custom_imports": {"imports": [*IMPORTS, *config.get("custom_imports", [])], "allow_failed_imports": False},
         "model": model_config(config, run.dataset, run.split, str(weights) if weights else None),
         "train_dataloader": {
             "batch_size": images,

@@ -114,12 +114,7 @@ def build_runner(run: Run, model: Any, stream: Any, hooks: list[Any], iterations
             collate_fn=pseudo_collate,
             persistent_workers=workers > 0,
         ),
-        train_cfg={
-            "type": "StepLoop",
-            "max_iters": total,
-            "images": run.decided["images_per_gpu"],
-            "seed": run.seed,
-        },
+        train_cfg={"type": "StepLoop", "max_iters": total, "images": run.decided["images_per_gpu"], "seed": run.seed},
         optim_wrapper=optim_wrapper(run.config) | {"accumulative_counts": run.passes},
         param_scheduler=schedulers(run.config, total),
         default_hooks=dict.fromkeys(("runtime_info", "timer", "sampler_seed", "logger", "checkpoint")),

@@ -157,11 +157,7 @@ class PartialRoIHead(StandardRoIHead):
         return self.candidates(results) & self.positives_of_base(results)
 
     def predict_mask(
-        self,
-        x: tuple[Tensor, ...],
-        batch_img_metas: list[dict],
-        results_list: InstanceList,
-        rescale: bool = False,
+        self, x: tuple[Tensor, ...], batch_img_metas: list[dict], results_list: InstanceList, rescale: bool = False
     ) -> InstanceList:
         """mmdet's, with logits from `detection_logits`: those of most systems need more than the boxes."""
         rois = bbox2roi([results.bboxes for results in results_list])

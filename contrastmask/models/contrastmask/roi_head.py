@@ -57,11 +57,7 @@ class ContrastMaskRoIHead(CAMRoIHead):
         return self._mask_logits(x, batch.rois, raw_cam[batch.rows], encoded), losses
 
     def _contrastive_loss(
-        self,
-        encoded: Tensor,
-        regions: Partition,
-        keys: KeySets,
-        sampling_results: list[SamplingResult],
+        self, encoded: Tensor, regions: Partition, keys: KeySets, sampling_results: list[SamplingResult]
     ) -> Tensor:
         """lambda L_con, the mean over the query groups of the batch: in fp32, of features that autocast may halve."""
         of_image = [len(res.pos_priors) for res in sampling_results]
