@@ -6,7 +6,6 @@ MLflow is imported inside functions: the import costs seconds and most callers n
 import logging
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -126,16 +125,15 @@ def connect(uri: str) -> "MlflowClient":
 
 def _create(path: Path) -> None:
     """Under the lock. Made beside and renamed, so that a kill half-way leaves nothing half made."""
+    from mlflow import MlflowClient
+
     if path.exists() and path.stat().st_size > 0:
         return
     for left in path.parent.glob(f"{path.name}.*.new"):  # by who was killed here
         left.unlink(missing_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}.new")
-    command = [sys.executable, "-m", "mlflow", "db", "upgrade", f"{SQLITE}{draft}"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LOCK_TIMEOUT_S)
-        if done.returncode != 0:
-            raise StoreError(f"cannot create the MLflow store {path}: {done.stderr.strip().rpartition(chr(10))[2]}")
+        MlflowClient(f"{SQLITE}{draft}").search_experiments(max_results=1)  # makes what is not there
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)

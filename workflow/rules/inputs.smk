@@ -4,7 +4,7 @@ import os
 import re
 
 from contrastmask.config.settings import ALL_MASKS
-from contrastmask.data.dataset import find_parts
+from contrastmask.data.layouts import find_parts
 from contrastmask.errors import DataError
 from contrastmask.report.figure_rows import TEXTS, figure_rows
 
