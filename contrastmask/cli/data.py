@@ -34,7 +34,7 @@ def download(root: Path, base_url: str | None) -> None:
 
 @click.command(short_help="Look at a folder of your own data, and write its scale and table.")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--name", type=options.Name(), help="Of the scale and the table.  [default: the folder's name]")
+@click.option("--name", type=options.name, help="Of the scale and the table.  [default: the folder's name]")
 @click.option(
     "--recipe",
     type=click.Choice(["coco-mini", "paper", "smoke"]),
@@ -90,7 +90,7 @@ def init(folder: Path, name: str | None, recipe: str | None, setting: str, crowd
 @options.results_option
 @click.option(
     "--setting",
-    type=options.Name(),
+    type=options.name,
     default="masks2boxes",
     show_default=True,
     help="Which categories are base, which novel.",
@@ -163,7 +163,13 @@ def split_data(annotations: Path, val: float, seed: int, group: str | None, out:
 
 @click.command(short_help="Verify a data set, or draw a synthetic one.")
 @click.argument("root", metavar="FOLDER", type=options.FOLDER)
-@click.option("--data", type=options.JsonObject(), required=True, help="What it is, as `dataset` of a scale, in JSON.")
+@click.option(
+    "--data",
+    type=options.json_object,
+    metavar="JSON",
+    required=True,
+    help="What it is, as `dataset` of a scale, in JSON.",
+)
 @click.option("--out", type=options.FILE, required=True, help="dataset.json to write.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, help="Processes that draw synthetic images.  [1]")
 def prepare(root: Path, data: dict[str, Any], out: Path, workers: int) -> None:

@@ -14,13 +14,13 @@ from contrastmask.runtime.terminal import visible
 
 
 @click.command(short_help="Write tables from what was measured.")
-@click.argument("tables", nargs=-1, required=True, metavar="TABLE...", type=options.Name())
+@click.argument("tables", nargs=-1, required=True, metavar="TABLE...", type=options.name)
 @options.scale_option
 @options.results_option
 @options.preset_option
 @options.seeds_option("that of configs/config.yaml")
 @click.option(
-    "--folder", type=options.Name(), default="tables", show_default=True, help="Where to, under results/<scale>."
+    "--folder", type=options.name, default="tables", show_default=True, help="Where to, under results/<scale>."
 )
 @click.option("--print", "show", is_flag=True, help="Print the tables instead of the paths written.")
 def tables(
@@ -155,8 +155,8 @@ def claims(
 
 
 @click.command(short_help="Say how two runs differ, in configuration and results.")
-@click.argument("run_a", metavar="RUN_A", type=options.Name())
-@click.argument("run_b", metavar="RUN_B", type=options.Name())
+@click.argument("run_a", metavar="RUN_A", type=options.name)
+@click.argument("run_b", metavar="RUN_B", type=options.name)
 @options.scale_option
 @options.seeds_option("all that both runs finished")
 @click.option(

@@ -22,36 +22,42 @@ EXISTING_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 EXISTING_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 
 
-class JsonObject(click.ParamType):
-    """A JSON object, as a dict."""
-
-    name = "json"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
-        try:
-            decoded = json.loads(value) if isinstance(value, str) else value
-        except (json.JSONDecodeError, RecursionError) as error:
-            self.fail(f"not JSON: {error}", param, ctx)
-        if not isinstance(decoded, dict):
-            self.fail('give a JSON object such as \'{"data_root": "/data/coco"}\'', param, ctx)
-        return decoded
+def json_object(text: str) -> dict[str, Any]:
+    """Type of an option: a JSON object."""
+    try:
+        decoded = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise click.BadParameter(f"not JSON: {error}") from None
+    if not isinstance(decoded, dict):
+        raise click.BadParameter('give a JSON object such as \'{"data_root": "/data/coco"}\'')
+    return decoded
 
 
-class Setting(click.ParamType):
-    """KEY=VALUE, the value read as YAML, as Snakemake reads --config."""
+def setting(text: str) -> tuple[str, Any]:
+    """Type of an option: KEY=VALUE, the value read as YAML, as Snakemake reads --config."""
+    key, given, value = text.partition("=")
+    if not given or not key:
+        raise click.BadParameter(f"{text!r} is not KEY=VALUE, such as scale=paper")
+    try:
+        return key, load_yaml(value)
+    except yaml.YAMLError:
+        raise click.BadParameter(f"the value of {key} cannot be read as YAML: {value!r}") from None
 
-    name = "key=value"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
-        if isinstance(value, tuple):
-            return value
-        key, given, text = value.partition("=")
-        if not given or not key:
-            self.fail(f"{value!r} is not KEY=VALUE, such as scale=paper", param, ctx)
-        try:
-            return key, load_yaml(text)
-        except yaml.YAMLError:
-            self.fail(f"the value of {key} cannot be read as YAML: {text!r}", param, ctx)
+def name(text: str) -> str:
+    """Type of an option: a part of a path that cannot leave its folder."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", text):
+        raise click.BadParameter(
+            f"{text!r} is no name: give letters, digits, '_', '-' and '.', a letter or digit first"
+        )
+    return text
+
+
+def numbers(text: str) -> list[int]:
+    """Type of an option: whole numbers between commas."""
+    if not all(part.strip().isdigit() for part in text.split(",")):
+        raise click.BadParameter(f"{text!r} is not whole numbers between commas, such as 0,1,2")
+    return [int(part) for part in text.split(",")]
 
 
 class WithConfig(click.Command):
@@ -71,32 +77,6 @@ def _one_each(args: list[str]) -> Iterator[str]:
         yield word
 
 
-class Name(click.ParamType):
-    """A part of a path that cannot leave its folder."""
-
-    name = "name"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", value):
-            self.fail(
-                f"{value!r} is no name: give letters, digits, '_', '-' and '.', a letter or digit first", param, ctx
-            )
-        return value
-
-
-class Numbers(click.ParamType):
-    """Whole numbers between commas, as a list."""
-
-    name = "numbers"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
-        if isinstance(value, list):
-            return value
-        if not all(part.strip().isdigit() for part in value.split(",")):
-            self.fail(f"{value!r} is not whole numbers between commas, such as 0,1,2", param, ctx)
-        return [int(part) for part in value.split(",")]
-
-
 def _scales(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     return _beginning(incomplete, (path.stem for path in (CONFIGS / "scales").glob("*.yaml")))
 
@@ -113,7 +93,7 @@ def _beginning(incomplete: str, names: Iterable[str]) -> list[CompletionItem]:
 
 scale_option = click.option(
     "--scale",
-    type=Name(),
+    type=name,
     shell_complete=_scales,
     help="A file in configs/scales.  [default: that of configs/config.yaml]",
 )
@@ -129,7 +109,7 @@ resamples_option = click.option(
 config_option = click.option(
     "--config",
     multiple=True,
-    type=Setting(),
+    type=setting,
     metavar="KEY=VALUE...",
     help="What differs from configs/config.yaml, as for snakemake: several may follow.",
 )
@@ -137,7 +117,7 @@ config_option = click.option(
 
 def seeds_option(default: str) -> Callable[[Any], Any]:
     """Decorator that gives a command --seeds; `default` says which they are otherwise."""
-    return click.option("--seeds", type=Numbers(), help=f"Seeds, such as 0,1,2.  [default: {default}]")
+    return click.option("--seeds", type=numbers, help=f"Seeds, such as 0,1,2.  [default: {default}]")
 
 
 def run_options(required: bool = True) -> Callable[[Any], Any]:
@@ -146,7 +126,7 @@ def run_options(required: bool = True) -> Callable[[Any], Any]:
         click.option(
             "--run",
             required=required,
-            type=Name(),
+            type=name,
             shell_complete=_runs,
             help="Id of the run: a folder in results/<scale>/runs; the column `run` of a table's csv.",
         ),
@@ -173,7 +153,11 @@ def settings_options(command: Any) -> Any:
 
     @config_option
     @click.option(
-        "--settings", type=JsonObject(), default="{}", help="The same as JSON: how the workflow's rules hand it on."
+        "--settings",
+        type=json_object,
+        metavar="JSON",
+        default="{}",
+        help="The same as JSON: how the workflow's rules hand it on.",
     )
     @functools.wraps(command)
     def with_changes(*args: Any, config: tuple[tuple[str, Any], ...], settings: dict[str, Any], **kwargs: Any) -> Any:
