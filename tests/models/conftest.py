@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import pytest
 import torch
 from mmengine.registry import init_default_scope
-from models import tiny
 
 
 @pytest.fixture(autouse=True)
@@ -21,9 +20,3 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="session")
-def build() -> tiny.Build:
-    """`build(method, preset, **options)`: a tiny detector, built once."""
-    return tiny.build

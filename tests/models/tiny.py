@@ -24,8 +24,6 @@ SPLIT = {"base": [2, 9], "novel": [1, 5]}
 BASE, NOVEL = (1, 3), (0, 2)  # labels
 SIZE = 96
 
-Build = Callable[..., torch.nn.Module]
-
 
 def resolved(method: str, preset: str, options: dict[str, Any]) -> dict[str, Any]:
     """The resolved configuration of a run at smoke scale."""

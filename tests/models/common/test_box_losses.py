@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from models.tiny import NOVEL, SIZE, Build, grads, make_batch, resolved, roi_losses
+from models.tiny import NOVEL, SIZE, build, grads, make_batch, resolved, roi_losses
 
 from contrastmask.config.options import METHODS, SystemOptions
 from contrastmask.models.common.box_losses import (
@@ -139,7 +139,7 @@ def test_every_system_has_them_by_one_option(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["mask-rcnn", "contrastmask", "maskx-rcnn", "shapeprop"])
-def test_they_reach_the_mask_head_and_read_no_novel_mask(build: Build, method: str) -> None:
+def test_they_reach_the_mask_head_and_read_no_novel_mask(method: str) -> None:
     model = build(method, box_losses="both")
     plain, scrambled = (roi_losses(model, coloured(scrambled=labels)) for labels in ((), NOVEL))
     assert {"loss_projection", "loss_pairwise"} <= plain.keys()
@@ -148,7 +148,7 @@ def test_they_reach_the_mask_head_and_read_no_novel_mask(build: Build, method: s
     assert any(size > 0 for size in grads(model.roi_head.mask_head).values())
 
 
-def test_one_kind_alone_and_base_objects_only(build: Build) -> None:
+def test_one_kind_alone_and_base_objects_only() -> None:
     names = {kind: roi_losses(build(box_losses=kind), coloured()).keys() for kind in ("none", "projection", "pairwise")}
     assert {
         kind: sorted(n for n in found if n.endswith(("projection", "pairwise"))) for kind, found in names.items()
@@ -159,13 +159,13 @@ def test_one_kind_alone_and_base_objects_only(build: Build) -> None:
     }
 
 
-def test_the_mask_loss_of_base_rois_stays_the_same(build: Build) -> None:
+def test_the_mask_loss_of_base_rois_stays_the_same() -> None:
     without, with_ = build("mask-rcnn"), build("mask-rcnn", box_losses="projection")
     with_.load_state_dict(without.state_dict())
     torch.testing.assert_close(roi_losses(without, coloured())["loss_mask"], roi_losses(with_, coloured())["loss_mask"])
 
 
-def test_the_pairwise_loss_warms_up(build: Build) -> None:
+def test_the_pairwise_loss_warms_up() -> None:
     model, values = build("mask-rcnn", box_losses="pairwise"), []
     for progress in (0.0, 1 / 18, 1 / 9, 1.0):
         model.roi_head.progress = progress

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from models import tiny
+from models.tiny import build
 
 from contrastmask.models.common.mask_batch import MaskBatch
 from contrastmask.models.common.partial_roi_head import best_proposals
@@ -10,7 +11,7 @@ from contrastmask.models.common.partial_roi_head import best_proposals
 from mmengine.structures import InstanceData  # isort: skip
 
 
-def test_crowds_give_no_positive_and_change_nothing(build: tiny.Build) -> None:
+def test_crowds_give_no_positive_and_change_nothing() -> None:
     model = build("mask-rcnn")
     crowd = tiny.Object((60, 60, 90, 90), 1)
     plain, with_crowd = (tiny.roi_losses(model, tiny.make_batch(ignored=i)) for i in ((), (crowd,)))
@@ -27,7 +28,7 @@ def mask_rois_seen(model: torch.nn.Module, batch: tiny.Batch) -> int:
 
 
 @pytest.mark.parametrize("method", ["mask-rcnn", "contrastmask"])
-def test_mask_rois_are_all_base_positives_or_only_ground_truth_boxes(build: tiny.Build, method: str) -> None:
+def test_mask_rois_are_all_base_positives_or_only_ground_truth_boxes(method: str) -> None:
     batch = tiny.make_batch(jitter=3)
     positive, gt = (build(method, mask_rois=kind) for kind in ("positive", "gt"))
     results, _ = tiny.sampling(positive, batch)
@@ -40,7 +41,7 @@ def test_mask_rois_are_all_base_positives_or_only_ground_truth_boxes(build: tiny
     assert gt.roi_head.mask_rois(results).equal(base & is_gt)
 
 
-def test_mask_targets_are_the_objects_cropped_to_the_rois(build: tiny.Build) -> None:
+def test_mask_targets_are_the_objects_cropped_to_the_rois() -> None:
     model = build("mask-rcnn")
     batch = tiny.make_batch()
     results, truth = tiny.sampling(model, batch)
@@ -54,7 +55,7 @@ def test_mask_targets_are_the_objects_cropped_to_the_rois(build: tiny.Build) -> 
         assert (target != disc).float().mean() < 0.05
 
 
-def test_mask_loss_is_the_mean_cross_entropy_of_base_rois(build: tiny.Build) -> None:
+def test_mask_loss_is_the_mean_cross_entropy_of_base_rois() -> None:
     head = build("mask-rcnn").roi_head
     logits, targets = torch.randn(3, 1, 28, 28), torch.randint(0, 2, (3, 28, 28)).float()
     p = torch.sigmoid(logits[:, 0].double())
