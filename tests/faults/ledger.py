@@ -78,8 +78,14 @@ def read(file: Path = FILE) -> list[dict[str, str]]:
 
 
 def as_markdown(lines: list[dict[str, str]]) -> str:
-    """The table of docs/reliability.md."""
-    rows = [f"| {line['fault']} | {line['injected']} | {line['survived']} | {line['how']} |" for line in lines]
+    """The table of docs/reliability.md; faults that are survived in the same way share a row."""
+    ways: dict[str, list[dict[str, str]]] = {}
+    for line in lines:
+        ways.setdefault(line["how"], []).append(line)
+    rows = []
+    for how, alike in ways.items():
+        injected, survived = (sum(int(line[key]) for line in alike) for key in ("injected", "survived"))
+        rows.append(f"| {'; '.join(line['fault'] for line in alike)} | {injected} | {survived} | {how} |")
     total = sum(int(line["injected"]) for line in lines)
     survived = sum(int(line["survived"]) for line in lines)
     head = ["| fault | injected | survived | how |", "|---|---:|---:|---|"]
