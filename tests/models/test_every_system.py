@@ -9,6 +9,8 @@ from models import tiny
 from models.tiny import A, B, C, D, Object
 from torch import Tensor, nn
 
+from contrastmask.config.options import METHODS, SystemOptions
+
 SYSTEMS = {
     "mask-rcnn": ("mask-rcnn", "paper", {}),
     "contrastmask": ("contrastmask", "paper", {}),
@@ -58,6 +60,12 @@ def fitting(system: str, batch: tiny.Batch) -> tiny.Batch:
     if system == "shapemask-nas-fpn":
         batch.inputs = F.pad(batch.inputs, (0, 128 - tiny.SIZE, 0, 128 - tiny.SIZE))
     return batch
+
+
+def test_every_system_is_here() -> None:
+    assert {method for method, _, _ in SYSTEMS.values()} == {
+        name for name, options in METHODS.items() if issubclass(options, SystemOptions)
+    }
 
 
 # ---------------------------------------------------------------- training
