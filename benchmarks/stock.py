@@ -10,8 +10,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-from contrastmask.config import narrow
 from contrastmask.config.fragments import put
+from contrastmask.config.resolve import narrow
 
 VALUES = Path(mmdet.__file__).parent / ".mim" / "configs" / "_base_" / "models" / "mask-rcnn_r50_fpn.py"
 

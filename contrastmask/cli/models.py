@@ -65,15 +65,11 @@ def predict(
 
     from contrastmask.inference import predict as output
     from contrastmask.inference.received import load_model
-    from contrastmask.inference.trained import load_run, run_folder
+    from contrastmask.inference.trained import load_run
     from contrastmask.runtime.locks import on_signals
     from contrastmask.runtime.terminal import say
 
-    if model is not None:
-        trained = load_model(model)
-    else:
-        asked = options.asked(scale=scale, results=results)
-        trained = load_run(run_folder(asked["results"], asked["scale"], str(run), seed))
+    trained = load_model(model) if model else load_run(_run_folder(str(run), seed, scale, results))
     with on_signals() as stop:
         done = output.predict(trained, files, out, threshold, _device(device), stop)
     novel = {category["id"] for category in trained.categories if category["split"] == "novel"}
@@ -84,6 +80,14 @@ def predict(
         say(f"not read: {path}: {problem}", error=True)
     if done.unreadable:
         sys.exit(1)
+
+
+def _run_folder(run: str, seed: int, scale: str | None, results: Path | None) -> Path:
+    """That of the run which the options name."""
+    from contrastmask.inference.trained import run_folder
+
+    asked = options.asked(scale=scale, results=results)
+    return run_folder(asked["results"], asked["scale"], run, seed)
 
 
 def _device(asked: str | None) -> str:
@@ -115,10 +119,8 @@ def export(run: str, seed: int, scale: str | None, results: Path | None, out: Pa
       contrastmask predict photos/ --model contrastmask-r50
     """
     from contrastmask.inference.export import export as write
-    from contrastmask.inference.trained import run_folder
 
-    asked = options.asked(scale=scale, results=results)
-    trained = write(run_folder(asked["results"], asked["scale"], run, seed), out)
+    trained = write(_run_folder(run, seed, scale, results), out)
     click.echo(f"{trained.name}: {out}")
 
 
@@ -137,10 +139,8 @@ def log_model(run: str, seed: int, scale: str | None, results: Path | None, imag
       contrastmask log-model --run contrastmask-paper_r50_1x_nonvoc2voc --scale paper
     """
     from contrastmask.inference.log_model import log_model as log
-    from contrastmask.inference.trained import run_folder
     from contrastmask.runtime.locks import on_signals
 
-    asked = options.asked(scale=scale, results=results)
     with on_signals() as stop:
-        run_id = log(run_folder(asked["results"], asked["scale"], run, seed), images, 0.3, _device(device), stop)
+        run_id = log(_run_folder(run, seed, scale, results), images, 0.3, _device(device), stop)
     click.echo(f"runs:/{run_id}/model")

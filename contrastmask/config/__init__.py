@@ -7,7 +7,7 @@
 No torch and no mmengine: Snakemake reads this for every job.
 """
 
-from contrastmask.config.resolve import backbone_config, check_groups, config_hash, narrow, resolve, weights_source
+from contrastmask.config.resolve import backbone_config, check_groups, config_hash, resolve, weights_source
 from contrastmask.config.rows import (
     Row,
     RunSpec,
@@ -16,7 +16,6 @@ from contrastmask.config.rows import (
     find_run,
     load_table,
     load_tables,
-    read_names,
     run_spec,
     split_lists,
 )
@@ -37,8 +36,6 @@ __all__ = [
     "load_settings",
     "load_table",
     "load_tables",
-    "narrow",
-    "read_names",
     "resolve",
     "run_spec",
     "settings_with",

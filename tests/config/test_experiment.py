@@ -10,6 +10,7 @@ from contrastmask import config as experiment
 from contrastmask.config import CONFIGS, RunSpec, load_settings, load_table, load_tables, resolve, run_spec
 from contrastmask.config.fragments import fragment
 from contrastmask.config.options import METHODS, OFFICIAL, preset_options
+from contrastmask.config.resolve import narrow
 from contrastmask.errors import ConfigError
 
 ROW = {"method": "contrastmask", "backbone": "r50", "schedule": "1x", "setting": "nonvoc2voc"}
@@ -81,7 +82,7 @@ def test_width_narrows_channels_and_nothing_else() -> None:
     scale_free = load_settings(config(scale="paper", data_root="/data"))
     full = resolve(run_spec(ROW, "paper"), scale_free)["model"]
     model = {"in_channels": [256, 512], "groups": 32, "num_convs": 4, "deep": [{"feat_channels": 3}]}
-    experiment.narrow(model, 0.25)
+    narrow(model, 0.25)
     assert model == {"in_channels": [64, 128], "groups": 8, "num_convs": 4, "deep": [{"feat_channels": 1}]}
     assert full["neck"]["out_channels"] == 256
     assert full["backbone"] == full["backbone"] | {"depth": 50, "frozen_stages": 1, "norm_eval": True}
