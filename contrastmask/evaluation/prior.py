@@ -35,7 +35,8 @@ LEAD = ["run", "split", "seeds"]
 def means(objects: pd.DataFrame) -> "pd.Series[float]":
     """MEASURES over lines of prior.csv, in [0, 1] (cosines in [-1, 1]); NaN where there is nothing to measure.
 
-    Precisions pool the pixels of all objects, `X_to_A` (0 or more) is a ratio of means, the others are means over objects.
+    Precisions pool the pixels of all objects, `X_to_A` (0 or more) is a ratio of means, the others are means over
+    objects.
     """
     numbers = objects[[*COLUMNS[3:]]].astype(float)
     total = numbers[["fg", "fg_right", "bg", "bg_right"]].sum()
