@@ -2,7 +2,7 @@
 
 Printed AP on novel categories (nonvoc2voc, voc2nonvoc), 1x: ResNet-50 19.5, 19.5; ResNet-101 19.6, 19.7. GrabCut:
 https://doi.org/10.1145/1015706.1015720. Options: contrastmask/config/options.py; the algorithm:
-contrastmask/evaluation/grabcut_box.py.
+contrastmask/evaluation/grabcut.py.
 
 Certain: nothing but the printed numbers. No text or code at hand says how they were made. That masks were made at
 inference in detected boxes, rather than a detector trained on GrabCut's masks, fits them: AP75 falls to 14-17 from an

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contrastmask.config.options import GrabCutOptions
-from contrastmask.evaluation.grabcut_box import MIN_MARGIN, inner, pixels, segment, surroundings
+from contrastmask.evaluation.grabcut import MIN_MARGIN, inner, pixels, segment, surroundings
 
 DEFAULT = GrabCutOptions()
 HEIGHT, WIDTH = 90, 120

@@ -20,8 +20,7 @@ from contrastmask.data.splits import write_split
 from contrastmask.errors import ConfigError, DataError
 from contrastmask.evaluation import evaluate, grabcut
 from contrastmask.evaluation.coco_metrics import coco_metrics
-from contrastmask.evaluation.grabcut import Task, segment_image, segment_images
-from contrastmask.evaluation.grabcut_box import segment
+from contrastmask.evaluation.grabcut import Task, segment, segment_image, segment_images
 from contrastmask.runtime.locks import Interrupted
 from contrastmask.tracking.curves import read_events
 from contrastmask.training import train
