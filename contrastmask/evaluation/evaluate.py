@@ -103,7 +103,7 @@ def per_category(run: Run, numbers: Mapping[str, Mapping[int, float | None]]) ->
             "name": category["name"],
             "split": "novel" if category["id"] in run.split["novel"] else "base",
             **{name: of.get(category["id"]) for name, of in numbers.items()},
-            **({"trained": False} if category["id"] in run.split.get("untrained", ()) else {}),
+            "trained": category["id"] not in run.split.get("untrained", ()),
         }
         for category in run.dataset["categories"]
     ]
