@@ -73,7 +73,7 @@ def init(folder: Path, name: str | None, recipe: str | None, setting: str, crowd
         write_split(Path(draft) / "dataset.json", setting, Path(draft) / setting, show=True)
     for part in ("train", "val"):
         found = dataset[part]
-        click.echo(f"{part}: {found['n_images']} images, {found['n_annotations']} annotations, {found['source']}")
+        say(f"{part}: {found['n_images']} images, {found['n_annotations']} annotations, {found['source']}")
     recipe = recipe or ("paper" if visible_gpus() else "coco-mini")
     scale = own_data.scale(name, recipe, config, dataset["train"]["n_images"])
     texts = {"scales": scale, "tables": own_data.table(name, setting)}
