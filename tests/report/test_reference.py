@@ -77,6 +77,38 @@ def test_the_page_shows_the_claims_as_they_were_computed() -> None:
         assert table.splitlines() == [line for line in computed if line[:1] == "|" and " | not run | " not in line]
 
 
+#: Why a row of table `steps` is better than the one above it: a claim for each but the first.
+GAINS = (
+    "The class activation map improves the baseline",
+    "The layers of the contrastive head add without their loss",
+    "The contrastive loss adds to the layers of its head",
+    "Novel masks would improve ContrastMask (something is left to gain)",
+)
+
+
+def test_the_readme_s_first_screen_shows_the_runs() -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.search(r"<!-- steps of garments -->\n(.*?)\n<!-- end of steps -->", page, re.S)
+    assert shown
+    folder = REFERENCE / "garments"
+    claims = {claim["claim"]: claim for claim in lines(folder / "claims.csv")}
+    runs = defaultdict(list)
+    for line in lines(folder / "runs.csv"):
+        runs[line["run"]].append(line)
+    rows = lines(folder / "tables" / "steps.csv")
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in shown[1].splitlines()[2:]]
+    assert len(cells) == len(rows) == 1 + len(GAINS)
+    for row, gain, (_, iou, step, *rest) in zip(rows, (None, *GAINS), cells, strict=True):
+        means = [
+            f"{100 * fmean(float(line[column]) for line in runs[row['run']]):.1f}"
+            for column in ("novel_IoU", "novel_AP", "base_IoU", "base_AP")
+        ]
+        assert [iou, *rest] == means
+        if gain:
+            effect = [f"{float(claims[gain][f'iou_{name}']):+.1f}" for name in ("ours", "low", "high")]
+            assert step == "{} [{}, {}]".format(*effect).replace("-", "−")
+
+
 # ---------------------------------------------------------------------------- how it is made
 
 
