@@ -71,10 +71,13 @@ def run_options_of(config: Mapping[str, Any]) -> dict[str, Any]:
 def rows_of(tables: Iterable[Table], boxes: str = "") -> dict[str, tuple[str, ...]]:
     """By run id, the rows that need the run, "table: label", or the boxes that it finds, "table: <boxes>label"."""
     rows: dict[str, tuple[str, ...]] = defaultdict(tuple)
-    for row in (row for table in tables for row in table.rows if row.run):
-        for run, what in ((row.run, ""), (row.run.detector if row.run else None, boxes)):
-            if run:
-                rows[run.id] += (f"{row.table}: {what}{row.label or row.method}",)
+    for row in (row for table in tables for row in table.rows):
+        if row.run is None:
+            continue
+        name = row.label or row.method
+        rows[row.run.id] += (f"{row.table}: {name}",)
+        if row.run.detector:
+            rows[row.run.detector.id] += (f"{row.table}: {boxes}{name}",)
     return rows
 
 

@@ -14,9 +14,8 @@ from mlflow.models import ModelSignature, set_model
 from mlflow.pyfunc import PythonModel, save_model
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
-from contrastmask.inference.model import load_model
+from contrastmask.inference.model import THRESHOLD, load_model
 
-THRESHOLD = 0.3
 COLUMNS = {
     **{"image": DataType.string, "category": DataType.string, "novel": DataType.boolean, "score": DataType.double},
     **dict.fromkeys(("x1", "y1", "x2", "y2"), DataType.double),

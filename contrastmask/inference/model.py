@@ -13,6 +13,8 @@ from contrastmask.inference import received
 from contrastmask.inference.predict import Detector
 from contrastmask.inference.trained import Trained
 
+THRESHOLD = 0.3  # detections of a lower score are left out
+
 
 @dataclass(frozen=True)
 class Found:
@@ -61,7 +63,7 @@ class Model:
         self._detector = Detector(read, device)
         self._label = {category["id"]: label for label, category in enumerate(self.categories)}
 
-    def predict(self, image: str | os.PathLike[str], threshold: float = 0.3) -> Found:
+    def predict(self, image: str | os.PathLike[str], threshold: float = THRESHOLD) -> Found:
         """Find and segment the objects in an image file.
 
         Args:

@@ -6,6 +6,7 @@ MLflow is imported inside functions: the import costs seconds and most callers n
 import logging
 import os
 import re
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -19,7 +20,6 @@ from contrastmask.errors import Failed
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-import socket
 
 SQLITE, PROXIED = "sqlite:///", "mlflow-artifacts:/"
 LOCK_TIMEOUT_S = 120.0
