@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,12 @@ COCO_LAYOUT = (
 )
 PLAIN_LAYOUT = ("train", "annotations/instances_train.json", "val", "annotations/instances_val.json")
 ROBOFLOW_LAYOUT = ("train", "train/_annotations.coco.json", "valid", "valid/_annotations.coco.json")
+LAYOUTS: dict[str, tuple[tuple[str, ...], ...]] = {  # of a kind of data set
+    "coco": (COCO_LAYOUT,),
+    "synthetic": (PLAIN_LAYOUT,),
+    "clothing": (PLAIN_LAYOUT,),
+    "folder": (COCO_LAYOUT, PLAIN_LAYOUT, ROBOFLOW_LAYOUT),
+}
 
 
 @dataclass(frozen=True)
@@ -38,17 +45,22 @@ def find_parts(config: dict[str, Any], root: Path) -> tuple[Part, Part]:
     if given and len(given) < len(FOLDER_KEYS):
         lacking = ", ".join(key for key in FOLDER_KEYS if key not in given)
         raise DataError(f"data: give all of {', '.join(FOLDER_KEYS)} or none; {lacking} missing")
-    layouts = {"coco": [COCO_LAYOUT], "synthetic": [PLAIN_LAYOUT], "clothing": [PLAIN_LAYOUT]}
-    layouts["folder"] = [COCO_LAYOUT, PLAIN_LAYOUT, ROBOFLOW_LAYOUT]
-    candidates = [tuple(config[key] for key in FOLDER_KEYS)] if given else layouts[config["kind"]]
-    for layout in candidates:
-        train_images, train_file, val_images, val_file = (root / path for path in layout)
-        if train_images.is_dir() and val_images.is_dir() and train_file.is_file() and val_file.is_file():
-            return Part(train_images, train_file), Part(val_images, val_file)
+    candidates = (tuple(config[key] for key in FOLDER_KEYS),) if given else LAYOUTS[config["kind"]]
+    if parts := _laid_out(candidates, root):
+        return parts
     lines = [f"{root}: no data set found (data_root). Looked for"]
     for layout in candidates:
         lines.append("  " + ", ".join(f"{p}{'' if (root / p).exists() else ' (missing)'}" for p in layout))
     raise DataError("\n".join(lines + what_is_here(root)))
+
+
+def _laid_out(candidates: Iterable[tuple[str, ...]], root: Path) -> tuple[Part, Part] | None:
+    """Train and val in the first layout that is there."""
+    for layout in candidates:
+        train_images, train_file, val_images, val_file = (root / path for path in layout)
+        if train_images.is_dir() and val_images.is_dir() and train_file.is_file() and val_file.is_file():
+            return Part(train_images, train_file), Part(val_images, val_file)
+    return None
 
 
 #: What tells a part's annotation file, in the order of trust: by a word of its name, or of its folder's.
@@ -64,14 +76,12 @@ def survey(root: Path) -> dict[str, Any]:
     """
     root = root.absolute()
     dataset = {"kind": "folder", "root": str(root)}
-    try:
-        find_parts(dataset, root)
+    if _laid_out(LAYOUTS["folder"], root):
         return dataset
-    except DataError:
-        files = coco_files(root)
+    files = coco_files(root)  # read once: they may be large
     parts = {part: _file_of(files, part, root) for part in WORDS}
     if len(files) == 1 or not all(parts.values()):
-        raise DataError("\n".join([f"{root}: no files for train and val found", *what_is_here(root)]))
+        raise DataError("\n".join([f"{root}: no files for train and val found", *what_is_here(root, files)]))
     found = {}
     for part, file in parts.items():
         assert file is not None
@@ -140,11 +150,17 @@ FORMATS = (
 )
 
 
-def what_is_here(root: Path) -> list[str]:
-    """Lines for a message: what a folder holds instead of a data set, and what to do with it."""
+def what_is_here(root: Path, coco: list[Path] | None = None) -> list[str]:
+    """Lines for a message: what a folder holds instead of a data set, and what to do with it.
+
+    Args:
+        coco: its `coco_files`, where they are known.
+    """
     if not root.is_dir():
         return ["There is no such folder." if not root.exists() else "It is not a folder."]
-    files, coco = _files(root), coco_files(root)
+    files = _files(root)
+    if coco is None:
+        coco = coco_files(root)
     lines = []
     if coco:
         lines.append(f"There are COCO files under other names: {_some(coco, root)}")
