@@ -67,6 +67,10 @@ def check_lists(coco: dict, path: Path, found: Problems) -> None:
         for value, count in Counter(row[field] for row in coco[key]).items():
             if count > 1:
                 found.add("twice", f"{path}: {key}: {field} {value!r} occurs {count} times")
+    ids = {row["id"] for row in coco["annotations"]}
+    texts = {id for id in ids if isinstance(id, str)}
+    for text in sorted(texts & set(map(str, ids - texts))) if texts else ():
+        found.add("twice", f"{path}: annotations: id {text!r} is there as a number and as a text, alike in a csv")
     for key in ("images", "categories"):
         if not coco[key]:
             found.add("empty", f"{path}: holds no {key}")

@@ -144,6 +144,10 @@ CORRUPTIONS = {
     "image id twice": (update("images", 1, id=1), [TRAIN, "images", "id 1 occurs 2 times"]),
     "file twice": (update("images", 1, file_name="001.jpg"), [TRAIN, "'001.jpg' occurs 2 times"]),
     "annotation id twice": (update("annotations", 1, id=10), [TRAIN, "annotations: id 10 occurs 2"]),
+    "annotation id as number and text": (
+        update("annotations", 1, id="10"),
+        [TRAIN, "annotations: id '10'", "as a number and as a text"],
+    ),
     "category id twice": (update("categories", 1, id=1), [TRAIN, "categories: id 1 occurs 2"]),
     "category name twice": (update("categories", 1, name="person"), [TRAIN, "'person' occurs 2"]),
     "unknown image": (update("annotations", 0, image_id=77), [TRAIN, "annotation 10", "image_id 77", "remove"]),

@@ -66,7 +66,7 @@ def renumber(coco: dict, images: list, annotations: list, categories: list) -> N
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     images=st.lists(IDS, min_size=3, max_size=3, unique=True),
-    annotations=st.lists(IDS, min_size=4, max_size=4, unique=True),
+    annotations=st.lists(IDS, min_size=4, max_size=4, unique_by=str),  # 1 beside "1" is refused: test_dataset
     categories=st.lists(IDS, min_size=2, max_size=2, unique=True),
 )
 def test_any_ids_give_the_same_numbers_and_come_back(root, tmp_path, images, annotations, categories):
