@@ -5,13 +5,13 @@ these again from the same configuration, data and code, which the digests name.
 """
 
 import csv
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from contrastmask.errors import DataError
 from contrastmask.report.paper import METRICS
+from contrastmask.report.run_files import read_run_files
 from contrastmask.runtime.files import atomic_writer
 
 OF_SCALE = ("claims.csv", "claims.md", "prior.csv", "prior.md")
@@ -37,7 +37,7 @@ def export_evidence(folder: Path, out: Path) -> list[Path]:
     Raises:
         DataError: no run has been evaluated, or a record of one cannot be read.
     """
-    lines = [run_line(file) for file in sorted((folder / "runs").glob("*/seed*/metrics.json"))]
+    lines = [run_line(file.parent) for file in sorted((folder / "runs").glob("*/seed*/metrics.json"))]
     if not lines:
         raise DataError(f"{folder / 'runs'} holds no evaluated run: nothing to commit")
     tables = sorted(file for file in (folder / "tables").glob("*.*") if file.suffix in (".csv", ".md"))
@@ -53,21 +53,19 @@ def export_evidence(folder: Path, out: Path) -> list[Path]:
     return [*written, out / "runs.csv"]
 
 
-def run_line(file: Path) -> dict[str, Any]:
-    """What is committed of one run and seed, from its metrics.json and the train.json beside it, if it was trained."""
-    try:
-        metrics = json.loads(file.read_text(encoding="utf-8"))
-        trained = file.with_name("train.json")
-        train = json.loads(trained.read_text(encoding="utf-8")) if trained.exists() else {}
-        made = train.get("provenance", {})
-        line = {name: _deep(metrics, keys) for name, keys in MEASURED.items()}
-        line |= {name: train.get(name, metrics.get(name)) for name in RECORDED}
-        return {"run": metrics["run"], "seed": metrics["seed"], **line, **{name: made.get(name) for name in MADE_ON}}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{file} or train.json beside it cannot be read: {error!r}") from None
+def run_line(folder: Path) -> dict[str, Any]:
+    """What is committed of one run and seed, from its metrics.json and its train.json, if it was trained."""
+    files = read_run_files(folder)
+    for name, problem in files.problems.items():
+        raise DataError(f"{folder / name} cannot be read: {problem}")
+    either = files.metrics | files.train
+    line = {"run": files.run, "seed": files.seed}
+    line |= {name: _deep(files.metrics, keys) for name, keys in MEASURED.items()}
+    line |= {name: either.get(name) for name in RECORDED}
+    return line | {name: files.provenance.get(name) for name in MADE_ON}
 
 
 def _deep(content: Any, keys: tuple[str, ...]) -> Any:
     for key in keys:
-        content = content[key]
+        content = content.get(key, {})
     return content

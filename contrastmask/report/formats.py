@@ -7,19 +7,19 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from contrastmask.config import Table
 from contrastmask.report.html import render
 from contrastmask.report.layout import HEADS, NOTHING, PRINTED, Block, View, lay_out
-from contrastmask.report.tables import Result, to_csv
+from contrastmask.report.tables import to_csv
 from contrastmask.runtime.files import atomic_writer
 from contrastmask.runtime.terminal import markdown
 
 WIDTH = 120  # of paragraphs of markdown
 
 
-def write(
-    table: Table, results: Sequence[Result], folder: Path, scale: dict[str, Any], seeds: Sequence[int]
-) -> list[Path]:
+def write(table: Table, results: pd.DataFrame, folder: Path, scale: dict[str, Any], seeds: Sequence[int]) -> list[Path]:
     """Write <folder>/<table>.{csv,md,html,tex} of what tables.build made; return the four paths."""
     view = lay_out(table, results, scale, seeds)
     content = {"csv": to_csv(results), "md": to_markdown(view), "html": to_html(view), "tex": to_tex(view)}

@@ -5,15 +5,21 @@ them. At a comparable scale a cell holds our number, the printed one and the dif
 stands in a column of its own, and nothing is compared.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from contrastmask.config import Table
 from contrastmask.report import paper
 from contrastmask.report.paper import METRICS, Agreement, agreement
-from contrastmask.report.tables import IOU, Number, Result
+from contrastmask.report.tables import IOU
+
+Line = dict[str, Any]
+"""One of what tables.build made: a row of a table."""
 
 # "here", not "ours": the paper calls its own method so.
 KINDS = {
@@ -36,7 +42,11 @@ class Cell:
 
     column: str
     """One of the METRICS, IOU or PRINTED."""
-    number: Number
+    here: float
+    """Mean over the finished seeds; in the column PRINTED what is printed. NaN, as the others, where there is none."""
+    sd: float
+    paper: float
+    diff: float
     agreement: Agreement | None
     """None where nothing is to be compared."""
     run: str
@@ -44,12 +54,10 @@ class Cell:
 
     def text(self, kind: str) -> str:
         """What stands in the line of that kind, rounded to the printed 0.1."""
-        if self.column == PRINTED:
-            return format_number(self.number.printed) if kind == "here" else ""
-        value = {"here": self.number.ours, "sd": self.number.sd, "paper": self.number.printed}.get(kind)
-        if kind == "diff":
-            return "" if self.number.diff is None else f"{self.number.diff:+.1f}"
-        return format_number(value) if value is not None or kind in ("here", "paper") else ""
+        value: float = getattr(self, kind)
+        if math.isnan(value):
+            return NOTHING if kind in ("here", "paper") else ""
+        return f"{value:+.1f}" if kind == "diff" else f"{value:.1f}"
 
 
 @dataclass(frozen=True)
@@ -94,43 +102,37 @@ class View:
     blocks: tuple[Block, ...]
     legend: str
     unreadable: tuple[str, ...]
-    results: tuple[Result, ...]
+    lines: tuple[Line, ...]
+    """Of tables.build."""
 
     @property
     def heading(self) -> str:
         return f"{self.number}. {self.title}" if self.number else self.title
 
 
-def format_number(value: float | None) -> str:
-    """One decimal, as printed."""
-    return NOTHING if value is None else f"{value:.1f}"
-
-
-def lay_out(table: Table, results: Sequence[Result], scale: dict[str, Any], seeds: Sequence[int]) -> View:
+def lay_out(table: Table, results: pd.DataFrame, scale: dict[str, Any], seeds: Sequence[int]) -> View:
     """Lay out what tables.build made from `table`."""
+    lines: list[Line] = results.to_dict("records")
     numbers = METRICS if scale["comparable"] else (*METRICS, IOU, PRINTED)
-    settings = tuple(dict.fromkeys(result.keys["setting"] for result in results))
-    varying = [column for column in _LEADS if len({_lead(result, column) for result in results}) > 1]
-    by_label = len({r.keys["method"] for r in results}) == 1 and all(r.keys["variant"] for r in results)
+    settings = tuple(results["setting"].unique())
+    varying = [column for column in _LEADS if results[column].nunique() > 1]
+    by_label = results["method"].nunique() == 1 and all(results["variant"])
     numbered = re.fullmatch(r"table(\d+)", table.name)
     blocks = [
         Block(
-            lead=(
-                _named(first := next(iter(system.values())), by_label),
-                *(_lead(first, c) or NOTHING for c in varying),
-            ),
-            link=None if by_label else paper.link(first.keys["method"]),
+            lead=(_named(first := next(iter(system.values())), by_label), *(first[c] or NOTHING for c in varying)),
+            link=None if by_label else paper.link(first["method"]),
             remarks=_remarks(system),
             cells=tuple(_cell(system.get(setting), column, scale) for setting in settings for column in numbers),
         )
-        for system in grouped(results)
+        for system in grouped(lines)
     ]
     return View(
         name=table.name,
         number=f"Table {numbered[1]}" if numbered else "",
         title=table.title,
         caption=table.caption,
-        facts=_facts(results[0], settings, varying, by_label, seeds),
+        facts=_facts(lines[0], settings, varying, by_label, seeds),
         note=scale["note"],
         comparable=scale["comparable"],
         columns=("Variant" if by_label else "Method", *(_LEADS[column] for column in varying)),
@@ -138,26 +140,26 @@ def lay_out(table: Table, results: Sequence[Result], scale: dict[str, Any], seed
         numbers=numbers,
         blocks=tuple(blocks),
         legend=_legend(blocks, scale["comparable"]),
-        unreadable=tuple(dict.fromkeys(r.status for r in results if r.status.startswith("unreadable"))),
-        results=tuple(results),
-    )  # fmt: skip
+        unreadable=tuple(dict.fromkeys(line["status"] for line in lines if line["status"].startswith("unreadable"))),
+        lines=tuple(lines),
+    )
 
 
-def _lead(result: Result, column: str) -> str:
-    return result.preset if column == "preset" else result.keys[column]
-
-
-def _named(result: Result, by_label: bool) -> str:
-    method, variant = result.keys["method"], result.keys["variant"]
+def _named(line: Line, by_label: bool) -> str:
+    method, variant = line["method"], line["variant"]
     return variant if by_label else f"{method} ({variant})" if variant else method
 
 
-def _cell(result: Result | None, column: str, scale: dict[str, Any]) -> Cell | None:
-    if result is None:
+def _cell(line: Line | None, column: str, scale: dict[str, Any]) -> Cell | None:
+    if line is None:
         return None
-    number = Number(printed=result.numbers["AP"].printed) if column == PRINTED else result.numbers[column]
-    judged = agreement(number.ours, number.printed, number.sd) if scale["comparable"] else None
-    return Cell(column, number, judged, result.run, result.n_seeds)
+    of_run = {"run": line["run"], "n_seeds": line["n_seeds"]}
+    if column == PRINTED:
+        return Cell(column, line["paper_AP"], math.nan, math.nan, math.nan, None, **of_run)
+    here, sd = line[column], line[f"{column}_sd"]
+    printed, diff = (line.get(f"{kind}_{column}", math.nan) for kind in ("paper", "diff"))  # none is printed of IoU
+    judged = agreement(here, printed, sd) if scale["comparable"] else None
+    return Cell(column, here, sd, printed, diff, judged, **of_run)
 
 
 def _legend(blocks: Sequence[Block], comparable: bool) -> str:
@@ -173,41 +175,41 @@ def _legend(blocks: Sequence[Block], comparable: bool) -> str:
 
 
 def _facts(
-    result: Result, settings: Sequence[str], varying: Sequence[str], by_label: bool, seeds: Sequence[int]
+    line: Line, settings: Sequence[str], varying: Sequence[str], by_label: bool, seeds: Sequence[int]
 ) -> tuple[str, ...]:
     """The scale first, then everything that is the same in all rows."""
-    facts = [f"scale {result.scale}"]
+    facts = [f"scale {line['scale']}"]
     if "preset" not in varying:
-        facts.append(f"preset {result.preset}")
+        facts.append(f"preset {line['preset']}")
     facts.append(f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}")
     if by_label:
-        facts.append(result.keys["method"])
-    facts += [result.keys[column] for column in ("backbone", "schedule") if column not in varying]
-    if "mask_layers" not in varying and result.keys["mask_layers"]:
-        facts.append(f"{result.keys['mask_layers']} mask layers")
+        facts.append(line["method"])
+    facts += [line[column] for column in ("backbone", "schedule") if column not in varying]
+    if "mask_layers" not in varying and line["mask_layers"]:
+        facts.append(f"{line['mask_layers']} mask layers")
     if len(settings) == 1:
         facts.append(paper.name("settings", settings[0]))
     return tuple(facts)
 
 
-def grouped(results: Sequence[Result]) -> list[dict[str, Result]]:
-    """Rows that differ in nothing but the setting, together: per system, its result of each setting."""
-    found: list[tuple[tuple[str, ...], dict[str, Result]]] = []
-    for result in results:
-        key = (result.keys["method"], result.keys["variant"], *(_lead(result, column) for column in _LEADS))
-        setting = result.keys["setting"]
+def grouped(lines: Sequence[Line]) -> list[dict[str, Line]]:
+    """Rows that differ in nothing but the setting, together: per system, its line of each setting."""
+    found: list[tuple[tuple[str, ...], dict[str, Line]]] = []
+    for line in lines:
+        key = tuple(line[column] for column in ("method", "variant", *_LEADS))
+        setting = line["setting"]
         # A user may give two rows the same label: they stay two systems.
         system = next((s for known, s in found if known == key and setting not in s), None)
         if system is None:
             found.append((key, system := {}))
-        system[setting] = result
+        system[setting] = line
     return [system for _, system in found]
 
 
-def _remarks(system: dict[str, Result]) -> tuple[str, ...]:
+def _remarks(system: dict[str, Line]) -> tuple[str, ...]:
     """Notes, then statuses other than ok."""
-    statuses = {setting: "" if r.status == "ok" else _short(r.status) for setting, r in system.items()}
-    return (*_once({setting: r.note for setting, r in system.items()}), *_once(statuses))
+    statuses = {setting: "" if line["status"] == "ok" else _short(line["status"]) for setting, line in system.items()}
+    return (*_once({setting: line["note"] for setting, line in system.items()}), *_once(statuses))
 
 
 def _once(texts: dict[str, str]) -> tuple[str, ...]:

@@ -72,7 +72,8 @@ def write_report(settings: Settings, tables: Mapping[str, Table], out: Path | No
 def compose(settings: Settings, tables: Mapping[str, Table]) -> dict[str, Any]:
     """What the template shows, from files under results/<scale>. What is missing or damaged is listed, no error."""
     scale = settings.scale
-    every = {run: [read_run_files(settings, run, seed) for seed in settings.seeds] for run in all_runs(dict(tables))}
+    runs = all_runs(dict(tables))
+    every = {run: [read_run_files(settings.run_folder(run, seed)) for seed in settings.seeds] for run in runs}
     shown = shown_tables(tables, settings.tables, every)
     specs = all_runs(shown)
     seeds = {run: every[run] for run in specs}
@@ -123,8 +124,8 @@ def missing(plan: Sequence[Planned], seeds: plots.Seeds) -> list[tuple[Planned, 
 def _table_plots(view: View, seeds: plots.Seeds, scale: dict[str, Any]) -> Iterator[Plot | None]:
     """What people would rather look at than read, for one table."""
     yield plots.sweep(view, seeds, scale)
-    if len({result.keys["method"] for result in view.results}) > 2:
-        for setting in dict.fromkeys(result.keys["setting"] for result in view.results):
+    if len({line["method"] for line in view.lines}) > 2:
+        for setting in dict.fromkeys(line["setting"] for line in view.lines):
             yield plots.cost(view, setting, seeds, scale)
     yield plots.compared_losses(view, seeds, scale)
 

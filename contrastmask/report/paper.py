@@ -1,6 +1,7 @@
 """What the paper prints, its names for methods, backbones and settings, and how a measured number agrees with it."""
 
 import csv
+import math
 import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -99,21 +100,21 @@ UNMEASURED = Agreement("missing", "–", "nothing measured")
 AGREEMENTS = (AS_PRINTED, HIGHER, LOWER, UNPRINTED, UNMEASURED)
 
 
-def tolerance(sd: float | None) -> float:
+def tolerance(sd: float) -> float:
     """AP that two equal systems may lie apart: the authors' noise, or 2 sd over our seeds where that is more."""
-    return max(AUTHORS_NOISE, 2 * (sd or 0.0))
+    return AUTHORS_NOISE if math.isnan(sd) else max(AUTHORS_NOISE, 2 * sd)
 
 
-def agreement(ours: float | None, printed: float | None, sd: float | None) -> Agreement:
+def agreement(ours: float, printed: float, sd: float) -> Agreement:
     """Compare a mean over seeds with the printed number.
 
     Args:
-        ours, printed: AP x 100; None where there is none.
-        sd: sample standard deviation over the seeds, None for fewer than two.
+        ours, printed: AP x 100; NaN where there is none.
+        sd: sample standard deviation over the seeds, NaN for fewer than two.
     """
-    if ours is None:
+    if math.isnan(ours):
         return UNMEASURED
-    if printed is None:
+    if math.isnan(printed):
         return UNPRINTED
     # to a millionth: 34.6 - 34.4 is above 0.2 in binary
     if abs(ours - printed) <= tolerance(sd) + 1e-6:

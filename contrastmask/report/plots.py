@@ -5,6 +5,7 @@ Every plot of a scale that may not be compared with the paper carries the scale'
 
 import base64
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -17,9 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from contrastmask.report import paper
-from contrastmask.report.layout import View
+from contrastmask.report.layout import Line, View
 from contrastmask.report.run_files import RunFiles, hardware, thin
-from contrastmask.report.tables import Result
 from contrastmask.tracking.curves import Curve
 
 POINTS = 200  # of a curve: more than a plot has pixels to tell apart
@@ -73,10 +73,10 @@ def literal(text: Any) -> str:
     return str(text).replace("$", r"\$")
 
 
-def swept(results: Sequence[Result]) -> tuple[str, list[float]] | None:
+def swept(lines: Sequence[Line]) -> tuple[str, list[float]] | None:
     """The number that a table's rows vary, with their values, if every label is `name=number` with one name."""
-    matches = [NUMBERED.fullmatch(result.keys["variant"]) for result in results]
-    if len(results) < 2 or not all(matches) or len({result.keys["setting"] for result in results}) > 1:
+    matches = [NUMBERED.fullmatch(line["variant"]) for line in lines]
+    if len(lines) < 2 or not all(matches) or len({line["setting"] for line in lines}) > 1:
         return None
     names = {match[1] for match in matches if match}
     return (names.pop(), [float(match[2]) for match in matches if match]) if len(names) == 1 else None
@@ -87,15 +87,15 @@ def sweep(view: View, seeds: Seeds, scale: dict[str, Any]) -> Plot | None:
 
     At a scale that cannot be compared the paper's line stands in a panel of its own.
     """
-    found = swept(view.results)
+    found = swept(view.lines)
     if not found:
         return None
     name, values = found
-    pairs = sorted(zip(values, view.results, strict=True), key=lambda pair: pair[0])
-    ours = [(x, r) for x, r in pairs if r.numbers["AP"].ours is not None]
+    pairs = sorted(zip(values, view.lines, strict=True), key=lambda pair: pair[0])
+    ours = [(x, line) for x, line in pairs if not math.isnan(line["AP"])]
     if not ours:
         return None
-    printed = [(x, ap) for x, r in pairs if (ap := r.numbers["AP"].printed) is not None]
+    printed = [(x, ap) for x, line in pairs if not math.isnan(ap := line["paper_AP"])]
     apart = bool(printed) and not scale["comparable"]
     with style():
         figure = Figure(figsize=(4.4, 4.4 if apart else 2.8), layout="constrained")
@@ -108,53 +108,53 @@ def sweep(view: View, seeds: Seeds, scale: dict[str, Any]) -> Plot | None:
             axes.margins(y=0.25)
             _from_zero(axes)
             axes.legend(fontsize=8)
-        said = ", ".join(f"{r.numbers['AP'].ours:.1f} at {x:g}" for x, r in ours)
+        said = ", ".join(f"{line['AP']:.1f} at {x:g}" for x, line in ours)
         alt = f"Mask AP on novel categories over {name}: {said}"
         return plot(figure, scale, f"sweep-of-{view.name}", "Curve", "The dashed line is the paper's.", alt)
 
 
-def _ours(axes: Any, ours: Sequence[tuple[float, Result]], seeds: Seeds) -> None:
-    numbers = [(x, result.numbers["AP"]) for x, result in ours]
-    several = any(result.n_seeds > 1 for _, result in ours)
+def _ours(axes: Any, ours: Sequence[tuple[float, Line]], seeds: Seeds) -> None:
+    several = any(line["n_seeds"] > 1 for _, line in ours)
     axes.errorbar(
-        [x for x, _ in numbers], [n.ours for _, n in numbers], [2 * (n.sd or 0) for _, n in numbers],
+        [x for x, _ in ours], [line["AP"] for _, line in ours],
+        [0 if math.isnan(line["AP_sd"]) else 2 * line["AP_sd"] for _, line in ours],
         color=COLOURS[0], marker="o", capsize=3, label="here, mean ± 2 sd over seeds" if several else "here, one seed",
     )  # fmt: skip
-    for x, result in ours if several else ():
-        for files in seeds.get(result.run, ()):
+    for x, line in ours if several else ():
+        for files in seeds.get(line["run"], ()):
             ap = files.metrics.get("segm", {}).get("novel", {}).get("AP")
             axes.plot([x], [100 * ap if ap is not None else None], marker="_", color=COLOURS[0], alpha=0.6)
 
 
 def cost(view: View, setting: str, seeds: Seeds, scale: dict[str, Any]) -> Plot | None:
     """AP on novel categories against training time, all systems of a table in one setting."""
-    points: list[tuple[Result, float, float]] = []
-    for result in view.results:
-        seconds, ap = _seconds(seeds.get(result.run, ())), result.numbers["AP"].ours
-        if result.keys["setting"] == setting and seconds is not None and ap is not None:
-            points.append((result, seconds, ap))
+    points: list[tuple[Line, float]] = []
+    for line in view.lines:
+        seconds = _seconds(seeds.get(line["run"], ()))
+        if line["setting"] == setting and seconds is not None and not math.isnan(line["AP"]):
+            points.append((line, seconds))
     if not points:
         return None
-    unit, size = ("h", 3600.0) if max(s for _, s, _ in points) >= 3600 else ("s", 1.0)
-    methods = list(dict.fromkeys(result.keys["method"] for result in view.results))  # one sign in all settings
+    unit, size = ("h", 3600.0) if max(s for _, s in points) >= 3600 else ("s", 1.0)
+    methods = list(dict.fromkeys(line["method"] for line in view.lines))  # one sign in all settings
     with style():
         figure = Figure(figsize=(4.4, 3.2))
         axes = figure.subplots()
         for i, method in enumerate(methods):
-            mine = [(r, seconds / size, ap) for r, seconds, ap in points if r.keys["method"] == method]
+            mine = [(line, seconds / size) for line, seconds in points if line["method"] == method]
             if mine:
                 axes.plot(
-                    [x for _, x, _ in mine], [y for *_, y in mine], ls="", label=literal(method), clip_on=False,
+                    [x for _, x in mine], [line["AP"] for line, _ in mine], ls="", label=literal(method), clip_on=False,
                     color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)],
                 )  # fmt: skip
-            for r, x, y in mine:
-                name = f"{r.keys['backbone'].replace('ResNet-', 'R').replace('ResNeXt-', 'X')} {r.keys['schedule']}"
-                axes.annotate(literal(name), (x, y), xytext=(4, 3), textcoords="offset points", fontsize=7)
+            for line, x in mine:
+                name = f"{line['backbone'].replace('ResNet-', 'R').replace('ResNeXt-', 'X')} {line['schedule']}"
+                axes.annotate(literal(name), (x, line["AP"]), xytext=(4, 3), textcoords="offset points", fontsize=7)
         axes.set(xlabel=f"training time, {unit} of wall clock", ylabel="mask AP, novel")
         axes.margins(0.18)
         _from_zero(axes)
         _legend_below(axes)
-        machines = {hardware(files) for r, *_ in points for files in seeds.get(r.run, ())} - {""}
+        machines = {hardware(files) for line, _ in points for files in seeds.get(line["run"], ())} - {""}
         on = "; ".join(sorted(machines)) or "hardware that is not recorded"
         name = paper.name("settings", setting)
         return plot(
@@ -196,13 +196,13 @@ def categories(files: RunFiles, setting: str, scale: dict[str, Any]) -> Plot | N
 
 def compared_losses(view: View, seeds: Seeds, scale: dict[str, Any], key: str = "loss_mask") -> Plot | None:
     """The mask loss of a table's runs over training, first seed."""
-    if len({result.keys["setting"] for result in view.results}) > 1:  # one label would name two runs
+    if len({line["setting"] for line in view.lines}) > 1:  # one label would name two runs
         return None
     curves: dict[str, Curve] = {}
-    for result in view.results:
-        first = next((files for files in seeds.get(result.run, ()) if files.curves.get(key)), None)
+    for line in view.lines:
+        first = next((files for files in seeds.get(line["run"], ()) if files.curves.get(key)), None)
         if first:
-            curves.setdefault(result.keys["variant"] or result.keys["method"], first.curves[key])
+            curves.setdefault(line["variant"] or line["method"], first.curves[key])
     if not 2 <= len(curves) <= len(COLOURS):
         return None
     note = "On base categories, the only ones with masks."

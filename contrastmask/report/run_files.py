@@ -3,37 +3,55 @@
 import json
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from contrastmask.config import Settings
 from contrastmask.config.yamlfiles import check
-from contrastmask.errors import ConfigError
 from contrastmask.report.plan import duration
 from contrastmask.tracking.curves import Curve, read_curves
 from contrastmask.tracking.sending import mlflow_run
 
-FILES = ("train.json", "metrics.json", "config.json")
+METRICS_FILE = "metrics.json"
 SCHEMAS = ("train", "metrics")  # in workflow/schemas
 SOFTWARE = {"Python": "python", "torch": "torch", "mmdet": "mmdet"}
 
 
 @dataclass(frozen=True)
 class RunFiles:
-    """One training: a run and a seed. A file that is not there is {}; one that cannot be read is a problem."""
+    """One training: a run and a seed. A file that is not there is {}; one that cannot be read is a problem too."""
 
-    run: str
-    seed: int
+    folder: Path
+    """results/<scale>/runs/<run>/seed<k>"""
     train: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
-    curves: dict[str, Curve] = field(default_factory=dict)
-    mlflow_id: str = ""
-    mlflow_link: str = ""
-    """Of the run's page on a tracking server; "" for a store that is a file."""
-    problems: tuple[str, ...] = ()
+    problems: dict[str, str] = field(default_factory=dict)
+    """By file."""
+
+    @property
+    def run(self) -> str:
+        return self.folder.parent.name
+
+    @property
+    def seed(self) -> int:
+        return int(self.folder.name.removeprefix("seed"))
+
+    @cached_property
+    def curves(self) -> dict[str, Curve]:
+        """Of the training, by the loss's name."""
+        return read_curves(self.folder)
+
+    @property
+    def mlflow_id(self) -> str:
+        return mlflow_run(self.folder)[1]
+
+    @property
+    def mlflow_link(self) -> str:
+        """Of the run's page on a tracking server; "" for a store that is a file."""
+        return run_page(*mlflow_run(self.folder))
 
     @property
     def state(self) -> str:
@@ -78,43 +96,40 @@ def _took(record: dict[str, Any], what: str) -> str:
     return f"{duration(record['seconds'])}, {what}" if "seconds" in record else ""
 
 
-def read_run_files(settings: Settings, run: str, seed: int) -> RunFiles:
-    """Everything that the folder of a run and seed holds; never raises for what is missing or damaged."""
-    folder = settings.run_folder(run, seed)
-    problems: list[str] = []
-    train, metrics, config = (_json(folder / name, problems) for name in FILES)
-    uri, mlflow_id = mlflow_run(folder)
-    return RunFiles(
-        run=run,
-        seed=seed,
-        train=train,
-        metrics=metrics,
-        config=config,
-        curves=read_curves(folder),
-        mlflow_id=mlflow_id,
-        mlflow_link=run_page(uri, mlflow_id),
-        problems=tuple(problems),
-    )
+def read_run_files(folder: Path) -> RunFiles:
+    """What the folder of a run and seed holds; never raises for what is missing or damaged."""
+    problems: dict[str, str] = {}
+    train, metrics, config = (_json(folder / name, problems) for name in ("train.json", METRICS_FILE, "config.json"))
+    return RunFiles(folder, train, metrics, config, problems)
 
 
-def _json(path: Path, problems: list[str]) -> dict[str, Any]:
+def _json(path: Path, problems: dict[str, str]) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        if not isinstance(content, dict):
+            raise ValueError("it holds no JSON object")
+        if path.stem in SCHEMAS:
+            check(content, path.stem, path.name)
+            _check_place(content, path)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
-        problems.append(f"{path.name}: {error}")
+        problems[path.name] = str(error)
         return {}
-    if not isinstance(content, dict):
-        problems.append(f"{path.name}: it holds no JSON object")
-        return {}
-    if path.stem in SCHEMAS:
-        try:
-            check(content, path.stem, path.name)
-        except ConfigError as error:
-            problems.append(str(error))
-            return {}
     return content
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"it holds {constant}, which is no number")
+
+
+def _check_place(content: dict[str, Any], path: Path) -> None:
+    """Raise ValueError if a record is of another run than its folder: one was copied."""
+    folder = path.parent
+    here = {"scale": folder.parents[2].name, "run": folder.parent.name, "seed": folder.name.removeprefix("seed")}
+    for key, value in here.items():
+        if str(content.get(key, value)) != value:
+            raise ValueError(f"its {key} is {content[key]!r}, not {value!r}")
 
 
 def thin(curve: Curve, most: int) -> Curve:

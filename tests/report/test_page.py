@@ -156,7 +156,7 @@ def test_a_table_that_nobody_asked_for_is_shown_once_a_run_of_its_own_is_measure
     settings, tables = smoke_settings, load_tables(smoke_settings)
     assert 'id="table4"' not in smoke_html and "<code>snakemake table4</code>" in smoke_html
     runs = {row.label: row.run.id for row in tables["table4"].rows if row.run}
-    seeds = {runs["sigma=0.3"]: [RunFiles("a", 0, metrics={"run": "a"})]}  # table2's too
+    seeds = {runs["sigma=0.3"]: [RunFiles(Path("a/seed0"), metrics={"run": "a"})]}  # table2's too
     assert "table4" not in shown_tables(tables, settings.tables, seeds)
-    seeds[runs["sigma=0.1"]] = [RunFiles("a", 0, metrics={"run": "a"})]
+    seeds[runs["sigma=0.1"]] = [RunFiles(Path("a/seed0"), metrics={"run": "a"})]
     assert list(shown_tables(tables, settings.tables, seeds)) == ["table2", "table5", "table4"]

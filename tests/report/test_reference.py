@@ -141,5 +141,5 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     file.parent.mkdir(parents=True)
     for content in ("{", "{}", "[]", json.dumps({"segm": 1})):
         file.write_text(content)
-        with pytest.raises(DataError, match=r"metrics.json or train.json beside it cannot be read"):
+        with pytest.raises(DataError, match=r"seed0/metrics.json cannot be read"):
             export_evidence(tmp_path, tmp_path / "out")

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contrastmask.config import Settings, settings_with
+from contrastmask.report.paper import METRICS
 from contrastmask.report.run_files import hardware, read_run_files, run_page, thin
 
 
@@ -18,7 +19,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def test_an_empty_folder_is_no_error(settings: Settings):
-    files = read_run_files(settings, "none", 0)
+    files = read_run_files(settings.run_folder("none", 0))
     assert files.state == "not run" and not files.problems and files.curves == {}
 
 
@@ -26,9 +27,10 @@ def test_states_follow_what_is_done_last(settings: Settings):
     folder = settings.run_folder("a", 0)
     folder.mkdir(parents=True)
     states = []
-    for name in ("config.json", "train.json", "metrics.json"):
-        (folder / name).write_text('{"x": 1}')
-        states.append(read_run_files(settings, "a", 0).state)
+    measured = {"segm": {"novel": dict.fromkeys(METRICS, 0.5)}}
+    for name, content in {"config.json": {"x": 1}, "train.json": {"x": 1}, "metrics.json": measured}.items():
+        (folder / name).write_text(json.dumps(content))
+        states.append(read_run_files(folder).state)
     assert states == ["begun", "trained, not evaluated", "evaluated"]
 
 
@@ -37,8 +39,8 @@ def test_a_damaged_file_is_named(settings: Settings, content: str):
     folder = settings.run_folder("a", 0)
     folder.mkdir(parents=True)
     (folder / "metrics.json").write_text(content)
-    files = read_run_files(settings, "a", 0)
-    assert files.state == "unreadable" and files.problems[0].startswith("metrics.json")
+    files = read_run_files(folder)
+    assert files.state == "unreadable" and list(files.problems) == ["metrics.json"]
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=300), st.integers(1, 50))
@@ -82,5 +84,5 @@ def test_hardware(settings: Settings):
     for memory, expected in ((None, "CPU: Some CPU, 2 cores"), (5, "8 x V100")):
         record = {"seconds": 10.0, "gpu_memory_bytes": memory, "provenance": facts}
         (folder / "train.json").write_text(json.dumps(record))
-        assert hardware(read_run_files(settings, "a", 0)) == expected
-    assert hardware(read_run_files(settings, "b", 0)) == ""
+        assert hardware(read_run_files(folder)) == expected
+    assert hardware(read_run_files(settings.run_folder("b", 0))) == ""

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from contrastmask.config import CONFIGS, Row, RunSpec, Table, load_table
 from contrastmask.report.formats import write
 from contrastmask.report.paper import METRICS
-from contrastmask.report.tables import COLUMNS, MEASURED, Result, build, to_csv
+from contrastmask.report.tables import COLUMNS, MEASURED, OURS, THEIRS, build, to_csv
 
 Put = Callable[..., Path]
 PAPER = {"name": "paper", "note": "The recipe.", "comparable": True}
@@ -28,11 +29,11 @@ def run_of(label: str, name: str = "table4") -> str:
     return next(row.run.id for row in load(name).rows if row.label == label and row.run)
 
 
-def row_of(results: list[Result], label: str) -> Result:
-    return next(result for result in results if result.keys["variant"] == label)
+def row_of(results: pd.DataFrame, label: str) -> Any:
+    return next(line for line in results.itertuples() if line.variant == label)
 
 
-def lines(results: list[Result]) -> list[dict[str, str]]:
+def lines(results: pd.DataFrame) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(to_csv(results))))
 
 
@@ -77,10 +78,9 @@ def test_mean_sd_and_difference_over_seeds(results: Path, put: Put):
     for seed, value in enumerate(values):
         put(run_of("sigma=0.1"), seed, value, "paper")
     found = row_of(build(load("table4"), results, PAPER, [0, 1, 2], "paper"), "sigma=0.1")
-    ap = found.numbers["AP"]
-    assert (ap.ours, ap.sd) == (pytest.approx(mean, abs=1e-12), pytest.approx(sd, abs=1e-12))  # unrounded
-    assert ap.printed == 34.4 and ap.diff == pytest.approx(mean - 34.4)
-    assert found.numbers["IoU"].ours == pytest.approx(mean) and found.numbers["IoU"].printed is None
+    assert (found.AP, found.AP_sd) == (pytest.approx(mean, abs=1e-12), pytest.approx(sd, abs=1e-12))  # unrounded
+    assert found.paper_AP == 34.4 and found.diff_AP == pytest.approx(mean - 34.4)
+    assert found.IoU == pytest.approx(mean) and "paper_IoU" not in COLUMNS
     assert (found.n_seeds, found.status, found.scale, found.preset) == (3, "ok", "paper", "paper")
 
 
@@ -93,15 +93,15 @@ def test_no_difference_at_a_scale_that_is_not_comparable(results: Path, smoke: d
 def test_one_seed_has_no_sd(results: Path, smoke: dict[str, Any], put: Put):
     put(run_of("sigma=0.1"))
     found = row_of(build(load("table4"), results, smoke, [0], "paper"), "sigma=0.1")
-    assert (found.numbers["AP"].ours, found.numbers["AP"].sd, found.status) == (25, None, "ok")
+    assert found.AP == 25 and pd.isna(found.AP_sd) and found.status == "ok"
 
 
 def test_what_could_not_be_measured_stays_empty(results: Path, put: Put):
     novel = dict.fromkeys(METRICS, 0.5) | {"APs": None}
     put(run_of("sigma=0.1"), scale="paper", changes={"segm": {"novel": novel}})
     found = row_of(build(load("table4"), results, PAPER, [0], "paper"), "sigma=0.1")
-    assert found.numbers["AP"].ours == 50 and found.status == "ok"
-    assert found.numbers["APs"].ours is None and found.numbers["APs"].diff is None
+    assert found.AP == 50 and found.status == "ok"
+    assert pd.isna(found.APs) and pd.isna(found.diff_APs)
 
 
 def test_val_without_novel_masks_is_said(results: Path, smoke: dict[str, Any], put: Put):
@@ -109,7 +109,7 @@ def test_val_without_novel_masks_is_said(results: Path, smoke: dict[str, Any], p
         put(run_of("sigma=0.1"), seed, changes={"segm": {"novel": dict.fromkeys(METRICS)}})
     found = row_of(build(load("table4"), results, smoke, [0, 1], "paper"), "sigma=0.1")
     assert found.status == "no novel masks in val" and found.n_seeds == 2
-    assert all(found.numbers[metric].ours is None for metric in METRICS)
+    assert all(pd.isna(getattr(found, metric)) for metric in METRICS)
     assert all("no novel masks in val" in text for text in files(load("table4"), results, smoke, [0, 1]).values())
     measured = {"segm": {"novel": dict.fromkeys(METRICS), "base": {"AP": 0.25}}, "bbox": {"novel": {"AP": 0.125}}}
     for seed in (0, 1):
@@ -123,7 +123,7 @@ def test_rows_that_share_a_run_share_its_numbers(results: Path, smoke: dict[str,
     put(run_of("sigma=0.3"), AP=0.2)
     for name, label in [("table1", "Ours"), ("table2", "Baseline + CM + CL"), ("table7", "query-sharing=yes")]:
         found = row_of(build(load(name), results, smoke, [0], "paper"), label)
-        assert found.numbers["AP"].ours == 20 and found.run == run_of("sigma=0.3")
+        assert found.AP == 20 and found.run == run_of("sigma=0.3")
 
 
 # ---------------------------------------------------------------------------- statuses
@@ -134,7 +134,7 @@ def test_statuses(results: Path, smoke: dict[str, Any], put: Put):
     found = build(load("table4"), results, smoke, [0, 1], "paper")
     assert row_of(found, "sigma=0.1").status == "partial (1 of 2 seeds)" and row_of(found, "sigma=0.1").n_seeds == 1
     assert row_of(found, "sigma=0.2").status == "not run"
-    systems = build(load("table1"), results, smoke, [0], "paper")
+    systems = list(build(load("table1"), results, smoke, [0], "paper").itertuples())
     assert {(bool(r.run), r.status) for r in systems} == {(True, "not run"), (False, "not implemented")} or all(
         r.run for r in systems
     )
@@ -142,9 +142,8 @@ def test_statuses(results: Path, smoke: dict[str, Any], put: Put):
 
 def test_a_row_without_a_run_holds_no_number_of_ours(results: Path, smoke: dict[str, Any], put: Put):
     put(run_of("sigma=0.1"))
-    missing = [r for r in build(load("table4"), results, smoke, [0], "paper") if r.status == "not run"]
-    assert len(missing) == 3 and {r.n_seeds for r in missing} == {0}
-    assert {n.ours for r in missing for n in r.numbers.values()} == {None}
+    missing = build(load("table4"), results, smoke, [0], "paper").query("status == 'not run'")
+    assert len(missing) == 3 and not missing["n_seeds"].any() and missing[list(OURS)].isna().all(axis=None)
     made = files(load("table4"), results, smoke, [0])
     line = next(text for text in made["md"].splitlines() if "sigma=0.2" in text)
     assert re.findall(r"[\d.]+", line.replace("sigma=0.2", "")) == ["34.7"]  # the printed one
@@ -178,7 +177,7 @@ def test_a_damaged_file_is_named_and_the_table_still_renders(
     with caplog.at_level(logging.WARNING):
         found = row_of(build(load("table4"), results, smoke, [0], "paper"), "sigma=0.1")
     assert found.status == f"unreadable: smoke/runs/{run}/seed0/metrics.json"
-    assert found.numbers["AP"].ours is None and str(file) in caplog.text
+    assert pd.isna(found.AP) and str(file) in caplog.text
     assert all(files(load("table4"), results, smoke, [0]).values())
 
 
@@ -186,15 +185,18 @@ def test_readable_seeds_count_beside_a_damaged_one(results: Path, smoke: dict[st
     put(run_of("sigma=0.1"), 0)
     put(run_of("sigma=0.1"), 1).write_bytes(b"\xff\xfe")
     found = row_of(build(load("table4"), results, smoke, [0, 1], "paper"), "sigma=0.1")
-    assert found.numbers["AP"].ours == 25 and found.n_seeds == 1 and found.status.endswith("seed1/metrics.json")
+    assert found.AP == 25 and found.n_seeds == 1 and found.status.endswith("seed1/metrics.json")
 
 
 # ---------------------------------------------------------------------------- notes
 
 
 def test_rows_of_rebuilt_systems_are_noted_as_reconstructions(results: Path, smoke: dict[str, Any]):
-    noted = {r.keys["method"]: r.note for r in build(load("table1"), results, smoke, [0], "paper") if r.note}
-    assert noted == {"CPMask": "reconstruction", "Mask GrabCut": "reconstruction"}
+    found = build(load("table1"), results, smoke, [0], "paper").itertuples()
+    assert {line.method: line.note for line in found if line.note} == {
+        "CPMask": "reconstruction",
+        "Mask GrabCut": "reconstruction",
+    }
 
 
 @pytest.mark.parametrize(
@@ -210,7 +212,7 @@ def test_rows_of_rebuilt_systems_are_noted_as_reconstructions(results: Path, smo
 def test_notes(method: str, options: tuple[tuple[str, Any], ...], note: str, results: Path, smoke: dict[str, Any]):
     spec = RunSpec(method, "r50", "1x", "nonvoc2voc", "paper", options)
     table = Table("table8", "T", "C", (Row("table8", "a", method, "r50", "1x", "nonvoc2voc", 4, spec),))
-    assert [r.note for r in build(table, results, smoke, [0], "paper")] == [note]
+    assert list(build(table, results, smoke, [0], "paper")["note"]) == [note]
 
 
 # ---------------------------------------------------------------------------- a user's table, and the csv
@@ -221,8 +223,7 @@ def test_a_users_table_has_nothing_printed(results: Path, put: Put):
     for run in table.runs:
         put(run.id, scale="paper")
     found = build(table, results, PAPER, [0], "paper")
-    assert {r.keys["table"] for r in found} == {"table8"}
-    assert {(n.printed, n.diff) for r in found for n in r.numbers.values()} == {(None, None)}
+    assert set(found["table"]) == {"table8"} and found[list(THEIRS)].isna().all(axis=None)
     made = files(table, results, PAPER, [0])
     assert made["md"].startswith("# Table 8. Mine") and "diff" not in made["md"]
 
@@ -238,13 +239,11 @@ def test_rows_of_equal_label_stay_apart(results: Path, smoke: dict[str, Any], pu
 def test_a_method_without_presets_stands_in_the_tables_preset(results: Path, smoke: dict[str, Any]):
     found = build(load("table2"), results, smoke, [0], "paper")
     run = load("table2").rows[0].run
-    assert run and run.preset == "both" and {r.preset for r in found} == {"paper"}
+    assert run and run.preset == "both" and set(found["preset"]) == {"paper"}
 
 
 def test_csv_round_trip(results: Path, smoke: dict[str, Any], put: Put):
     put(run_of("sigma=0.1"), AP=0.1 / 3)
     found = build(load("table4"), results, smoke, [0], "paper")
-    for line, result in zip(lines(found), found, strict=True):
-        assert [line[name] and float(line[name]) for name in MEASURED] == [
-            "" if result.numbers[name].ours is None else result.numbers[name].ours for name in MEASURED
-        ]
+    for line, result in zip(lines(found), found[list(MEASURED)].itertuples(index=False), strict=True):
+        assert [line[name] and float(line[name]) for name in MEASURED] == ["" if pd.isna(n) else n for n in result]
