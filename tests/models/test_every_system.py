@@ -10,6 +10,7 @@ from models.tiny import A, B, C, D, Object
 from torch import Tensor, nn
 
 from contrastmask.config.options import METHODS, SystemOptions
+from contrastmask.models.common.mask_batch import MaskBatch
 
 SYSTEMS = {
     "mask-rcnn": ("mask-rcnn", "paper", {}),
@@ -108,6 +109,29 @@ def test_novel_masks_change_no_loss_and_no_gradient_by_a_bit_and_base_masks_do(s
     assert reached - {"loss_contrast"} == plain.keys() & MASK_LOSSES
 
 
+@two_stage
+def test_mask_loss_is_the_cross_entropy_of_base_rois_with_their_own_masks(
+    system: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all positives, or of those that are ground-truth boxes; novel ones only give BatchNorm their statistics."""
+    if system == "deep-marc":
+        pytest.skip("other RoIs and targets: its own test")
+    net, batch = tiny.moved(build(system)), tiny.make_batch(jitter=3)  # OPMask's logits start near 0
+    head = net.roi_head
+    results, truth = tiny.sampling(net, batch)
+    chosen = torch.isin(torch.cat([r.pos_gt_labels for r in results]), torch.tensor(tiny.BASE))
+    if head.options.mask_rois == "gt":
+        chosen &= torch.cat([r.pos_is_gt for r in results]).bool()
+    assert 1 < int(chosen.sum()) < len(chosen)
+    monkeypatch.setattr(head.mask_head, "forward", seen := tiny.Spy(head.mask_head.forward))
+    loss = tiny.roi_losses(net, batch)["loss_mask"]
+    assert len(seen.result) == (len(chosen) if head.sees_novel else int(chosen.sum()))
+    logits = seen.result[chosen if head.sees_novel else slice(None), 0].double()
+    targets = MaskBatch(results, truth, chosen, chosen).targets(logits.shape[-1]).double()
+    expected = F.binary_cross_entropy_with_logits(logits, targets)
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-4)
+
+
 @pytest.mark.parametrize("system", ["contrastmask-hourglass", "opmask", "deep-marc", "shapeprop", "cpmask"])
 def test_some_steps_on_one_batch_lower_every_loss(system: str) -> None:
     net, batch, curve = build(system), tiny.make_batch(jitter=3), []
@@ -188,9 +212,13 @@ def test_detections_have_masks(system: str) -> None:
     net, batch = build(system).eval(), fitting(system, tiny.make_batch())
     with torch.no_grad():
         found = net.predict(batch.inputs, batch.samples, rescale=True)
-    for instances in (sample.pred_instances for sample in found):
+        boxes = net.bbox_head.predict(net.extract_feat(batch.inputs), batch.samples) if system in ONE_STAGE else []
+    found = [sample.pred_instances for sample in found]
+    for instances in found:
         assert 0 < len(instances) <= 50
         assert instances.masks.shape == (len(instances), tiny.SIZE, tiny.SIZE) and instances.masks.dtype == torch.bool
+    for instances, expected in zip(found, boxes, strict=False):
+        assert all(instances[key].equal(expected[key]) for key in ("bboxes", "scores", "labels"))
 
 
 @two_stage

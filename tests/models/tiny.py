@@ -117,6 +117,16 @@ class Batch:
         return copy.deepcopy(self)
 
 
+def moved(model: torch.nn.Module) -> torch.nn.Module:
+    """A copy away from its initial weights: residual blocks and gates that start at 0 stop gradients."""
+    model = copy.deepcopy(model)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.02)
+    return model
+
+
 def scramble(mask: np.ndarray, seed: int = 5) -> np.ndarray:
     """A mask that has nothing to do with `mask`."""
     return np.random.default_rng(seed).integers(0, 2, mask.shape, dtype=np.uint8)

@@ -3,11 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from models.tiny import parameters
 from torch import Tensor, nn
 
 from contrastmask.models.common.hourglass import STAGES, Hourglass, ResidualBlock, Stage
-
-from mmengine.registry import init_default_scope  # isort: skip  # after contrastmask.models
 
 NORM = {"type": "RoIBatchNorm"}
 PUBLISHED = {  # widths and blocks of the source for a stem of 64
@@ -17,21 +16,11 @@ PUBLISHED = {  # widths and blocks of the source for a stem of 64
 }
 
 
-@pytest.fixture(autouse=True)
-def scope() -> None:
-    """Where the norm's name is looked up."""
-    init_default_scope("mmdet")
-
-
 def make(depth: int, channels: int = 2, in_channels: int = 3) -> Hourglass:
     torch.manual_seed(0)
     net = Hourglass(in_channels, channels, depth, NORM)
     net.init_weights()
     return net
-
-
-def count(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
 
 
 def naive_count(in_channels: int, stem: int, widths: tuple[int, ...], blocks: tuple[int, ...]) -> int:
@@ -55,7 +44,7 @@ def naive_count(in_channels: int, stem: int, widths: tuple[int, ...], blocks: tu
 
 @pytest.mark.parametrize("depth", PUBLISHED)
 def test_size_is_that_of_the_layers_counted_one_by_one(depth: int) -> None:
-    assert count(make(depth, channels=64, in_channels=256)) == naive_count(256, 64, *PUBLISHED[depth])
+    assert parameters(make(depth, channels=64, in_channels=256)) == naive_count(256, 64, *PUBLISHED[depth])
 
 
 @pytest.mark.parametrize("depth", STAGES)

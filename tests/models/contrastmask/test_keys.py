@@ -29,15 +29,9 @@ def disc(radius: float, size: int = 28) -> np.ndarray:
 
 
 def naive_boundary(mask: np.ndarray) -> np.ndarray:
-    """Where numpy.gradient is not 0: central differences inside, one-sided ones at the rim."""
-    height, width = mask.shape
-    m = mask.astype(float)
-    out = np.zeros_like(mask)
-    for i in range(height):
-        for j in range(width):
-            up, down, left, right = max(i - 1, 0), min(i + 1, height - 1), max(j - 1, 0), min(j + 1, width - 1)
-            out[i, j] = m[down, j] != m[up, j] or m[i, right] != m[i, left]
-    return out
+    """Central differences inside, one-sided ones at the rim."""
+    rows, columns = np.gradient(mask.astype(float))
+    return (rows != 0) | (columns != 0)
 
 
 def naive_squared_distance(mask: np.ndarray) -> np.ndarray:
@@ -88,10 +82,7 @@ def all_sets(masks: np.ndarray, is_base: list[bool], cam: np.ndarray, options: C
 @few
 @given(MASKS)
 def test_boundary_is_where_numpys_gradient_is_not_zero(mask: np.ndarray) -> None:
-    ours = boundary(torch.from_numpy(mask)[None])[0].numpy()
-    assert np.array_equal(ours, naive_boundary(mask))
-    rows, columns = np.gradient(mask.astype(float))
-    assert np.array_equal(ours, (rows != 0) | (columns != 0))
+    assert np.array_equal(boundary(torch.from_numpy(mask)[None])[0].numpy(), naive_boundary(mask))
 
 
 @few
@@ -146,21 +137,6 @@ def test_released_rule_on_a_disc_of_radius_nine() -> None:
     assert int((every == 0).sum()) == 52
 
 
-def test_paper_rule_on_a_disc_covers_every_pixel_once_with_both_rings_hard() -> None:
-    mask = torch.from_numpy(disc(9))[None]
-    keys = key_sets(mask, torch.tensor([True]), torch.zeros(1, 28, 28), PAPER)
-    assert torch.stack(keys.sets()).sum(0).eq(1).all()
-    assert ((keys.fg_hard | keys.bg_hard) & boundary(mask)).equal(boundary(mask))
-
-
-def test_novel_easy_and_hard_keys_are_the_same_pixels() -> None:
-    cam = torch.linspace(0, 1, 64).view(1, 8, 8)
-    keys = key_sets(torch.ones(1, 8, 8, dtype=torch.bool), torch.tensor([False]), cam, PAPER)
-    assert keys.fg_easy.equal(keys.fg_hard)
-    assert keys.bg_easy.equal(keys.bg_hard)
-    assert 0 < keys.fg_easy.sum() < 64
-
-
 @pytest.mark.parametrize("options", [PAPER, RELEASED], ids=["paper", "released"])
 @pytest.mark.parametrize("fill", ["empty", "full", "one pixel"])
 def test_degenerate_masks_give_the_naive_sets(options: ContrastMaskOptions, fill: str) -> None:
@@ -180,12 +156,6 @@ def test_constant_cam_gives_no_foreground_and_all_background() -> None:
     regions = partition(torch.zeros(1, 14, 14, dtype=torch.bool), torch.tensor([False]), cam, PAPER)
     assert not regions.foreground.any()
     assert regions.background.all()
-
-
-@pytest.mark.parametrize("options", [PAPER, RELEASED], ids=["paper", "released"])
-def test_an_undecided_cam_gives_no_sets(options: ContrastMaskOptions) -> None:
-    for found in all_sets(np.zeros((1, 8, 8), bool), [False], np.full((1, 8, 8), 0.5, np.float32), options):
-        assert not found.any()
 
 
 def test_no_rois_give_empty_sets() -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from models.tiny import parameters
 from torch import Tensor, nn
 
 from contrastmask.models.contrastmask.mask_head import PriorMaskHead
@@ -26,14 +27,10 @@ def first_input(head: PriorMaskHead, *args: Tensor | None) -> Tensor:
     return seen[0]
 
 
-def count(head: nn.Module) -> int:
-    return sum(p.numel() for p in head.parameters())
-
-
 def test_parameters_of_the_fusions() -> None:
-    bare = count(make(None))
-    assert count(make("concat")) == bare + 9 * C * C  # the first convolution sees 2 C channels
-    assert count(make("add")) == bare + C * C + C  # a 1x1 convolution with bias
+    bare = parameters(make(None))
+    assert parameters(make("concat")) == bare + 9 * C * C  # the first convolution sees 2 C channels
+    assert parameters(make("add")) == bare + C * C + C  # a 1x1 convolution with bias
     assert make("add").fuse.conv.kernel_size == (1, 1)
     assert make("add").fuse.norm is None
     assert not make("add").fuse.with_activation

@@ -1,6 +1,4 @@
-"""MaskX R-CNN: the transfer against the box head's rows, the MLP, gating, and what a training step changes."""
-
-import copy
+"""MaskX R-CNN: the transfer against the box head's rows, and the MLP."""
 
 import pytest
 import torch
@@ -8,7 +6,6 @@ import torch.nn.functional as F
 from models import tiny
 from torch import Tensor, nn
 
-from contrastmask.models.common.mask_batch import MaskBatch
 from contrastmask.models.peers.maskx import class_descriptors
 
 K = len(tiny.DATASET["categories"])
@@ -30,26 +27,6 @@ def naive_kernels(head: nn.Module) -> Tensor:
 
 
 # ---------------------------------------------------------------------------- transfer
-
-
-def test_kernels_are_the_mlp_of_the_box_heads_rows() -> None:
-    head = model().roi_head
-    assert head.bbox_head.fc_cls.weight.shape[0] == K + 1 and head.bbox_head.fc_reg.weight.shape[0] == 4 * K
-    kernels = head.mask_head.transfer(class_descriptors(head.bbox_head))
-    assert torch.allclose(kernels, naive_kernels(head), atol=1e-6)
-    assert kernels.std() > 1e-4
-
-
-def test_the_backgrounds_row_and_other_classes_rows_do_not_enter_a_descriptor() -> None:
-    box_head = copy.deepcopy(model().roi_head.bbox_head)
-    before = class_descriptors(box_head).detach().clone()
-    with torch.no_grad():
-        box_head.fc_cls.weight[K] += 1
-        assert class_descriptors(box_head).equal(before)
-        box_head.fc_cls.weight[1] += 1
-        box_head.fc_reg.weight[4 * 2 : 4 * 3] += 1
-    changed = (class_descriptors(box_head) != before).any(1)
-    assert changed.tolist() == [False, True, True, False]
 
 
 def naive_maps(head: nn.Module, x: Tensor) -> Tensor:
@@ -75,18 +52,6 @@ def test_each_rois_map_is_its_class_channel_of_all_maps(mlp: bool) -> None:
     assert torch.allclose(found[:, 0], expected, atol=1e-5)
 
 
-def test_the_mlp_adds_one_map_to_every_class() -> None:
-    head = model().roi_head
-    without = copy.copy(head.mask_head)
-    without._modules = head.mask_head._modules | {"mlp": None}
-    x, every = torch.randn(1, 32, 14, 14).expand(K, -1, -1, -1), torch.arange(K)
-    with torch.no_grad():
-        descriptors = class_descriptors(head.bbox_head)
-        added = head.mask_head(x, every, descriptors) - without(x, every, descriptors)
-    assert added.abs().max() > 1e-3
-    assert torch.allclose(added, added[:1].expand_as(added), atol=1e-6)
-
-
 def test_layers_start_as_in_the_released_code() -> None:
     head = model().roi_head.mask_head
     for layer in (head.transfer[0], head.transfer[2]):
@@ -96,50 +61,13 @@ def test_layers_start_as_in_the_released_code() -> None:
     assert not head.mlp.bias.any()
 
 
-# ---------------------------------------------------------------------------- gradients and gating
-
-
-@pytest.mark.parametrize("detach", [True, False])
-def test_the_mask_loss_leaves_the_box_heads_class_weights_alone(detach: bool) -> None:
-    net = model(detach_descriptor=detach)
-    tiny.roi_losses(net, tiny.make_batch())["loss_mask"].backward()
-    assert tiny.grads(net.roi_head.mask_head.transfer).keys() == {"0.weight", "0.bias", "2.weight", "2.bias"}
-    reached = tiny.grads(net.roi_head.bbox_head)
-    assert reached.keys() == (set() if detach else {"fc_cls.weight", "fc_reg.weight"})
-
-
-def test_the_loss_is_the_cross_entropy_on_the_ground_truths_channel() -> None:
+def test_training_takes_the_channel_of_the_objects_class(monkeypatch: pytest.MonkeyPatch) -> None:
     net, batch = model(), tiny.make_batch()
-    results, truth = tiny.sampling(net, batch)
-    loss = tiny.roi_losses(net, batch)["loss_mask"]
-    head, seen = net.roi_head, []
-    handle = head.mask_head.register_forward_pre_hook(lambda module, args: seen.append(args))
+    results, _ = tiny.sampling(net, batch)
+    monkeypatch.setattr(net.roi_head.mask_head, "forward", seen := tiny.Spy(net.roi_head.mask_head.forward))
     tiny.roi_losses(net, batch)
-    handle.remove()
-    x, labels, _ = seen[0]
-    chosen = head.positives_of_base(results)
-    assert labels.equal(torch.cat([r.pos_gt_labels for r in results])[chosen])
-    assert set(labels.tolist()) == set(tiny.BASE)
-    p = naive_maps(head, x)[torch.arange(len(x)), labels].double().sigmoid()
-    targets = MaskBatch(results, truth, chosen, chosen).targets(28)
-    expected = -(targets * p.log() + (1 - targets) * (1 - p).log()).mean()
-    assert float(loss.detach()) == pytest.approx(float(expected), abs=1e-5)
-
-
-def test_a_few_steps_reduce_the_loss_and_change_the_masks_of_novel_classes() -> None:
-    net = copy.deepcopy(model())
-    head, batch = net.roi_head, tiny.make_batch(((tiny.A,), (tiny.C,)))  # base objects only
-    optimizer = torch.optim.AdamW(head.mask_head.parameters(), lr=1e-3)
-    before, losses = naive_kernels(head).detach(), []
-    for _ in range(6):
-        optimizer.zero_grad()
-        loss = tiny.roi_losses(net, batch)["loss_mask"]
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
-    assert losses[-1] < 0.9 * losses[0]
-    moved = (naive_kernels(head) - before).abs().amax(1)
-    assert (moved[list(tiny.NOVEL)] > 1e-4).all()
+    labels = torch.cat([r.pos_gt_labels for r in results])[net.roi_head.positives_of_base(results)]
+    assert seen.arguments[1].equal(labels) and set(labels.tolist()) == set(tiny.BASE)
 
 
 # ---------------------------------------------------------------------------- test

@@ -1,4 +1,4 @@
-"""OPMask: its map, its heads, which RoIs it learns from, BatchNorm over RoIs, and its recipe."""
+"""OPMask: its map, its heads, which RoIs its BatchNorm sees, and its recipe."""
 
 import copy
 
@@ -10,8 +10,7 @@ from models import tiny
 from torch import Tensor, nn
 
 from contrastmask.models.common.cam import EPS
-from contrastmask.models.common.mask_batch import MaskBatch
-from contrastmask.models.common.norm import RoIBatchNorm, synchronise
+from contrastmask.models.common.norm import RoIBatchNorm
 from contrastmask.training.build import train_pipeline
 from contrastmask.training.train import optim_wrapper, total_iterations
 
@@ -57,15 +56,6 @@ def test_the_prior_is_the_normalised_then_resized_convolution_of_the_trunk(monke
     torch.testing.assert_close(seen.arguments[-1], expected, rtol=1e-3, atol=1e-4)
 
 
-def test_normalised_at_7_the_resized_map_need_not_reach_1() -> None:
-    peak = torch.zeros(1, 7, 7)
-    peak[0, 3, 3] = 2.0
-    first, then = (model(cam_norm=order).roi_head._prior(peak) for order in ("normalise_first", "resize_first"))
-    assert first.shape == then.shape == (1, 14, 14)
-    assert 0.5 < float(first.max()) < 0.6  # bilinear: 0.75 x 0.75
-    assert float(then.max()) == pytest.approx(1, abs=1e-5)
-
-
 def test_scores_and_boxes_come_from_the_same_trunk() -> None:
     head = model().eval().roi_head.bbox_head
     x = torch.randn(3, head.shared_convs[0].in_channels, 7, 7)
@@ -93,19 +83,6 @@ def test_the_map_is_added_to_every_channel_before_seven_convolutions(monkeypatch
     assert expected.shape == (2, 1, 28, 28)
 
 
-def test_mask_loss_reaches_the_trunk_and_never_the_linear_layers() -> None:
-    net = model()
-    tiny.roi_losses(net, tiny.make_batch())["loss_mask"].backward()
-    reached = {name for name, size in tiny.grads(net.roi_head).items() if size > 0}
-    assert {n.split(".")[1] for n in reached if n.startswith("bbox_head")} == {"shared_convs"}
-    assert {n for n, _ in net.roi_head.bbox_head.named_parameters() if "conv.weight" in n} == {
-        n.removeprefix("bbox_head.") for n in reached if n.startswith("bbox_head") and "conv.weight" in n
-    }
-    detached = model(detach_cam=True)
-    tiny.roi_losses(detached, tiny.make_batch())["loss_mask"].backward()
-    assert not any(n.startswith("bbox_head") and size > 0 for n, size in tiny.grads(detached.roi_head).items())
-
-
 # ---------------------------------------------------------------- partial supervision
 
 
@@ -114,84 +91,6 @@ def test_novel_rois_enter_the_statistics_and_no_loss() -> None:
     before = net.roi_head.mask_head.convs[0].norm.running_mean.clone()
     assert float(tiny.roi_losses(net, tiny.make_batch(((tiny.B,), (tiny.D,))))["loss_mask"].detach()) == 0
     assert not net.roi_head.mask_head.convs[0].norm.running_mean.equal(before)
-
-
-def test_mask_loss_is_the_mean_over_all_positive_rois_of_base(monkeypatch: pytest.MonkeyPatch) -> None:
-    net, batch = model(), tiny.make_batch(jitter=3)
-    results, truth = tiny.sampling(net, batch)
-    base = torch.isin(rois_of(results)[1], torch.tensor(tiny.BASE))
-    is_gt = torch.cat([r.pos_is_gt for r in results]).bool()
-    assert (base & ~is_gt).any()
-    monkeypatch.setattr(net.roi_head.mask_head, "forward", seen := tiny.Spy(net.roi_head.mask_head.forward))
-    loss = tiny.roi_losses(net, batch)["loss_mask"]
-    assert len(seen.result) == len(base), "BatchNorm sees novel ones too"
-    targets = MaskBatch(results, truth, base, base).targets(28)
-    expected = F.binary_cross_entropy_with_logits(seen.result[base, 0].double(), targets.double())
-    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-4)
-
-
-# ---------------------------------------------------------------- test
-
-
-def test_a_detections_map_is_of_its_proposal_and_its_mask_of_the_refined_box(monkeypatch: pytest.MonkeyPatch) -> None:
-    net, batch = model().eval(), tiny.make_batch()
-    metas = [dict(sample.metainfo) for sample in batch.samples]
-    with torch.no_grad():
-        features = net.extract_feat(batch.inputs)
-        results = net.roi_head.predict_bbox(features, metas, batch.fresh().proposals, net.roi_head.test_cfg)
-        proposals, refined = (bbox2roi([r[name].clone() for r in results]) for name in ("proposals", "bboxes"))
-        labels = torch.cat([r.labels for r in results])
-        class_map = net.roi_head._bbox_forward(features, proposals)["class_map"]
-        x = net.roi_head._mask_features(features, refined)
-        monkeypatch.setattr(net.roi_head.mask_head, "forward", seen := tiny.Spy(net.roi_head.mask_head.forward))
-        found = net.roi_head.predict_mask(features, metas, results, rescale=True)
-    assert not proposals.equal(refined) and len(labels) > 5
-    torch.testing.assert_close(seen.arguments[-1], naive_prior(net.roi_head, class_map, labels), rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(seen.arguments[0], x)
-    assert [r.masks.shape for r in found] == [(len(r.bboxes), tiny.SIZE, tiny.SIZE) for r in found]
-
-
-# ---------------------------------------------------------------- BatchNorm over RoIs
-
-
-def test_batch_norm_is_torchs_and_survives_no_roi() -> None:
-    torch.manual_seed(0)
-    norm, plain = RoIBatchNorm(3), nn.BatchNorm2d(3)
-    x = torch.randn(1, 3, 7, 7)  # one RoI has 49 values
-    torch.testing.assert_close(norm(x), plain(x))
-    before = {n: b.clone() for n, b in norm.named_buffers()}
-    nothing = norm(torch.zeros(0, 3, 7, 7, requires_grad=True))
-    nothing.sum().backward()
-    assert nothing.shape == (0, 3, 7, 7)
-    assert norm.weight.grad.equal(torch.zeros(3)) and norm.bias.grad.equal(torch.zeros(3))
-    assert all(b.equal(before[n]) for n, b in norm.named_buffers())
-
-
-def test_a_single_value_per_channel_is_normalised_by_the_running_statistics() -> None:
-    norm = RoIBatchNorm(2)
-    norm.running_mean.copy_(torch.tensor([1.0, -1]))
-    norm.running_var.copy_(torch.tensor([4.0, 0.25]))
-    x = torch.tensor([3.0, 0]).view(1, 2, 1, 1).requires_grad_()
-    out = norm(x)
-    torch.testing.assert_close(out.flatten(), torch.tensor([1.0, 2]), rtol=1e-4, atol=1e-4)
-    out.sum().backward()
-    assert x.grad.flatten().tolist() == pytest.approx([0.5, 2], rel=1e-4)
-    assert norm.running_mean.tolist() == [1, -1] and norm.running_var.tolist() == [4, 0.25]
-
-
-def test_several_gpus_synchronise_these_norms_and_no_other() -> None:
-    net = copy.deepcopy(model())
-    state = net.state_dict()
-    synchronise(net)
-    kinds = [type(m) for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    assert kinds.count(nn.SyncBatchNorm) == 4 + 7
-    assert all(kind in (nn.SyncBatchNorm, nn.BatchNorm2d) for kind in kinds)
-    assert not any(isinstance(m, nn.SyncBatchNorm) for m in net.backbone.modules())
-    after = net.state_dict()
-    assert list(state) == list(after) and all(state[name].equal(after[name]) for name in state)
-    other = copy.deepcopy(tiny.build("contrastmask", projector_norm=True))
-    synchronise(other)
-    assert not any(isinstance(m, nn.SyncBatchNorm) for m in other.modules())
 
 
 # ---------------------------------------------------------------- configuration
