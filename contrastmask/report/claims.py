@@ -77,7 +77,6 @@ def claims(
     preset: str = "paper",
     configs: Path = CONFIGS,
     resamples: int = bootstrap.RESAMPLES,
-    seed: int = bootstrap.SEED,
     scale: Scale = ANY_SCALE,
 ) -> list[Claim]:
     """Every claim of configs/claims.yaml, in order, against what was measured in a scale's folder.
@@ -87,14 +86,13 @@ def claims(
         seeds: that count, where finished.
         preset: of rows that name none.
         resamples: of the bootstrap.
-        seed: of the bootstrap.
         scale: content of the scale's file.
 
     Runs that are missing or cannot be read are logged, listed and lead to `not run`; a statement beyond the paper is
     then left out.
     """
     statements = load_statements(preset, configs, scale)
-    measured = Resampled(folder, tuple(seeds), resamples, seed)
+    measured = Resampled(folder, tuple(seeds), resamples)
     subsets = tuple(dict.fromkeys(statement.subset for statement in statements))
     for run in dict.fromkeys(run for statement in statements for run in statement.runs):
         measured.read(run.id, subsets)
@@ -105,8 +103,8 @@ def claims(
 class Resampled:
     """AP and mean mask IoU of runs under common resamples of the val images."""
 
-    def __init__(self, folder: Path, seeds: tuple[int, ...], resamples: int, seed: int) -> None:
-        self.folder, self.seeds, self.resamples, self.seed = folder, seeds, resamples, seed
+    def __init__(self, folder: Path, seeds: tuple[int, ...], resamples: int) -> None:
+        self.folder, self.seeds, self.resamples = folder, seeds, resamples
         self.values: dict[tuple[str, int, str], tuple[Floats, Floats]] = {}
         """(run, seed, subset): AP and IoU, each under every weighting, row 0 the data as it is."""
 
@@ -116,7 +114,7 @@ class Resampled:
 
     @cached_property
     def _weights(self) -> Floats:
-        return bootstrap.image_weights(len(self._val.images), self.resamples, self.seed)
+        return bootstrap.image_weights(len(self._val.images), self.resamples)
 
     def read(self, run: str, subsets: Sequence[str]) -> None:
         """Measure what is there of a run."""
@@ -143,7 +141,7 @@ class Resampled:
     def difference(self, a: str, b: str, seeds: Sequence[int], subset: str, measure: int) -> bootstrap.Interval | None:
         """a - b with its interval; `measure` 0 is AP, 1 IoU."""
         values = [self.values[a, s, subset][measure] - self.values[b, s, subset][measure] for s in seeds]
-        return bootstrap.interval(bootstrap.over_seeds(np.stack(values), self.seed))
+        return bootstrap.interval(bootstrap.over_seeds(np.stack(values)))
 
 
 def _claim(statement: Statement, measured: Resampled) -> Claim:

@@ -5,16 +5,18 @@ there are several, for both runs (evaluation/bootstrap.py).
 """
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from contrastmask.config import runfile
 from contrastmask.evaluation import bootstrap
-from contrastmask.evaluation.bootstrap import Floats, Interval
+from contrastmask.evaluation.bootstrap import Floats
 from contrastmask.evaluation.measurements import (
     EVERY,
     SIZES,
@@ -29,77 +31,35 @@ from contrastmask.evaluation.measurements import (
 )
 from contrastmask.report.paper import METRICS
 
-SUBSETS = ("novel", "base", "all")
 SIZE_OF = {"APs": "small", "APm": "medium", "APl": "large"}
 ABSENT = object()
 
 
 @dataclass(frozen=True)
-class Difference:
-    """A key of the two resolved configurations; values as JSON, None where a configuration lacks the key."""
-
-    key: str
-    a: str | None
-    b: str | None
-
-
-@dataclass(frozen=True)
-class Gain:
-    """One reading of both runs, means over the seeds, as fractions; None where there is nothing to measure."""
-
-    name: str
-    objects: int
-    a: float | None
-    b: float | None
-    gain: Interval | None
-
-
-@dataclass(frozen=True)
-class ImageGain:
-    """Mean mask IoU in ground-truth boxes of one image's objects, as a fraction."""
-
-    id: int
-    file: str
-    objects: int
-    a: float
-    b: float
-
-
-@dataclass(frozen=True)
 class Comparison:
-    """Everything that is shown of two runs."""
+    """Everything that is shown of two runs.
+
+    Gains are data frames: what a line is of (`metric`, `size` or `category`), `objects`, `A` and `B`, means over the
+    seeds, and `gain` with its interval, `low` to `high`. Fractions; NaN where there is nothing to measure.
+    """
 
     a: str
     b: str
-    scale: dict[str, Any]
-    """`name`, `note`, `comparable`."""
-    data: str
-    n_images: int
     subset: str
     seeds: tuple[int, ...]
-    resamples: int
-    seed: int
-    """Of the resampling."""
-    config: tuple[Difference, ...]
-    metrics: tuple[Gain, ...]
-    sizes: tuple[Gain, ...]
+    notes: tuple[str, ...]
+    """What is compared, on what, and how."""
+    config: pd.DataFrame
+    """`key` of the resolved configurations where they differ, `A` and `B`: values as JSON, "–" where there is none."""
+    metrics: pd.DataFrame
+    sizes: pd.DataFrame
     """Mean mask IoU in ground-truth boxes by object size."""
-    category_ap: tuple[Gain, ...]
+    category_ap: pd.DataFrame
     """Mask AP of each category, largest gain first."""
-    category_iou: tuple[Gain, ...]
+    category_iou: pd.DataFrame
     """Mean mask IoU in ground-truth boxes of each category, largest gain first."""
-    images: tuple[ImageGain, ...]
-    """Every image with objects of the subset, largest gain first."""
-
-    @property
-    def method(self) -> str:
-        """How the intervals were made."""
-        what = "images" if len(self.seeds) == 1 else f"images and of the {len(self.seeds)} seeds"
-        alone = " One seed: the interval does not hold what another seed would change." * (len(self.seeds) == 1)
-        return (
-            f"Gain is B - A with its {bootstrap.LEVEL:.0%} percentile interval from {self.resamples} paired bootstrap"
-            f" resamples (seed {self.seed}) of the {self.n_images} val {what}.{alone}"
-        )
+    images: pd.DataFrame
+    """`image`, `file`, `objects`, `A`, `B`, `gain`: the same of every image with objects of the subset."""
 
 
 def compare(
@@ -110,17 +70,15 @@ def compare(
     seeds: Sequence[int] = (),
     subset: str = "novel",
     resamples: int = bootstrap.RESAMPLES,
-    seed: int = bootstrap.SEED,
 ) -> Comparison:
     """Compare the runs `a` and `b`.
 
     Args:
         folder: results/<scale>.
-        scale: with `name`, `note` and `comparable`.
+        scale: with `name` and `note`.
         seeds: to compare; every seed that both have finished if empty.
         subset: categories to measure on.
         resamples: of the bootstrap.
-        seed: of the bootstrap.
 
     Raises:
         MeasurementError: a run is not there, is not finished or is of other data.
@@ -129,25 +87,21 @@ def compare(
         check_run(folder, run)
     seeds = tuple(seeds) or _common_seeds(folder, a, b)
     val = read_val(folder)
-    pair = Pair.read(folder, a, b, seeds, val, bootstrap.image_weights(len(val.images), resamples, seed))
+    pair = Pair.read(folder, a, b, seeds, val, bootstrap.image_weights(len(val.images), resamples))
     chosen = _chosen(pair, subset)
     names = {c["id"]: c["name"] for c in pair.a[0].metrics["per_category"]}
     return Comparison(
         a=a,
         b=b,
-        scale={key: scale[key] for key in ("name", "note", "comparable")},
-        data=val.name,
-        n_images=len(val.images),
         subset=subset,
-        seeds=tuple(seeds),
-        resamples=resamples,
-        seed=seed,
-        config=tuple(differences(_config(folder, a, seeds[0]), _config(folder, b, seeds[0]))),
-        metrics=tuple(_metrics(pair, chosen)),
-        sizes=tuple(pair.iou(name, chosen, size) for name, size in SIZES.items()),
-        category_ap=_sorted(pair.ap(names[c], [c]) for c in chosen),
-        category_iou=_sorted(pair.iou(names[c], [c]) for c in chosen),
-        images=tuple(sorted(_images(pair, chosen), key=lambda i: (i.a - i.b, i.id))),
+        seeds=seeds,
+        notes=tuple(_notes(scale, val, seeds, resamples)),
+        config=differences(_config(folder, a, seeds[0]), _config(folder, b, seeds[0])),
+        metrics=pd.DataFrame(_metrics(pair, chosen)),
+        sizes=pd.DataFrame({"size": name} | pair.iou(chosen, size) for name, size in SIZES.items()),
+        category_ap=_sorted(pd.DataFrame({"category": names[c]} | pair.ap([c]) for c in chosen)),
+        category_iou=_sorted(pd.DataFrame({"category": names[c]} | pair.iou([c]) for c in chosen)),
+        images=_sorted(_images(pair, chosen)),
     )
 
 
@@ -158,6 +112,18 @@ def _common_seeds(folder: Path, a: str, b: str) -> tuple[int, ...]:
     if not common:
         raise MeasurementError(f"{a} has finished seeds {finished[a]}, {b} {finished[b]}: none in common")
     return common
+
+
+def _notes(scale: dict[str, Any], val: Val, seeds: Sequence[int], resamples: int) -> Iterator[str]:
+    several = len(seeds) > 1
+    yield f"scale {scale['name']}, data {val.name}, seed{'s' * several} {', '.join(map(str, seeds))}"
+    yield scale["note"]
+    what = f"images and of the {len(seeds)} seeds" if several else "images"
+    alone = "" if several else " One seed: the interval does not hold what another seed would change."
+    yield (
+        f"Gain is B - A with its {bootstrap.LEVEL:.0%} percentile interval from {resamples} paired bootstrap resamples"
+        f" (seed {bootstrap.SEED}) of the {len(val.images)} val {what}.{alone} Values times 100."
+    )
 
 
 @dataclass(frozen=True)
@@ -173,24 +139,26 @@ class Pair:
         left, right = (tuple(read_measurements(folder, run, seed, val) for seed in seeds) for run in (a, b))
         return cls(left, right, weights)
 
-    def ap(self, name: str, categories: Sequence[int], metric: str = "AP", kind: Any = "segm") -> Gain:
-        """AP over `categories`."""
+    def ap(self, categories: Sequence[int], metric: str = "AP", kind: Any = "segm") -> dict[str, float]:
+        """The gain in AP over `categories`."""
         size = SIZES.get(SIZE_OF.get(metric, ""), EVERY)
-        return self._gain(name, categories, lambda r: r.average_precision(categories, self.weights, metric, kind), size)
+        return self._gain(categories, lambda r: r.average_precision(categories, self.weights, metric, kind), size)
 
-    def iou(self, name: str, categories: Sequence[int], size: Size = EVERY) -> Gain:
-        """Mean mask IoU in ground-truth boxes of `categories`."""
-        return self._gain(name, categories, lambda r: r.mean_iou(categories, self.weights, size), size)
+    def iou(self, categories: Sequence[int], size: Size = EVERY) -> dict[str, float]:
+        """The gain in mean mask IoU in ground-truth boxes of `categories`."""
+        return self._gain(categories, lambda r: r.mean_iou(categories, self.weights, size), size)
 
-    def _gain(self, name: str, categories: Sequence[int], read: Callable[[Measurements], Floats], size: Size) -> Gain:
+    def _gain(self, categories: Sequence[int], read: Callable[[Measurements], Floats], size: Size) -> dict[str, float]:
         a, b = (np.stack([read(measurements) for measurements in side]) for side in (self.a, self.b))
-        objects = int(self.a[0].iou_by_image(categories, size)[1].sum())
         found = bootstrap.interval(bootstrap.over_seeds(b - a))
-        return Gain(name, objects, _number(a[:, 0].mean()), _number(b[:, 0].mean()), found)
-
-
-def _number(value: Any) -> float | None:
-    return None if np.isnan(value) else float(value)
+        return {
+            "objects": int(self.a[0].iou_by_image(categories, size)[1].sum()),
+            "A": a[:, 0].mean(),
+            "B": b[:, 0].mean(),
+            "gain": found.value if found else math.nan,
+            "low": found.low if found else math.nan,
+            "high": found.high if found else math.nan,
+        }
 
 
 def _chosen(pair: Pair, subset: str) -> list[int]:
@@ -206,25 +174,25 @@ def _chosen(pair: Pair, subset: str) -> list[int]:
     return a
 
 
-def _metrics(pair: Pair, chosen: Sequence[int]) -> Iterator[Gain]:
+def _metrics(pair: Pair, chosen: Sequence[int]) -> Iterator[dict[str, Any]]:
     for metric in METRICS:
-        yield pair.ap(f"mask {metric}", chosen, metric)
-    yield pair.ap("box AP", chosen, "AP", "bbox")
-    yield pair.iou("mask IoU in true boxes", chosen)
+        yield {"metric": f"mask {metric}"} | pair.ap(chosen, metric)
+    yield {"metric": "box AP"} | pair.ap(chosen, "AP", "bbox")
+    yield {"metric": "mask IoU in true boxes"} | pair.iou(chosen)
 
 
-def _sorted(gains: Iterator[Gain]) -> tuple[Gain, ...]:
-    """Largest gain first; categories without objects last."""
-    return tuple(sorted(gains, key=lambda g: (g.gain is None, -g.gain.value if g.gain else 0.0, g.name)))
+def _images(pair: Pair, chosen: Sequence[int]) -> pd.DataFrame:
+    (a, objects), (b, _) = (np.mean([r.iou_by_image(chosen) for r in side], axis=0) for side in (pair.a, pair.b))
+    truth, ids = pair.a[0].val.truth, list(pair.a[0].val.images)
+    frame = pd.DataFrame({"image": ids, "file": [truth.imgs[id]["file_name"] for id in ids]})
+    frame = frame.assign(objects=objects.astype(int), A=a, B=b)[objects > 0]
+    frame[["A", "B"]] = frame[["A", "B"]].div(frame["objects"], axis=0)
+    return frame.assign(gain=frame["B"] - frame["A"])
 
 
-def _images(pair: Pair, chosen: Sequence[int]) -> Iterator[ImageGain]:
-    a, b = (np.mean([r.iou_by_image(chosen)[0] for r in side], axis=0) for side in (pair.a, pair.b))
-    counts = pair.a[0].iou_by_image(chosen)[1]
-    for id, position in pair.a[0].val.images.items():
-        if n := int(counts[position]):
-            file = pair.a[0].val.truth.imgs[id]["file_name"]
-            yield ImageGain(id, file, n, float(a[position]) / n, float(b[position]) / n)
+def _sorted(gains: pd.DataFrame) -> pd.DataFrame:
+    """Largest gain first, equals by name; categories without objects last."""
+    return gains.sort_values(["gain", gains.columns[0]], ascending=[False, True])
 
 
 def _config(folder: Path, run: str, seed: int) -> dict[str, Any]:
@@ -235,16 +203,15 @@ def _config(folder: Path, run: str, seed: int) -> dict[str, Any]:
         raise MeasurementError(f"{file} cannot be read: {error}; train the run again") from None
 
 
-def differences(a: dict[str, Any], b: dict[str, Any]) -> list[Difference]:
+def differences(a: dict[str, Any], b: dict[str, Any]) -> pd.DataFrame:
     """The keys, dotted, whose values differ between two resolved configurations, in `a`'s order.
 
     Top-level `options` is left out: it says what a row changed, and model.roi_head.options holds every option.
     """
     left, right = ({k: v for k, v in _flat(c) if k.split(".")[0] != "options"} for c in (a, b))
     keys = [key for key in {**left, **right} if left.get(key, ABSENT) != right.get(key, ABSENT)]
-    return [
-        Difference(key, *(json.dumps(side[key]) if key in side else None for side in (left, right))) for key in keys
-    ]
+    lines = [[key, *(json.dumps(side[key]) if key in side else "–" for side in (left, right))] for key in keys]
+    return pd.DataFrame(lines, columns=["key", "A", "B"])
 
 
 def _flat(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

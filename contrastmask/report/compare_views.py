@@ -1,15 +1,14 @@
 """A comparison of two runs for a terminal, a log or a browser: the same grids of text in each."""
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
-from typing import Any
 
+import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from contrastmask.evaluation.bootstrap import Interval
-from contrastmask.report.compare import Comparison, Gain
+from contrastmask.report.compare import Comparison
 from contrastmask.report.html import NOTHING, render
 from contrastmask.runtime.terminal import literal, visible
 
@@ -21,76 +20,65 @@ class Grid:
     """A titled grid of text, the first `left` columns words, the others numbers."""
 
     title: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    text: pd.DataFrame
     left: int = 1
-    gains: tuple[Interval | None, ...] = ()
-    """Of each row, for a drawing; none where the grid is not of gains."""
+    gains: pd.DataFrame | None = None
+    """What the text is of, for a drawing of its intervals; None where there are none."""
 
     @property
     def reach(self) -> float:
         """The largest end of an interval: half the width of the drawings."""
-        return max(0.001, *(abs(end) for gain in self.gains if gain for end in (gain.low, gain.high)), 0.001)
+        ends = [0.001] if self.gains is None else [0.001, *self.gains[["low", "high"]].abs().max().dropna()]
+        return max(ends)
 
 
-def percent(value: float | None) -> str:
+def percent(value: float) -> str:
     """A fraction times 100."""
-    return NOTHING if value is None else f"{100 * value:.2f}"
+    return NOTHING if math.isnan(value) else f"{100 * value:.2f}"
 
 
 def signed(value: float) -> str:
     """A difference of fractions times 100, with its sign."""
-    return f"{100 * value:+.2f}" if value else "0.00"
-
-
-def better(gain: Interval | None) -> str:
-    """The run that is better, where the interval leaves out 0."""
-    if gain is None or gain.low <= 0 <= gain.high:
-        return ""
-    return "B" if gain.value > 0 else "A"
+    return NOTHING if math.isnan(value) else f"{100 * value:+.2f}" if value else "0.00"
 
 
 def grids(comparison: Comparison) -> list[Grid]:
     """Everything that is shown; what holds nothing is left out."""
-    config = tuple((d.key, d.a or NOTHING, d.b or NOTHING) for d in comparison.config)
+    c, ahead = comparison, comparison.images["gain"]
     found = [
-        Grid("Configuration, where it differs", ("key", "A", "B"), config, left=3),
-        _of_gains(f"On {comparison.subset} categories", "metric", comparison.metrics),
-        _of_gains("By object size: mask IoU in true boxes", "size", comparison.sizes),
-        _of_gains("By category: mask AP", "category", comparison.category_ap),
-        _of_gains("By category: mask IoU in true boxes", "category", comparison.category_iou),
+        Grid("Configuration, where it differs", c.config, left=3),
+        _of_gains(f"On {c.subset} categories", c.metrics),
+        _of_gains("By object size: mask IoU in true boxes", c.sizes),
+        _of_gains("By category: mask AP", c.category_ap),
+        _of_gains("By category: mask IoU in true boxes", c.category_iou),
+        _of_images("Images where B gains most: mask IoU in true boxes", c.images[ahead > 0]),
+        _of_images("Images where A gains most: mask IoU in true boxes", c.images[ahead < 0][::-1]),
     ]
-    wins = {
-        "B": [i for i in comparison.images if i.b > i.a][:SHOWN_IMAGES],
-        "A": [i for i in reversed(comparison.images) if i.a > i.b][:SHOWN_IMAGES],
-    }
-    for side, images in wins.items():
-        rows = tuple((str(i.id), i.file, str(i.objects), percent(i.a), percent(i.b), signed(i.b - i.a)) for i in images)
-        title = f"Images where {side} gains most: mask IoU in true boxes"
-        found.append(Grid(title, ("image", "file", "objects", "A", "B", "gain"), rows, left=2))
-    return [grid for grid in found if grid.rows]
+    return [grid for grid in found if len(grid.text)]
 
 
-def _of_gains(title: str, first: str, gains: Sequence[Gain]) -> Grid:
-    rows = []
-    for g in gains:
-        value, interval = (NOTHING, NOTHING)
-        if g.gain:
-            value, interval = signed(g.gain.value), f"[{signed(g.gain.low)}, {signed(g.gain.high)}]"
-        rows.append((g.name, str(g.objects), percent(g.a), percent(g.b), value, interval, better(g.gain)))
-    head = (first, "objects", "A", "B", "gain", "interval", "better")
-    return Grid(title, head, tuple(rows), gains=tuple(g.gain for g in gains))
+def _of_gains(title: str, gains: pd.DataFrame) -> Grid:
+    text = gains.iloc[:, :2].astype(str)
+    text["A"], text["B"], text["gain"] = gains["A"].map(percent), gains["B"].map(percent), gains["gain"].map(signed)
+    ends = zip(gains["low"], gains["high"], strict=True)
+    text["interval"] = [NOTHING if math.isnan(low) else f"[{signed(low)}, {signed(high)}]" for low, high in ends]
+    text["better"] = ""
+    text.loc[gains["low"] > 0, "better"] = "B"
+    text.loc[gains["high"] < 0, "better"] = "A"
+    return Grid(title, text, gains=gains)
+
+
+def _of_images(title: str, images: pd.DataFrame) -> Grid:
+    first = images[:SHOWN_IMAGES]
+    text = first.astype(str).assign(
+        A=first["A"].map(percent), B=first["B"].map(percent), gain=first["gain"].map(signed)
+    )
+    return Grid(title, text, left=2)
 
 
 def notes(comparison: Comparison) -> list[str]:
     """What is compared, on what, and how; and that two configurations are the same."""
-    seeds = ", ".join(map(str, comparison.seeds))
-    said = [
-        f"scale {comparison.scale['name']}, data {comparison.data}, seed{'s' * (len(comparison.seeds) > 1)} {seeds}",
-        comparison.scale["note"],
-        f"{comparison.method} Values times 100.",
-    ]
-    return said if comparison.config else [*said, "The two configurations are the same."]
+    return [*comparison.notes, *([] if len(comparison.config) else ["The two configurations are the same."])]
 
 
 def print_text(comparison: Comparison, console: Console) -> None:
@@ -101,9 +89,9 @@ def print_text(comparison: Comparison, console: Console) -> None:
     for grid in grids(comparison):
         table = Table(title=literal(grid.title), box=style, title_justify="left", pad_edge=False, title_style="bold",
                       show_edge=False)  # fmt: skip
-        for place, column in enumerate(grid.head):
+        for place, column in enumerate(grid.text):
             table.add_column(column, justify="left" if place < grid.left else "right", overflow="fold")
-        for row in grid.rows:
+        for row in grid.text.itertuples(index=False):
             table.add_row(*map(literal, row))
         console.print()
         console.print(table)
@@ -114,6 +102,6 @@ def to_html(comparison: Comparison) -> str:
     return render("compare.html.j2", content=page_content(comparison))
 
 
-def page_content(comparison: Comparison) -> dict[str, Any]:
+def page_content(comparison: Comparison) -> dict[str, object]:
     """What the template's macro `comparison` shows."""
     return {"a": comparison.a, "b": comparison.b, "notes": notes(comparison), "grids": grids(comparison)}
