@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 from contrastmask.inference.export import export
-from contrastmask.inference.predict import OVERLAYS, predict
+from contrastmask.inference.predict import predict
 from contrastmask.runtime.files import parse_coco, read_coco_bytes
 from contrastmask.runtime.locks import Stop
 from contrastmask.tracking.sending import mlflow_run, send, send_files
@@ -26,16 +26,15 @@ def log_model(folder: Path, n_images: int, threshold: float, device: str, stop: 
     uri = tracking_uri(run.file("results"))
     client = connect(uri)
     with tempfile.TemporaryDirectory() as draft:
-        exported, model, found = (Path(draft, name) for name in ("export", "model", "found"))
+        exported, artifacts = Path(draft, "export"), Path(draft, "artifacts")
         trained = export(run.folder, exported)
-        save(exported, model)
-        predict(trained, val_images(run, n_images), found, threshold, device, stop)
-        files = {f"model/{file.relative_to(model)}": file for file in model.rglob("*") if file.is_file()}
-        files |= {f"overlays/{file.name}": file for file in (found / OVERLAYS).glob("*")}
+        save(exported, artifacts / "model")
+        if n_images:
+            predict(trained, val_images(run, n_images), artifacts, threshold, device, stop)
         send(client, uri, run.folder)
         _, run_id = mlflow_run(run.folder)
         with errors_named(uri):
-            send_files(client, uri, client.get_run(run_id), files)
+            send_files(client, uri, client.get_run(run_id), artifacts)
     return run_id
 
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from contrastmask.data.images import ImageError
 from contrastmask.inference import received
-from contrastmask.inference.predict import Detector
 from contrastmask.inference.trained import Trained
 
 THRESHOLD = 0.3  # detections of a lower score are left out
@@ -49,19 +48,28 @@ class Found:
 
 
 class Model:
-    """A detector with the pipeline of evaluation.
+    """A detector with the pipeline of evaluation: its transforms, its `predict_image`.
 
     Args:
         read: what it is built from.
         device: as torch names it.
+
+    Raises:
+        ConfigError: the detector cannot be built.
     """
 
     def __init__(self, read: Trained, device: str) -> None:
+        from mmengine.dataset import Compose
+
         self.categories = read.categories
         """In the order of the labels, each with `id`, `name` and `split` ("base" or "novel")."""
+        self.id_of_data = {category["id"]: category.get("original_id", category["id"]) for category in read.categories}
+        """Of each category's `id`, that of the annotation files that were trained on."""
         self.device = device
-        self._detector = Detector(read, device)
-        self._label = {category["id"]: label for label, category in enumerate(self.categories)}
+        self._network = read.detector(device)
+        from contrastmask.training.build import test_pipeline
+
+        self._load, *self._prepare = Compose(test_pipeline(read.config)).transforms
 
     def predict(self, image: str | os.PathLike[str], threshold: float = THRESHOLD) -> Found:
         """Find and segment the objects in an image file.
@@ -74,19 +82,37 @@ class Model:
             ImageError: the file cannot be read as an image; the message says why.
         """
         try:
-            pixels, entries = self._detector(Path(image), 1)
+            pixels, entries = self.detect(Path(image), 1, threshold)
         except ImageError as problem:
             raise ImageError(problem.kind, f"{os.fspath(image)}: {problem}") from None
-        kept = sorted((e for e in entries if e["score"] >= threshold), key=lambda e: -e["score"])
-        return self._found(kept, pixels.shape[:2])
+        return self._found(entries, pixels.shape[:2])
+
+    def detect(self, image: Path, number: int, threshold: float) -> tuple[np.ndarray, list[dict[str, Any]]]:
+        """The pixels (H, W, 3) in RGB, turned as the file's EXIF says, and the objects in them, best first.
+
+        These are in COCO's result format, `number` the image's id there; `category_id` is an `id` of `categories`.
+
+        Raises:
+            ImageError: saying why the file cannot be read.
+        """
+        from pycocotools.coco import COCO
+
+        from contrastmask.evaluation.evaluate import predict_image
+
+        sample = self._load({"img_path": str(image), "img_id": number})
+        pixels = np.ascontiguousarray(sample["img"][..., ::-1])
+        for transform in self._prepare:
+            sample = transform(sample)
+        entries, _ = predict_image(self._network, sample, COCO(), [category["id"] for category in self.categories])
+        return pixels, sorted((e for e in entries if e["score"] >= threshold), key=lambda e: -e["score"])
 
     def _found(self, entries: Sequence[dict[str, Any]], size: tuple[int, int]) -> Found:
         from pycocotools import mask as coco_mask
 
-        labels = [self._label[entry["category_id"]] for entry in entries]
+        label_of = {category["id"]: label for label, category in enumerate(self.categories)}
+        labels = [label_of[entry["category_id"]] for entry in entries]
         masks = [coco_mask.decode(entry["segmentation"]).astype(bool) for entry in entries]
         corners = [[x, y, x + w, y + h] for x, y, w, h in (entry["bbox"] for entry in entries)]
-        of_data = [self.categories[label].get("original_id", self.categories[label]["id"]) for label in labels]
         return Found(
             boxes=np.array(corners, dtype=float).reshape(-1, 4),
             scores=np.array([entry["score"] for entry in entries], dtype=float),
@@ -94,7 +120,7 @@ class Model:
             names=tuple(self.categories[label]["name"] for label in labels),
             novel=np.array([self.categories[label]["split"] == "novel" for label in labels], dtype=bool),
             masks=np.stack(masks) if masks else np.zeros((0, *size), dtype=bool),
-            coco=tuple(entry | {"category_id": id_} for entry, id_ in zip(entries, of_data, strict=True)),
+            coco=tuple(entry | {"category_id": self.id_of_data[entry["category_id"]]} for entry in entries),
         )
 
 

@@ -1,17 +1,13 @@
-"""A trained detector on images of one's own: overlays, and results in COCO's format.
-
-The same path as evaluation: its test pipeline, its `predict_image`, its `coco_results`.
-"""
+"""A trained detector on images of one's own: overlays, and results in COCO's format."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from contrastmask.data.images import ImageError
 from contrastmask.errors import ConfigError
 from contrastmask.inference.inputs import overlay_names
+from contrastmask.inference.model import Model
 from contrastmask.inference.overlay import draw
 from contrastmask.inference.trained import Trained
 from contrastmask.runtime.files import write_json
@@ -48,7 +44,7 @@ def predict(trained: Trained, images: list[Path], out: Path, threshold: float, d
     Raises:
         ConfigError: the detector cannot be built, or an overlay would replace an image.
     """
-    detector = Detector(trained, device)
+    model = Model(trained, device)
     targets = [out / OVERLAYS / name for name in overlay_names(images)]
     replaced = {path.resolve() for path in images} & {path.resolve() for path in targets}
     if replaced:
@@ -59,49 +55,18 @@ def predict(trained: Trained, images: list[Path], out: Path, threshold: float, d
             if stop.requested:
                 raise Interrupted(stop.signum)
             try:
-                image, found = detector(path, number)
+                image, found = model.detect(path, number, threshold)
             except ImageError as problem:
                 done.unreadable[path] = str(problem)
             else:
-                found = [entry for entry in found if entry["score"] >= threshold]
                 done.results += found
                 height, width = image.shape[:2]
                 done.images.append({"id": number, "file_name": str(path), "width": width, "height": height})
                 target.parent.mkdir(parents=True, exist_ok=True)
                 draw(image, found, trained.categories, trained.trained_with).save(target, quality=92)
             progress.update(number)
-    ids = {category["id"]: category.get("original_id", category["id"]) for category in trained.categories}
-    results = [found | {"category_id": ids[found["category_id"]]} for found in done.results]
-    categories = [{"id": ids[c["id"]], "name": c["name"], "split": c["split"]} for c in trained.categories]
-    write_json(out / RESULTS, results)
+    ids = model.id_of_data
+    categories = [{"id": ids[c["id"]], "name": c["name"], "split": c["split"]} for c in model.categories]
+    write_json(out / RESULTS, [entry | {"category_id": ids[entry["category_id"]]} for entry in done.results])
     write_json(out / IMAGES, {"images": done.images, "annotations": [], "categories": categories})
     return done
-
-
-class Detector:
-    """A detector with evaluation's pipeline: call it with an image's path and id."""
-
-    def __init__(self, trained: Trained, device: str) -> None:
-        from mmengine.dataset import Compose
-        from pycocotools.coco import COCO
-
-        self.model = trained.detector(device)
-        from contrastmask.training.build import test_pipeline
-
-        self.read, *self.prepare = Compose(test_pipeline(trained.config)).transforms
-        self.categories = [category["id"] for category in trained.categories]
-        self.no_truth = COCO()
-
-    def __call__(self, path: Path, number: int) -> tuple[np.ndarray, list[dict[str, Any]]]:
-        """The image (H, W, 3) in RGB, turned as its EXIF says, and its detections in COCO's result format.
-
-        Raises:
-            ImageError: saying why it cannot be read.
-        """
-        from contrastmask.evaluation.evaluate import predict_image
-
-        sample = self.read({"img_path": str(path), "img_id": number})
-        image = np.ascontiguousarray(sample["img"][..., ::-1])
-        for transform in self.prepare:
-            sample = transform(sample)
-        return image, predict_image(self.model, sample, self.no_truth, self.categories)[0]

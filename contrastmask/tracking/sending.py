@@ -12,6 +12,7 @@ import math
 import os
 import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -113,8 +114,8 @@ def _send_new(client: "MlflowClient", uri: str, run: "Run", path: Path) -> int:
     if not found:
         return 0
     events = [event for event, _ in found]
-    for event in events:
-        _send_content(client, uri, run, event)
+    _send_datasets(client, run, events)
+    _send_texts(client, uri, run, events)
     params, tags = _facts(events, run.data.params)
     metrics = [
         Metric(_key(key), _plottable(value), event["time"], event["step"])
@@ -162,31 +163,31 @@ def _facts(events: Sequence[Event], known: Mapping[str, str]) -> tuple[dict[str,
     return params, tags
 
 
-def _send_content(client: "MlflowClient", uri: str, run: "Run", event: Event) -> None:
-    """Datasets and artifacts; a table in the form of mlflow.log_table, which would append to one that is there."""
+def _send_datasets(client: "MlflowClient", run: "Run", events: Sequence[Event]) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    match event["event"]:
-        case "dataset":
-            source = json.dumps({"uri": _text(event["source"], MAX_TAG)})
-            data = Dataset(_text(event["name"], MAX_NAME), event["digest"][:MAX_DIGEST], "local", source)
-            context = InputTag("mlflow.data.context", event["context"])
-            client.log_inputs(run.info.run_id, [DatasetInput(data, [context])])
-        case "text":
-            _send_text(client, uri, run, _key(event["name"]), event["text"])
-        case "table":
-            content = json.dumps({"columns": event["columns"], "data": event["data"]})
-            _send_text(client, uri, run, _key(event["name"]), content)
+    for event in (event for event in events if event["event"] == "dataset"):
+        source = json.dumps({"uri": _text(event["source"], MAX_TAG)})
+        data = Dataset(_text(event["name"], MAX_NAME), event["digest"][:MAX_DIGEST], "local", source)
+        client.log_inputs(run.info.run_id, [DatasetInput(data, [InputTag("mlflow.data.context", event["context"])])])
 
 
-def _send_text(client: "MlflowClient", uri: str, run: "Run", name: str, content: str) -> None:
-    folder = folder_of(uri, run)
-    if folder is None:
-        client.log_text(run.info.run_id, content, name)
-        return
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content, encoding="utf-8", errors="replace")
+def _send_texts(client: "MlflowClient", uri: str, run: "Run", events: Sequence[Event]) -> None:
+    """Texts and tables become artifacts; a table as of mlflow.log_table, which would append to one that is there."""
+    texts = {}
+    for event in events:
+        match event["event"]:
+            case "text":
+                texts[_key(event["name"])] = event["text"]
+            case "table":
+                texts[_key(event["name"])] = json.dumps({"columns": event["columns"], "data": event["data"]})
+    with tempfile.TemporaryDirectory() as draft:
+        for name, content in texts.items():
+            path = Path(draft, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content, encoding="utf-8", errors="replace")
+        if texts:
+            send_files(client, uri, run, Path(draft))
 
 
 def _as_tags(values: Mapping[str, str]) -> dict[str, str]:
@@ -217,20 +218,18 @@ def _text(text: str, limit: int) -> str:
 # ---------------------------------------------------------------------------- files
 
 
-def send_files(client: "MlflowClient", uri: str, run: "Run", files: Mapping[str, Path]) -> None:
-    """Make files, by their path among the run's artifacts, what they are here.
+def send_files(client: "MlflowClient", uri: str, run: "Run", folder: Path) -> None:
+    """Make the files in `folder` artifacts of a run, by their paths in it; those of the same paths are replaced.
 
     Raises:
         OSError: a file cannot be read or written.
         MlflowException: the server takes none.
     """
     local = folder_of(uri, run)
-    for name, file in files.items():
-        if local is None:
-            client.log_artifact(run.info.run_id, str(file), name.rpartition("/")[0] or None)
-        else:
-            (local / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, local / name)
+    if local is None:
+        client.log_artifacts(run.info.run_id, str(folder))
+    else:
+        shutil.copytree(folder, local, dirs_exist_ok=True)
 
 
 def send_tables(client: "MlflowClient", uri: str, scale: Path) -> None:
@@ -239,16 +238,21 @@ def send_tables(client: "MlflowClient", uri: str, scale: Path) -> None:
     Raises:
         StoreError: they cannot be sent now; repeat it later.
     """
-    files = {str(file.relative_to(scale)): file for pattern in SHOWN for file in sorted(scale.glob(pattern))}
+    files = [file for pattern in SHOWN for file in sorted(scale.glob(pattern))]
     if not files:
         return
-    digest = hashlib.sha256(b"".join(name.encode() + file.read_bytes() for name, file in files.items())).hexdigest()
-    newest = round(1000 * max(file.stat().st_mtime for file in files.values()))
+    digest = hashlib.sha256(b"".join(file.name.encode() + file.read_bytes() for file in files)).hexdigest()
+    newest = round(1000 * max(file.stat().st_mtime for file in files))
     with errors_named(uri):
         experiment = experiment_id(client, f"contrastmask/{scale.name}", uri)
         run = find_or_create(client, experiment, {"id": TABLES, "time": newest, "title": TABLES})
         if run.info.lifecycle_stage == "deleted" or run.data.tags.get(DIGEST_TAG) == digest:
             return
-        send_files(client, uri, run, files)
+        with tempfile.TemporaryDirectory() as draft:
+            for file in files:
+                copy = Path(draft, file.relative_to(scale))
+                copy.parent.mkdir(exist_ok=True)
+                shutil.copyfile(file, copy)
+            send_files(client, uri, run, Path(draft))
         client.set_tag(run.info.run_id, DIGEST_TAG, digest)
         client.set_terminated(run.info.run_id, end_time=newest)
