@@ -23,7 +23,8 @@ from pathlib import Path
 from benchmarks import output
 from benchmarks.bench import BenchError
 from benchmarks.output import stamp
-from contrastmask.config import load_table
+from contrastmask.config import run_spec
+from contrastmask.config.yamlfiles import read_yaml
 from contrastmask.paths import ROOT
 from contrastmask.report.paper import METRICS
 from contrastmask.runtime.provenance import provenance
@@ -64,8 +65,8 @@ def write_grid(project: Path, rows: int) -> None:
 
 def write_metrics(project: Path) -> None:
     """A metrics.json with made-up numbers for each run of the grid."""
-    configs = project / "configs"
-    for run in load_table(configs / "tables" / f"{TABLE}.yaml", "paper", configs).runs:
+    grid = read_yaml(project / "configs" / "tables" / f"{TABLE}.yaml", "table")
+    for run in (run_spec(grid["base"] | row, "paper") for row in grid["rows"]):
         file = project / "results" / "smoke" / "runs" / run.id / "seed0" / "metrics.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         segm = {"novel": dict.fromkeys(METRICS, 0.1)}

@@ -3,10 +3,9 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from contrastmask.config.fragments import fragment
+from contrastmask.config.fragments import part
 from contrastmask.config.resolve import resolve
 from contrastmask.config.rows import RunSpec, load_table, read_names
 from contrastmask.config.settings import Settings, settings_with
@@ -27,21 +26,19 @@ class System:
     config: dict[str, Any]
 
 
-def systems(
-    settings: Settings, tables: Sequence[str] = TABLES, backbone: str | None = None, configs: Path = CONFIGS
-) -> list[System]:
+def systems(settings: Settings, tables: Sequence[str] = TABLES, backbone: str | None = None) -> list[System]:
     """The systems of the tables' rows, in their order; with `backbone`, all on that one.
 
     Rows without a training (not implemented, or methods whose fragment has no `model`) have no network of their own.
     """
     found: dict[str, System] = {}
     for name in tables:
-        for row in load_table(configs / "tables" / f"{name}.yaml", settings.preset, configs).rows:
-            if row.run is None or "model" not in fragment(configs / "methods" / f"{row.method}.py"):
+        for row in load_table(name, settings.preset).rows:
+            if row.run is None or "model" not in part("methods", row.method):
                 continue
             spec = replace(row.run, backbone=backbone or row.run.backbone)
-            config = resolve(spec, settings, configs)
-            printed = read_names(configs)["methods"].get(row.method, {}).get("name", row.method)
+            config = resolve(spec, settings)
+            printed = read_names()["methods"].get(row.method, {}).get("name", row.method)
             label = f"{printed} ({row.label})" if row.label else printed
             found.setdefault(json.dumps(config["model"], sort_keys=True), System(label, spec, config))
     return list(found.values())

@@ -9,6 +9,8 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
+from contrastmask import paths
+
 # a busy machine is slow, not wrong
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
@@ -27,6 +29,14 @@ def shared_dir() -> Path:
     folder = Path(os.environ.get("CONTRASTMASK_SHARED") or REPOSITORY.parent / "shared")
     if not folder.is_dir():
         pytest.skip(f"no shared material in {folder}; set CONTRASTMASK_SHARED to its folder")
+    return folder
+
+
+@pytest.fixture
+def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of configs/ to write into, which stands in the project's place."""
+    folder = Path(shutil.copytree(paths.CONFIGS, tmp_path / "configs"))
+    monkeypatch.setattr(paths, "CONFIGS", folder)
     return folder
 
 

@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import click
 import pytest
 import yaml
 
+from contrastmask import paths
 from contrastmask.cli import main
 from contrastmask.config import load_settings, load_tables, own_data
 
@@ -52,7 +54,7 @@ def as_id(command: list[str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def configs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def configs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """configs/ with what the pages say to add to it: tables, lists, and a scale, made by the pages' own commands."""
     folder = tmp_path_factory.mktemp("project") / "configs"
     shutil.copytree(ROOT / "configs", folder)
@@ -66,7 +68,9 @@ def configs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / "tables" / "table8.yaml").write_text(block.text, encoding="utf-8")
         elif "name" in content:
             (folder / "splits" / f"{content['name']}.yaml").write_text(block.text, encoding="utf-8")
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "CONFIGS", folder)
+        yield folder
 
 
 def test_the_pages_have_commands_of_every_program() -> None:
@@ -120,7 +124,7 @@ def test_snakemake_finds_settings_tables_and_targets(command: list[str], configs
     given = get_argument_parser().parse_args([word if word != "N" else "2" for word in command[1:]])
     changes = dict(setting.split("=", 1) for setting in given.config or [])
     settings: dict[str, Any] = yaml.safe_load((configs / "config.yaml").read_text(encoding="utf-8"))
-    loaded = load_settings(settings | {k: yaml.safe_load(v) for k, v in changes.items()}, configs)
+    loaded = load_settings(settings | {k: yaml.safe_load(v) for k, v in changes.items()})
     tables = {path.stem for path in (configs / "tables").glob("*.yaml")}
     workflow = "".join(file.read_text() for file in (ROOT / "workflow").rglob("*.smk"))
     known = set(re.findall(r"rule (\w+):", workflow)) | tables | {"figure6", "figure7", "objects"}
@@ -130,5 +134,5 @@ def test_snakemake_finds_settings_tables_and_targets(command: list[str], configs
 
 
 def test_the_tables_that_pages_show_can_be_read(configs: Path) -> None:
-    settings = load_settings(yaml.safe_load((configs / "config.yaml").read_text(encoding="utf-8")), configs)
-    assert {"table8", "mine"} <= set(load_tables(settings, configs))
+    settings = load_settings(yaml.safe_load((configs / "config.yaml").read_text(encoding="utf-8")))
+    assert {"table8", "mine"} <= set(load_tables(settings))

@@ -167,23 +167,23 @@ def test_a_run_is_one_of_the_tables(name: str) -> None:
 
 @pytest.mark.parametrize("key", ["method", "backbone", "schedule", "setting", "preset"])
 @pytest.mark.parametrize("name", OUTSIDE)
-def test_what_names_a_run_is_no_path(tmp_path: Path, key: str, name: str) -> None:
+def test_what_names_a_run_is_no_path(configs: Path, key: str, name: str) -> None:
     base = {"method": "contrastmask", "backbone": "r50", "schedule": "1x", "setting": "nonvoc2voc"}
     table = {"title": "t", "caption": "c", "base": base, "rows": [{key: name}]}
-    (tmp_path / "table9.yaml").write_text(json.dumps(table))
+    (configs / "tables" / "table9.yaml").write_text(json.dumps(table))
     with pytest.raises(ConfigError):
-        load_table(tmp_path / "table9.yaml", "paper")
+        load_table("table9", "paper")
 
 
-def test_every_text_of_an_option_is_one_of_a_list(tmp_path: Path) -> None:
+def test_every_text_of_an_option_is_one_of_a_list(configs: Path) -> None:
     """Options are part of a run's folder."""
     base = {"method": "contrastmask", "backbone": "r50", "schedule": "1x", "setting": "nonvoc2voc"}
     for option, value in preset_options("contrastmask", "paper").items():
         if isinstance(value, str):
             table = {"title": "t", "caption": "c", "base": base, "rows": [{"options": {option: "../outside"}}]}
-            (tmp_path / "table9.yaml").write_text(json.dumps(table))
+            (configs / "tables" / "table9.yaml").write_text(json.dumps(table))
             with pytest.raises(ConfigError):
-                load_table(tmp_path / "table9.yaml", "paper")
+                load_table("table9", "paper")
 
 
 @pytest.mark.parametrize("name", OUTSIDE[:3])

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from contrastmask import paths
 from contrastmask.cli import run_options as options
 from contrastmask.config import backbone_config, own_data
 from contrastmask.config.settings import ALL_MASKS
@@ -57,12 +58,11 @@ def init(folder: Path, name: str | None, recipe: str | None, setting: str, crowd
     from contrastmask.data.dataset import prepare
     from contrastmask.data.layouts import survey
     from contrastmask.data.splits import write_split
-    from contrastmask.paths import CONFIGS
     from contrastmask.runtime.files import atomic_writer
     from contrastmask.runtime.gpu import visible_gpus
 
     name = name or re.sub(r"[^a-z0-9]+", "-", folder.absolute().name.lower()).strip("-") or "mine"
-    files = {kind: CONFIGS / kind / f"{name}.yaml" for kind in ("scales", "tables")}
+    files = {kind: paths.CONFIGS / kind / f"{name}.yaml" for kind in ("scales", "tables")}
     for file in files.values():
         if file.exists():
             raise ConfigError(f"{file} exists: remove it, or give another --name")

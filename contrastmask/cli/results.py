@@ -8,7 +8,6 @@ import click
 from contrastmask.cli import run_options as options
 from contrastmask.config.rows import load_table, load_tables
 from contrastmask.errors import DataError
-from contrastmask.paths import CONFIGS
 from contrastmask.runtime.files import atomic_writer
 from contrastmask.runtime.terminal import visible
 
@@ -47,7 +46,7 @@ def tables(
 
     asked = options.asked(scale=scale, results=results, preset=preset, seeds=seeds)
     found = options.scale_of(asked)
-    for table in [load_table(CONFIGS / "tables" / f"{name}.yaml", asked["preset"], scale=found) for name in tables]:
+    for table in [load_table(name, asked["preset"], found) for name in tables]:
         rows = build(table, asked["results"], found, asked["seeds"], asked["preset"])
         paths = write(table, rows, asked["results"] / found["name"] / folder, found, asked["seeds"])
         click.echo(visible(paths[1].read_text(encoding="utf-8")) if show else "\n".join(map(str, paths)))

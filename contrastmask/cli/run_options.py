@@ -11,10 +11,10 @@ import click
 import yaml
 from click.shell_completion import CompletionItem
 
+from contrastmask import paths
 from contrastmask.config import Settings, settings_with
 from contrastmask.config.options import PRESETS
 from contrastmask.config.yamlfiles import load_yaml, read_yaml
-from contrastmask.paths import CONFIGS
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -78,7 +78,7 @@ def _one_each(args: list[str]) -> Iterator[str]:
 
 
 def _scales(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    return _beginning(incomplete, (path.stem for path in (CONFIGS / "scales").glob("*.yaml")))
+    return _beginning(incomplete, (path.stem for path in (paths.CONFIGS / "scales").glob("*.yaml")))
 
 
 def _runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -173,13 +173,13 @@ def load(changes: dict[str, Any], scale: str | None = None, results: Path | None
 
 def asked(**options: Any) -> dict[str, Any]:
     """configs/config.yaml with the options that the command line gave; `results` as a path. Data need not be there."""
-    config = read_yaml(CONFIGS / "config.yaml", "config") | _given(**options)
+    config = read_yaml(paths.CONFIGS / "config.yaml", "config") | _given(**options)
     return config | {"results": Path(config["results"])}
 
 
 def scale_of(asked: dict[str, Any]) -> dict[str, Any]:
     """The file in configs/scales that `asked` names."""
-    return read_yaml(CONFIGS / "scales" / f"{asked['scale']}.yaml", "scale")
+    return read_yaml(paths.CONFIGS / "scales" / f"{asked['scale']}.yaml", "scale")
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -9,6 +9,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from contrastmask import paths
+from contrastmask.errors import ConfigError
+
+
+def known(kind: str) -> list[str]:
+    """Names of the files in configs/<kind>: methods, backbones or schedules."""
+    return sorted(path.stem for path in (paths.CONFIGS / kind).glob("*.py"))
+
+
+def part(kind: str, name: str) -> dict[str, Any]:
+    """What configs/<kind>/<name>.py assigns; ConfigError, with the names that there are, if there is no such file."""
+    if name not in known(kind):
+        raise ConfigError(f"unknown {kind.removesuffix('s')} '{name}'; there are: {', '.join(known(kind))}")
+    return fragment(paths.CONFIGS / kind / f"{name}.py")
+
 
 @cache
 def fragment(path: Path) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from typing import Any
 
 import yaml
 
+from contrastmask import paths
 from contrastmask.config.fragments import fragment, merge
 from contrastmask.config.yamlfiles import read_yaml
-from contrastmask.paths import CONFIGS
 
 SHORT, LONG = 3000, 12  # iterations that a small set gets, passes over the images that a large one gets
 PASSES = 100  # over the images, at most
@@ -15,13 +15,13 @@ WARM_UP = 0.1  # of the training, at most: a recipe's own is made for its many i
 
 def scale(name: str, recipe: str, dataset: dict[str, Any], images: int) -> str:
     """configs/scales/<name>.yaml: the recipe of another scale, with a length that suits so many training images."""
-    content = read_yaml(CONFIGS / "scales" / f"{recipe}.yaml", "scale")
+    content = read_yaml(paths.CONFIGS / "scales" / f"{recipe}.yaml", "scale")
     batch = content["batch"]
     iterations = round(max(LONG * images / batch, min(SHORT, PASSES * images / batch), 1))
     if recipe == "smoke":
         iterations = min(iterations, 10)
     config = content.get("config", {})
-    warmup = merge(fragment(CONFIGS / "base.py"), config)["warmup_iterations"]
+    warmup = merge(fragment(paths.CONFIGS / "base.py"), config)["warmup_iterations"]
     content |= {
         "name": name,
         "note": f"My own data: {images} training images. The recipe is that of scale {recipe}.",

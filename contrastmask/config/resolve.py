@@ -3,18 +3,17 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from contrastmask.config.fragments import fragment, put
+from contrastmask import paths
+from contrastmask.config.fragments import fragment, part, put
 from contrastmask.config.options import preset_options
 from contrastmask.config.rows import DETECTOR, RunSpec, options_of
 from contrastmask.config.settings import Settings
 from contrastmask.errors import ConfigError
-from contrastmask.paths import CONFIGS
 
 
-def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[str, Any]:
+def resolve(spec: RunSpec, settings: Settings) -> dict[str, Any]:
     """The complete configuration of a run: plain data, independent of seed, paths, machine and number of GPUs.
 
     Later parts override earlier ones: base, method, backbone, schedule, what options change (for all schedules, then
@@ -25,26 +24,26 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
         ConfigError: the images that a GPU takes at once would cut the run's query groups.
     """
     if spec.detector:
-        return _resolve_evaluation(spec, spec.detector, settings, configs)
+        return _resolve_evaluation(spec, spec.detector, settings)
     scale, backbone = settings.scale, settings.backbone(spec.backbone)
-    config = assembled(spec.method, backbone, spec.schedule, all_options(spec, scale, configs), configs)
+    config = assembled(spec.method, backbone, spec.schedule, all_options(spec, scale))
     narrow(config["model"], scale.get("width", 1))
     if config.pop("fixed_width", False):
-        put(config["model"], {"neck": fragment(configs / "backbones" / f"{backbone}.py")["model"]["neck"]})
+        put(config["model"], {"neck": part("backbones", backbone)["model"]["neck"]})
     if scale.get("from_scratch"):
         config["weights"] = None
         config["model"]["backbone"] |= {"frozen_stages": -1, "norm_eval": False}
     else:
-        config["weights"] = weights_source(backbone, settings, configs)
+        config["weights"] = weights_source(backbone, settings)
     put(config, scale.get("config", {}))
     put(config, json.loads(spec.config) if spec.config else {})
     _check_sections(config, spec, scale)
     config["optimizer"]["lr"] = scale["lr"] * config.pop("lr_factor")
-    check_groups(spec, settings, configs)
+    check_groups(spec, settings)
     if spec.method == DETECTOR:
         config["one_x"] = dict(scale["detector"]["one_x"])
     if spec.start:
-        start = resolve(spec.start, settings, configs)
+        start = resolve(spec.start, settings)
         config["start"] = {"run": spec.start.id, "config_hash": config_hash(start)}
     return (
         {"one_x": dict(scale["one_x"])}
@@ -62,13 +61,12 @@ def resolve(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> dict[
     )
 
 
-def assembled(
-    method: str, backbone: str, schedule: str, options: Mapping[str, Any], configs: Path = CONFIGS
-) -> dict[str, Any]:
+def assembled(method: str, backbone: str, schedule: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """What the fragments in configs/ and all `options` of a method make together, before a scale or row changes it."""
     config: dict[str, Any] = {}
-    for part in ("base", f"methods/{method}", f"backbones/{backbone}", f"schedules/{schedule}"):
-        put(config, fragment(configs / f"{part}.py"))
+    put(config, fragment(paths.CONFIGS / "base.py"))
+    for kind, name in (("methods", method), ("backbones", backbone), ("schedules", schedule)):
+        put(config, part(kind, name))
     for option, changes in config.pop("variants", {}).items():
         put(config, changes[options[option]])
     put(config, config.pop("by_schedule", {}).get(schedule, {}))
@@ -95,33 +93,33 @@ def _check_sections(config: dict[str, Any], spec: RunSpec, scale: dict[str, Any]
         )
 
 
-def _resolve_evaluation(spec: RunSpec, detector: RunSpec, settings: Settings, configs: Path) -> dict[str, Any]:
+def _resolve_evaluation(spec: RunSpec, detector: RunSpec, settings: Settings) -> dict[str, Any]:
     return {
         "method": spec.method,
         "backbone": spec.backbone,
         "schedule_name": spec.schedule,
         "setting": settings.setting(spec.setting),
         "preset": spec.preset,
-        "options": all_options(spec, settings.scale, configs),
+        "options": all_options(spec, settings.scale),
         "scale": settings.scale["name"],
-        "detector": {"run": detector.id, "config_hash": config_hash(resolve(detector, settings, configs))},
+        "detector": {"run": detector.id, "config_hash": config_hash(resolve(detector, settings))},
     }
 
 
-def all_options(spec: RunSpec, scale: Mapping[str, Any], configs: Path = CONFIGS) -> dict[str, Any]:
+def all_options(spec: RunSpec, scale: Mapping[str, Any]) -> dict[str, Any]:
     """A run's options: its preset's, what the scale changes, and what its row changes."""
-    kind = options_of(spec.method, configs)
+    kind = options_of(spec.method)
     preset = preset_options(kind, "paper" if spec.preset == "both" else spec.preset)
     return preset | scale.get("options", {}).get(kind, {}) | dict(spec.options)
 
 
-def check_groups(spec: RunSpec, settings: Settings, configs: Path = CONFIGS) -> None:
+def check_groups(spec: RunSpec, settings: Settings) -> None:
     """A pass that sees less than the batch must not cut query groups: the recipe is the same for any number of GPUs.
 
     Raises:
         ConfigError: it would.
     """
-    images, group = settings.images_per_gpu, all_options(spec, settings.scale, configs).get("query_group_size", 1)
+    images, group = settings.images_per_gpu, all_options(spec, settings.scale).get("query_group_size", 1)
     if images < settings.scale["batch"] and images % group:
         raise ConfigError(
             f"images_per_gpu={images} would cut the query groups of {group} images of {spec.id} (option "
@@ -161,15 +159,12 @@ def _channel_keys(node: Any) -> Iterator[tuple[dict[str, Any], str]]:
             yield from _channel_keys(item)
 
 
-def backbone_config(backbone: str, configs: Path = CONFIGS) -> dict[str, Any]:
+def backbone_config(backbone: str) -> dict[str, Any]:
     """A backbone's part of the model's configuration, at full width. ConfigError if there is none of that name."""
-    file = configs / "backbones" / f"{backbone}.py"
-    if not file.exists():
-        known = ", ".join(sorted(path.stem for path in file.parent.glob("*.py")))
-        raise ConfigError(f"unknown backbone '{backbone}'; there are: {known}")
-    return fragment(file)["model"]["backbone"]
+    config: dict[str, Any] = part("backbones", backbone)["model"]["backbone"]
+    return config
 
 
-def weights_source(backbone: str, settings: Settings, configs: Path = CONFIGS) -> str:
+def weights_source(backbone: str, settings: Settings) -> str:
     """Where a backbone's ImageNet weights come from: the configuration's `weights`, or the backbone's own."""
-    return dict(settings.weights).get(backbone, fragment(configs / "backbones" / f"{backbone}.py")["weights"])
+    return dict(settings.weights).get(backbone, part("backbones", backbone)["weights"])

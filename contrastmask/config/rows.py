@@ -11,17 +11,17 @@ from typing import Any
 
 import yaml
 
-from contrastmask.config.fragments import fragment, merge
+from contrastmask import paths
+from contrastmask.config.fragments import known, merge, part
 from contrastmask.config.options import METHODS, OFFICIAL, check_options, preset_options
 from contrastmask.config.settings import Settings
 from contrastmask.config.yamlfiles import read_yaml
 from contrastmask.errors import ConfigError, OptionError
-from contrastmask.paths import CONFIGS
 
 DETECTOR = "detector"  # the method of a scale's common detector
 Scale = Mapping[str, Any]  # the content of a file in configs/scales, of which runs depend on `options` and `detector`
 ANY_SCALE: Scale = {}  # one that says nothing of them
-SPLITS = CONFIGS / "splits"  # lists of categories
+SPLITS = paths.CONFIGS / "splits"  # lists of categories
 LIST_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # names become file names: they cannot leave the results folder
 
@@ -95,25 +95,27 @@ class Table:
         return tuple(dict.fromkeys(row.run for row in self.rows if row.run))
 
 
-def load_tables(settings: Settings, configs: Path = CONFIGS) -> dict[str, Table]:
+def load_tables(settings: Settings) -> dict[str, Table]:
     """Every table, by name: the wanted ones first, then the others, which are made when asked for by name.
 
     Raises:
         ConfigError: naming the file and the row.
     """
-    every = sorted(path.stem for path in (configs / "tables").glob("*.yaml"))
+    every = sorted(path.stem for path in (paths.CONFIGS / "tables").glob("*.yaml"))
     names = dict.fromkeys([*settings.tables, *every])
-    paths = {name: configs / "tables" / f"{name}.yaml" for name in names}
-    return {name: load_table(path, settings.preset, configs, settings.scale) for name, path in paths.items()}
+    return {name: load_table(name, settings.preset, settings.scale) for name in names}
 
 
-def load_table(path: Path, preset: str, configs: Path = CONFIGS, scale: Scale = ANY_SCALE) -> Table:
-    """One table file, as a scale makes it. A row's keys override the base's; `options` and `config` of both are merged.
+def load_table(name: str, preset: str, scale: Scale = ANY_SCALE) -> Table:
+    """configs/tables/<name>.yaml, as a scale makes it.
+
+    A row's keys override the base's; `options` and `config` of both are merged.
 
     Raises:
         ConfigError: naming the file and the row.
     """
-    if not NAME.fullmatch(path.stem):
+    path = paths.CONFIGS / "tables" / f"{name}.yaml"
+    if not NAME.fullmatch(name):
         raise ConfigError(f"{path}: a table's file name may hold letters, digits, '-' and '_' only")
     content = read_yaml(path, "table")
     rows = []
@@ -124,21 +126,17 @@ def load_table(path: Path, preset: str, configs: Path = CONFIGS, scale: Scale = 
         settings = [entry["setting"]] if "setting" in entry else content.get("settings", [merged.get("setting")])
         for setting in settings:
             try:
-                rows.append(_row(path.stem, merged | {"setting": setting}, preset, configs, scale))
+                rows.append(_row(name, merged | {"setting": setting}, preset, scale))
             except (ConfigError, OptionError) as error:
                 raise ConfigError(f"{path}, row {number} ({entry.get('label', 'no label')}): {error}") from None
-    return Table(path.stem, content["title"], content["caption"], tuple(rows))
+    return Table(name, content["title"], content["caption"], tuple(rows))
 
 
-def _row(table: str, entry: dict[str, Any], preset: str, configs: Path, scale: Scale) -> Row:
+def _row(table: str, entry: dict[str, Any], preset: str, scale: Scale) -> Row:
     missing = [key for key in ("method", "backbone", "schedule", "setting") if not entry.get(key)]
     if missing:
         raise ConfigError(f"no {', '.join(missing)}: give it in the row or in the file's base")
-    run = None
-    if (configs / "methods" / f"{entry['method']}.py").exists():
-        run = run_spec(entry, preset, configs, scale)
-    elif entry["method"] not in read_names(configs)["methods"]:
-        raise ConfigError(f"unknown method '{entry['method']}'; there are: {_known(configs / 'methods')}")
+    only_printed = entry["method"] in read_names()["methods"].keys() - {*known("methods")}
     return Row(
         table=table,
         label=entry.get("label", ""),
@@ -147,22 +145,21 @@ def _row(table: str, entry: dict[str, Any], preset: str, configs: Path, scale: S
         schedule=entry["schedule"],
         setting=entry["setting"],
         mask_layers=entry.get("mask_layers"),
-        run=run,
+        run=None if only_printed else run_spec(entry, preset, scale),
     )
 
 
-def run_spec(entry: dict[str, Any], preset: str, configs: Path = CONFIGS, scale: Scale = ANY_SCALE) -> RunSpec:
+def run_spec(entry: dict[str, Any], preset: str, scale: Scale = ANY_SCALE) -> RunSpec:
     """The run of a row's entry; equal trainings give equal specs. `scale` is the content of the scale's file.
 
     Raises:
         ConfigError, OptionError: naming what is unknown.
     """
-    for kind in ("backbone", "schedule"):
-        if not (configs / f"{kind}s" / f"{entry[kind]}.py").exists():
-            raise ConfigError(f"unknown {kind} '{entry[kind]}'; there are: {_known(configs / f'{kind}s')}")
-    split_lists(entry["setting"], configs)
-    kind = options_of(entry["method"], configs)
-    detector = _detector(entry, preset, configs, scale)
+    part("backbones", entry["backbone"])
+    part("schedules", entry["schedule"])
+    split_lists(entry["setting"])
+    kind = options_of(entry["method"])
+    detector = _detector(entry, preset, scale)
     preset = entry.get("preset", preset)
     given = entry.get("options", {})
     check_options(kind, given)
@@ -190,26 +187,22 @@ def _start(entry: dict[str, Any], scale: Scale) -> RunSpec | None:
     return RunSpec(DETECTOR, entry["backbone"], "1x", scale["detector"]["setting"], "both")
 
 
-def _detector(entry: dict[str, Any], preset: str, configs: Path, scale: Scale) -> RunSpec | None:
+def _detector(entry: dict[str, Any], preset: str, scale: Scale) -> RunSpec | None:
     """The run whose detections the entry's method segments (`detector` in its fragment); None if it is trained."""
-
-    def read_by(method: str) -> str | None:
-        return fragment(configs / "methods" / f"{method}.py").get("detector")
-
-    method = read_by(entry["method"])
+    method = part("methods", entry["method"]).get("detector")
     if method is None:
         return None
     where = f"configs/methods/{entry['method']}.py: detector = '{method}'"
-    if not (configs / "methods" / f"{method}.py").exists():
-        raise ConfigError(f"{where} is unknown; there are: {_known(configs / 'methods')}")
-    if read_by(method):
+    if method not in known("methods"):
+        raise ConfigError(f"{where} is unknown; there are: {', '.join(known('methods'))}")
+    if part("methods", method).get("detector"):
         raise ConfigError(f"{where} is not trained itself; name the method whose detections it reads")
-    return run_spec(entry | {"method": method, "options": {}}, preset, configs, scale)
+    return run_spec(entry | {"method": method, "options": {}}, preset, scale)
 
 
-def options_of(method: str, configs: Path) -> str:
+def options_of(method: str) -> str:
     """The key in METHODS whose options a method has: its own, or those its fragment names with `options_of`."""
-    kind = fragment(configs / "methods" / f"{method}.py").get("options_of", method)
+    kind = part("methods", method).get("options_of", method)
     if kind not in METHODS:
         raise ConfigError(
             f"configs/methods/{method}.py: no options class for '{kind}' in contrastmask/config/options.py METHODS"
@@ -238,10 +231,10 @@ def parse_setting(setting: str, splits_dir: Path = SPLITS) -> tuple[str, str]:
     raise ConfigError(f"setting {setting!r} must be <base>2<novel>; {splits_dir} holds {known}")
 
 
-def split_lists(setting: str, configs: Path = CONFIGS) -> list[str]:
+def split_lists(setting: str) -> list[str]:
     """The two category lists that a setting names, base first; ConfigError if one does not exist."""
-    names = parse_setting(setting, configs / "splits")
-    return [str(configs / "splits" / f"{name}.yaml") for name in names]
+    folder = paths.CONFIGS / "splits"
+    return [str(folder / f"{name}.yaml") for name in parse_setting(setting, folder)]
 
 
 def all_runs(tables: dict[str, Table]) -> dict[str, RunSpec]:
@@ -259,14 +252,15 @@ def find_run(tables: dict[str, Table], run: str) -> RunSpec:
     return runs[run]
 
 
+def read_names() -> dict[str, dict[str, dict[str, Any]]]:
+    """What configs/paper/names.yaml says of methods, backbones and settings, by id: as the paper prints them."""
+    return _names(paths.CONFIGS / "paper" / "names.yaml")
+
+
 @cache
-def read_names(configs: Path = CONFIGS) -> dict[str, Any]:
-    """Display names of the paper's methods and backbones (configs/paper/names.yaml)."""
-    return yaml.safe_load((configs / "paper" / "names.yaml").read_text(encoding="utf-8"))
-
-
-def _known(folder: Path) -> str:
-    return ", ".join(sorted(path.stem for path in folder.glob("*.py")))
+def _names(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    content: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return content
 
 
 def _short(value: Any) -> str:

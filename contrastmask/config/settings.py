@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from contrastmask import paths
+from contrastmask.config.fragments import part
 from contrastmask.config.yamlfiles import check, read_yaml
 from contrastmask.errors import ConfigError
-from contrastmask.paths import CONFIGS
 from contrastmask.runtime.gpu import visible_gpus
 
 ALL_MASKS = "instances_train_all_masks.json"  # beside a split's file without novel masks; for upper bounds only
@@ -76,12 +77,12 @@ class Settings:
         return self.folder / "runs" / run / f"seed{seed}"
 
 
-def settings_with(changes: dict[str, Any], configs: Path = CONFIGS) -> Settings:
+def settings_with(changes: dict[str, Any]) -> Settings:
     """Those of configs/config.yaml with what differs from it, checked as by `load_settings`."""
-    return load_settings(read_yaml(configs / "config.yaml", "config") | changes, configs)
+    return load_settings(read_yaml(paths.CONFIGS / "config.yaml", "config") | changes)
 
 
-def load_settings(config: dict[str, Any], configs: Path = CONFIGS) -> Settings:
+def load_settings(config: dict[str, Any]) -> Settings:
     """Check a configuration (configs/config.yaml with the command line's changes) and load its scale.
 
     Raises:
@@ -94,15 +95,16 @@ def load_settings(config: dict[str, Any], configs: Path = CONFIGS) -> Settings:
             "--config results=./2025_11 (in configs/config.yaml quotes do, results: '2025_11')"
         )
     check(config, "config", "the configuration (configs/config.yaml and --config)")
-    scale = read_yaml(configs / "scales" / f"{config['scale']}.yaml", "scale")
+    scale = read_yaml(paths.CONFIGS / "scales" / f"{config['scale']}.yaml", "scale")
     if scale["name"] != config["scale"]:
         raise ConfigError(
             f"configs/scales/{config['scale']}.yaml is named '{scale['name']}'; set its name: to its file name"
         )
     for backbone in scale.get("backbones", {}).values():
-        if not (configs / "backbones" / f"{backbone}.py").exists():
-            known = ", ".join(sorted(path.stem for path in (configs / "backbones").glob("*.py")))
-            raise ConfigError(f"configs/scales/{scale['name']}.yaml: unknown backbone '{backbone}'; there are: {known}")
+        try:
+            part("backbones", backbone)
+        except ConfigError as error:
+            raise ConfigError(f"configs/scales/{scale['name']}.yaml: {error}") from None
     kind, data_root = scale["dataset"]["kind"], config["data_root"]
     if kind == "synthetic" and data_root:
         raise ConfigError(
@@ -114,7 +116,7 @@ def load_settings(config: dict[str, Any], configs: Path = CONFIGS) -> Settings:
     gpus, images = _share(config["gpus_per_run"], config["images_per_gpu"], scale)
     tables = config["tables"]
     if isinstance(tables, str):
-        every = (path.stem for path in (configs / "tables").glob("*.yaml"))
+        every = (path.stem for path in (paths.CONFIGS / "tables").glob("*.yaml"))
         tables = [name for name in every if tables == "all" or OF_PAPER.fullmatch(name)]
     return Settings(
         scale=scale,

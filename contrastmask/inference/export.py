@@ -8,11 +8,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from contrastmask import paths
 from contrastmask.config.yamlfiles import check, read_yaml
 from contrastmask.errors import ConfigError
 from contrastmask.inference.received import check_config
 from contrastmask.inference.trained import CATEGORIES, CONFIG, WEIGHTS, Trained, load_run
-from contrastmask.paths import CONFIGS
 from contrastmask.runtime.files import read_record, write_json
 
 CARD = "README.md"
@@ -48,7 +48,7 @@ def export(run: Path, out: Path) -> Trained:
 def card(trained: Trained, metrics: dict[str, Any] | None) -> str:
     """The model card, as markdown. `metrics`: content of metrics.json, None if the run was not evaluated."""
     config, record = trained.config, trained.record
-    scale = read_yaml(CONFIGS / "scales" / f"{config['scale']}.yaml", "scale")
+    scale = read_yaml(paths.CONFIGS / "scales" / f"{config['scale']}.yaml", "scale")
     commit = record["provenance"].get("git.commit", "unknown")
     dirty = " with uncommitted changes" if record["provenance"].get("git.dirty") == "true" else ""
     facts = {

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from contrastmask.config.fragments import put
+from contrastmask import paths
+from contrastmask.config.fragments import known, put
 from contrastmask.config.options import check_options, preset_options
 from contrastmask.config.resolve import assembled
 from contrastmask.config.rows import options_of
@@ -18,7 +19,6 @@ from contrastmask.config.runfile import resolved
 from contrastmask.config.yamlfiles import read_yaml
 from contrastmask.errors import ConfigError, OptionError
 from contrastmask.inference.trained import CATEGORIES, CONFIG, WEIGHTS, Trained, load_run
-from contrastmask.paths import CONFIGS
 from contrastmask.runtime.files import parse_coco, read_coco_bytes
 
 LARGEST = 10_000  # of the numbers in a model: how wide, how often, how many
@@ -51,7 +51,7 @@ def load_model(path: Path) -> Trained:
     return Trained(str(path), config, categories, read_weights(file, str(file)))
 
 
-def check_config(config: Any, where: str, configs: Path = CONFIGS) -> None:
+def check_config(config: Any, where: str) -> None:
     """Raise ConfigError, naming the first difference, if a detector should not be built from a resolved configuration.
 
     What a scale of that name in configs/scales changes counts as the project's own.
@@ -59,21 +59,20 @@ def check_config(config: Any, where: str, configs: Path = CONFIGS) -> None:
     if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
         raise ConfigError(f"{where}: not a resolved configuration: it has no model")
     keys = {"methods": "method", "backbones": "backbone", "schedules": "schedule_name"}
-    for folder, key in keys.items():
-        known = sorted(path.stem for path in (configs / folder).glob("*.py"))
-        if config.get(key) not in known:
-            raise ConfigError(f"{where}: unknown {key} {config.get(key)!r}; there are: {', '.join(known)}")
+    for kind, key in keys.items():
+        if config.get(key) not in known(kind):
+            raise ConfigError(f"{where}: unknown {key} {config.get(key)!r}; there are: {', '.join(known(kind))}")
     named = method, backbone, schedule = tuple(config[key] for key in keys.values())
-    ours = assembled(method, backbone, schedule, _options(config, where, configs), configs)
-    if config.get("scale") in [path.stem for path in (configs / "scales").glob("*.yaml")]:
-        put(ours, read_yaml(configs / "scales" / f"{config['scale']}.yaml", "scale").get("config", {}))
+    ours = assembled(method, backbone, schedule, _options(config, where))
+    if config.get("scale") in [path.stem for path in (paths.CONFIGS / "scales").glob("*.yaml")]:
+        put(ours, read_yaml(paths.CONFIGS / "scales" / f"{config['scale']}.yaml", "scale").get("config", {}))
     plain = json.loads(json.dumps(ours["model"]))  # tuples become lists
     plain["backbone"] = {"frozen_stages": 0, "norm_eval": True} | plain["backbone"]  # which a scale sets
     for difference in _differences(plain, config["model"], "model"):
         raise ConfigError(
-            f"{where}: {difference}, so it is not what {configs} makes of {', '.join(named)}. A model from elsewhere "
-            "may differ in numbers alone; if its scale has a `config` of its own that you trust, put the scale's "
-            "file into configs/scales"
+            f"{where}: {difference}, so it is not what {paths.CONFIGS} makes of {', '.join(named)}. A model from "
+            "elsewhere may differ in numbers alone; if its scale has a `config` of its own that you trust, put the "
+            "scale's file into configs/scales"
         )
     image = config.get("image")
     size = image.get("test") if isinstance(image, dict) else None
@@ -83,11 +82,11 @@ def check_config(config: Any, where: str, configs: Path = CONFIGS) -> None:
         )
 
 
-def _options(config: dict[str, Any], where: str, configs: Path) -> dict[str, Any]:
+def _options(config: dict[str, Any], where: str) -> dict[str, Any]:
     """Every option of the configuration's method, checked."""
     head = config["model"].get("roi_head")
     options = head.get("options") if isinstance(head, dict) else None
-    kind = options_of(config["method"], configs)
+    kind = options_of(config["method"])
     if not isinstance(options, dict) or (missing := preset_options(kind, "paper").keys() - options.keys()):
         lacking = ", ".join(sorted(missing)) if isinstance(options, dict) else "every option"
         raise ConfigError(f"{where}: model.roi_head.options is missing {lacking}: no configuration of this project")

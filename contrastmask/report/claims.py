@@ -26,7 +26,6 @@ from contrastmask.config.rows import ANY_SCALE, Scale
 from contrastmask.evaluation import bootstrap
 from contrastmask.evaluation.bootstrap import Floats
 from contrastmask.evaluation.measurements import MeasurementError, Val, read_measurements, read_val
-from contrastmask.paths import CONFIGS
 from contrastmask.report import paper
 from contrastmask.report.statements import Side, Statement, load_statements
 
@@ -75,7 +74,6 @@ def claims(
     folder: Path,
     seeds: Sequence[int],
     preset: str = "paper",
-    configs: Path = CONFIGS,
     resamples: int = bootstrap.RESAMPLES,
     scale: Scale = ANY_SCALE,
 ) -> list[Claim]:
@@ -91,7 +89,7 @@ def claims(
     Runs that are missing or cannot be read are logged, listed and lead to `not run`; a statement beyond the paper is
     then left out.
     """
-    statements = load_statements(preset, configs, scale)
+    statements = load_statements(preset, scale)
     measured = Resampled(folder, tuple(seeds), resamples)
     subsets = tuple(dict.fromkeys(statement.subset for statement in statements))
     for run in dict.fromkeys(run for statement in statements for run in statement.runs):

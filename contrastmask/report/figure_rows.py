@@ -1,9 +1,9 @@
 """Which runs a figure shows (configs/figures.yaml), and what stands over it. No plotting: rules read this."""
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from contrastmask.config import CONFIGS, Row, RunSpec, load_table
+from contrastmask import paths
+from contrastmask.config import Row, RunSpec, load_table
 from contrastmask.config.rows import ANY_SCALE, Scale
 from contrastmask.config.yamlfiles import read_yaml
 from contrastmask.errors import ConfigError
@@ -42,12 +42,12 @@ TEXTS = {
 _ROWS = {"figure6": ("without", "with"), "figure7": ("row",)}
 
 
-def load_figures(configs: Path = CONFIGS) -> dict[str, Any]:
+def load_figures() -> dict[str, Any]:
     """configs/figures.yaml, checked; ConfigError naming the file, the key and the fix."""
-    return read_yaml(configs / "figures.yaml", "figures")
+    return read_yaml(paths.CONFIGS / "figures.yaml", "figures")
 
 
-def figure_rows(figure: str, preset: str, configs: Path = CONFIGS, scale: Scale = ANY_SCALE) -> dict[str, RunSpec]:
+def figure_rows(figure: str, preset: str, scale: Scale = ANY_SCALE) -> dict[str, RunSpec]:
     """The runs that a figure shows by their rows' labels, all of one setting.
 
     For figure6 without and with the head, for figure7 one, for objects all of figure7's table.
@@ -55,9 +55,9 @@ def figure_rows(figure: str, preset: str, configs: Path = CONFIGS, scale: Scale 
     Raises:
         ConfigError: a row that does not exist or has no run, or rows of different settings.
     """
-    chosen = load_figures(configs)["figure7" if figure == "objects" else figure]
-    file = configs / "figures.yaml"
-    table = load_table(configs / "tables" / f"{chosen['table']}.yaml", preset, configs, scale)
+    chosen = load_figures()["figure7" if figure == "objects" else figure]
+    file = paths.CONFIGS / "figures.yaml"
+    table = load_table(chosen["table"], preset, scale)
     rows: dict[str, Row] = {row.label: row for row in reversed(table.rows) if row.run}
     labels = [chosen[key] for key in _ROWS[figure]] if figure in _ROWS else list(reversed(rows))
     unknown = [label for label in labels if label not in rows]

@@ -3,42 +3,36 @@
 import csv
 import math
 import re
-from functools import cache
-from typing import TYPE_CHECKING, Any
-
-import yaml
-
-from contrastmask.paths import ROOT
-
-if TYPE_CHECKING:
-    from contrastmask.config import Row
 from dataclasses import dataclass
+from functools import cache
+
+from contrastmask import paths
+from contrastmask.config.rows import Row, read_names
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 KEYS = ("table", "setting", "method", "variant", "backbone", "schedule", "mask_layers")
 
-_FOLDER = ROOT / "configs" / "paper"
 _PRINTED_AS = dict(zip(METRICS, ("mAP", "AP50", "AP75", "APS", "APM", "APL"), strict=True))
 _TABLES_OF_PAPER = re.compile(r"table([1-7])")
 
 
 def name(kind: str, id: str) -> str:
     """The printed name of `id`, one of the `methods`, `backbones` or `settings`; `id` itself if it has none."""
-    return _names()[kind].get(id, {}).get("name", id)
+    return read_names()[kind].get(id, {}).get("name", id)
 
 
 def link(method: str) -> str | None:
     """Where the method with this printed name comes from, if that is known."""
-    by_name = {entry["name"]: entry.get("link") for entry in _names()["methods"].values()}
+    by_name = {entry["name"]: entry.get("link") for entry in read_names()["methods"].values()}
     return by_name.get(method)
 
 
 def is_reconstruction(method: str) -> bool:
     """Whether the method with this id was rebuilt here without its authors' code."""
-    return bool(_names()["methods"].get(method, {}).get("reconstruction"))
+    return bool(read_names()["methods"].get(method, {}).get("reconstruction"))
 
 
-def keys(row: "Row") -> dict[str, str]:
+def keys(row: Row) -> dict[str, str]:
     """The key columns of `row` as paper_tables.csv spells them; `table` is the file stem for a user's own table."""
     of_paper = _TABLES_OF_PAPER.fullmatch(row.table)
     return {
@@ -52,7 +46,7 @@ def keys(row: "Row") -> dict[str, str]:
     }
 
 
-def printed(row: "Row") -> dict[str, float | None] | None:
+def printed(row: Row) -> dict[str, float | None] | None:
     """The printed metrics of `row`, in percent as printed; None if the paper has no such row.
 
     A value is None where the paper prints a dash.
@@ -61,14 +55,9 @@ def printed(row: "Row") -> dict[str, float | None] | None:
 
 
 @cache
-def _names() -> dict[str, dict[str, dict[str, Any]]]:
-    return yaml.safe_load((_FOLDER / "names.yaml").read_text(encoding="utf-8"))
-
-
-@cache
 def _numbers() -> dict[tuple[str, ...], dict[str, float | None]]:
     found: dict[tuple[str, ...], dict[str, float | None]] = {}
-    for path in sorted(_FOLDER.glob("*_tables.csv")):
+    for path in sorted((paths.CONFIGS / "paper").glob("*_tables.csv")):
         with path.open(encoding="utf-8", newline="") as file:
             found |= {tuple(line[key] for key in KEYS): _metrics(line) for line in csv.DictReader(file)}
     return found

@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import Any
 
+from contrastmask import paths
 from contrastmask.config import Row, RunSpec, load_table, run_spec
 from contrastmask.config.rows import ANY_SCALE, Scale
 from contrastmask.config.yamlfiles import read_yaml
 from contrastmask.errors import ConfigError
-from contrastmask.paths import CONFIGS
 
 
 @dataclass(frozen=True)
@@ -44,18 +43,18 @@ class Statement:
         return list(dict.fromkeys(side.run for side in (*self.better, *self.than)))
 
 
-def load_statements(preset: str, configs: Path = CONFIGS, scale: Scale = ANY_SCALE) -> list[Statement]:
+def load_statements(preset: str, scale: Scale = ANY_SCALE) -> list[Statement]:
     """configs/claims.yaml, checked, with the runs of a scale; ConfigError or OptionError naming what is wrong."""
-    file = configs / "claims.yaml"
+    file = paths.CONFIGS / "claims.yaml"
     content = read_yaml(file, "claims")
     rows: dict[tuple[str, str], Row] = {}
     for table in {side["table"] for claim in _claims(content) for side in _sides(claim) if "table" in side}:
-        for row in load_table(configs / "tables" / f"{table}.yaml", preset, configs, scale).rows:
+        for row in load_table(table, preset, scale).rows:
             rows.setdefault((table, row.label), row)
 
     def read(side: dict[str, Any]) -> Side:
         if "table" not in side:
-            run = run_spec(content["base"] | side, preset, configs, scale)
+            run = run_spec(content["base"] | side, preset, scale)
             return Side(", ".join(f"{key}={value}" for key, value in run.options) or "default", run, None)
         row = rows.get((side["table"], side["row"]))
         if row is None or row.run is None:

@@ -1,7 +1,6 @@
 """The distinct systems of some tables."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -35,8 +34,7 @@ def test_on_one_backbone_a_system_is_there_once() -> None:
     assert [s.name for s in found].count("ContrastMask (Ours)") == 1
 
 
-def test_a_method_without_a_network_of_its_own_is_left_out(tmp_path: Path) -> None:
-    configs = Path(shutil.copytree(CONFIGS, tmp_path / "configs"))
+def test_a_method_without_a_network_of_its_own_is_left_out(configs: Path) -> None:
     (configs / "methods" / "mask-grabcut.py").write_text('"""No training: the baseline\'s boxes."""\n')
     table = {"title": "t", "caption": "c", "base": {"backbone": "r50", "schedule": "1x", "setting": "nonvoc2voc"}}
     rows = [{"method": "mask-rcnn"}, {"method": "nobodys"}]
@@ -44,7 +42,7 @@ def test_a_method_without_a_network_of_its_own_is_left_out(tmp_path: Path) -> No
     names = yaml.safe_load((configs / "paper" / "names.yaml").read_text())
     names["methods"]["nobodys"] = {"name": "Nobody's"}
     (configs / "paper" / "names.yaml").write_text(yaml.safe_dump(names))
-    found = systems(without_data("smoke"), ["mine"], configs=configs)
+    found = systems(without_data("smoke"), ["mine"])
     assert [s.spec.method for s in found] == ["mask-rcnn"]
 
 

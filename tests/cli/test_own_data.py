@@ -23,14 +23,6 @@ def run(*arguments: object) -> Result:
 
 
 @pytest.fixture
-def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "configs"
-    shutil.copytree(paths.CONFIGS, folder)
-    monkeypatch.setattr(paths, "CONFIGS", folder)
-    return folder
-
-
-@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """One annotation file over all images, as annotation tools export; the first two categories have boxes only."""
     root = tmp_path / "My Photos"
@@ -63,20 +55,10 @@ def test_from_a_folder_to_a_scale_a_table_and_a_picture(
     assert scale["dataset"]["train_images_dir"] == "train" and not scale["comparable"]
     assert "exists" in run("init", folder).output
 
-    from contrastmask.cli import run_options
-
-    monkeypatch.setattr(run_options, "load", lambda *_: _settings(scale, tmp_path))
-    done = run("look", "--scale", "my-photos", "--images", 5, "--out", tmp_path / "a" / "look.png")
+    asked = ("--scale", "my-photos", "--results", tmp_path / "results", "--images", 5)
+    done = run("look", *asked, "--out", tmp_path / "a" / "look.png")
     assert done.exit_code == 0, done.output
     assert Image.open(tmp_path / "a" / "look.png").size == (4 * 480, 2 * 480)
-
-
-def _settings(scale: dict, tmp_path: Path):
-    from contrastmask.config import load_settings
-    from contrastmask.config.yamlfiles import read_yaml
-
-    changes = {"scale": "my-photos", "results": str(tmp_path / "results")}
-    return load_settings(read_yaml(paths.CONFIGS / "config.yaml", "config") | changes, paths.CONFIGS)
 
 
 LENGTHS = {

@@ -1,6 +1,5 @@
 """Rows to runs to configurations."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -20,16 +19,9 @@ def config(**changes: object) -> dict:
     return yaml.safe_load((CONFIGS / "config.yaml").read_text()) | changes
 
 
-@pytest.fixture
-def configs(tmp_path: Path) -> Path:
-    """A copy of configs/ to write into."""
-    return Path(shutil.copytree(CONFIGS, tmp_path / "configs"))
-
-
-def write_table(configs: Path, **content: object) -> Path:
-    path = configs / "tables" / "table8.yaml"
-    path.write_text(yaml.safe_dump({"title": "t", "caption": "c", "rows": [{"label": "a"}], "base": ROW} | content))
-    return path
+def write_table(configs: Path, **content: object) -> None:
+    table = {"title": "t", "caption": "c", "rows": [{"label": "a"}], "base": ROW} | content
+    (configs / "tables" / "table8.yaml").write_text(yaml.safe_dump(table))
 
 
 def test_rows_that_need_the_same_training_share_one_run() -> None:
@@ -132,7 +124,7 @@ def test_comments_do_not_change_the_hash_and_values_do(configs: Path) -> None:
 
     def digest() -> str:
         fragment.cache_clear()
-        return experiment.config_hash(resolve(run_spec(ROW, "paper", configs), settings, configs))
+        return experiment.config_hash(resolve(run_spec(ROW, "paper"), settings))
 
     path, before = configs / "schedules" / "1x.py", digest()
     path.write_text("# a comment\n" + path.read_text())
@@ -152,21 +144,21 @@ def test_mask_head_depth_is_what_the_row_prints() -> None:
 
 def test_a_new_table_is_one_file(configs: Path) -> None:
     write_table(configs, rows=[{"label": "delta=0.2", "options": {"delta": 0.2}}, {"label": "0.1"}])
-    table = load_tables(load_settings(config(), configs), configs)["table8"]
+    table = load_tables(load_settings(config()))["table8"]
     assert [row.run.options for row in table.rows if row.run] == [(("delta", 0.2),), ()]
 
 
 def test_other_tables_wait_to_be_asked_for(configs: Path) -> None:
     write_table(configs)
-    assert "table8" not in load_settings(config(), configs).tables
-    assert "table8" in load_settings(config(tables="all"), configs).tables
-    asked = load_settings(config(tables=["controls"]), configs)
+    assert "table8" not in load_settings(config()).tables
+    assert "table8" in load_settings(config(tables="all")).tables
+    asked = load_settings(config(tables=["controls"]))
     assert asked.tables == ("controls",)
-    assert {"table1", "table8", "deviations"} < set(load_tables(asked, configs))  # but each can be made by its name
+    assert {"table1", "table8", "deviations"} < set(load_tables(asked))  # but each can be made by its name
 
 
 def test_every_difference_of_the_presets_is_a_row_of_the_table_of_deviations() -> None:
-    rows = load_table(CONFIGS / "tables" / "deviations.yaml", "official").rows
+    rows = load_table("deviations", "official").rows
     alone = [dict(row.run.options) for row in rows if row.run and row.run.preset == "paper" and row.run.options]
     assert sorted(alone, key=str) == sorted(({k: v} for k, v in OFFICIAL["contrastmask"].items()), key=str)
     assert [row.run.preset for row in rows[:2] if row.run] == ["paper", "official"]
@@ -174,9 +166,7 @@ def test_every_difference_of_the_presets_is_a_row_of_the_table_of_deviations() -
 
 def test_each_control_changes_one_thing() -> None:
     """A0 to A5 in one setting: the options that differ from one row to the next."""
-    rows = [
-        row for row in load_table(CONFIGS / "tables" / "controls.yaml", "paper").rows if row.setting == "nonvoc2voc"
-    ]
+    rows = [row for row in load_table("controls", "paper").rows if row.setting == "nonvoc2voc"]
     runs = {row.label: row.run for row in rows}
     assert [dict(runs[label].options) for label in ("A0", "A1", "A2")] == [
         {}, {"mask_rois": "gt"}, {"mask_rois": "gt", "box_head": "conv"},
@@ -195,10 +185,8 @@ def test_only_marked_runs_use_novel_masks(configs: Path) -> None:
 
 
 def test_options_of_base_and_row_are_merged(configs: Path) -> None:
-    path = write_table(
-        configs, base=ROW | {"options": {"cl_convs": 4}}, rows=[{"label": "x", "options": {"sigma": 0.1}}]
-    )
-    assert load_table(path, "paper", configs).rows[0].run == RunSpec(
+    write_table(configs, base=ROW | {"options": {"cl_convs": 4}}, rows=[{"label": "x", "options": {"sigma": 0.1}}])
+    assert load_table("table8", "paper").rows[0].run == RunSpec(
         **ROW, preset="paper", options=(("cl_convs", 4), ("sigma", 0.1))
     )
 
@@ -218,9 +206,9 @@ def test_options_of_base_and_row_are_merged(configs: Path) -> None:
     ],
 )
 def test_a_mistake_in_a_table_names_file_row_and_what_there_is(configs: Path, row: dict, words: list[str]) -> None:
-    path = write_table(configs, rows=[{"label": "a"} | row])
+    write_table(configs, rows=[{"label": "a"} | row])
     with pytest.raises(ConfigError) as caught:
-        load_table(path, "paper", configs)
+        load_table("table8", "paper")
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
@@ -278,7 +266,7 @@ def test_a_grabcut_run_is_made_again_when_its_options_or_its_detector_change(con
 
     def digest(**changes: object) -> str:
         fragment.cache_clear()
-        return experiment.config_hash(resolve(run_spec(GRABCUT | changes, "paper", configs), settings, configs))
+        return experiment.config_hash(resolve(run_spec(GRABCUT | changes, "paper"), settings))
 
     digests = [digest(), digest(options={"margin": 1}), digest(options={"iterations": 1}), digest(config={"amp": True})]
     assert digest(options={"margin": 0.5}) == digests[0]
@@ -308,7 +296,7 @@ def test_a_rows_config_is_its_detectors() -> None:
 def test_a_detector_with_presets_gives_its_reader_presets(configs: Path) -> None:
     mine = '_base_ = "mask-grabcut.py"\noptions_of = "mask-grabcut"\ndetector = "contrastmask"\n'
     (configs / "methods" / "mine.py").write_text(mine)
-    runs = [run_spec(ROW | {"method": "mine"}, preset, configs) for preset in ("paper", "official")]
+    runs = [run_spec(ROW | {"method": "mine"}, preset) for preset in ("paper", "official")]
     assert [run.id for run in runs] == ["mine-paper_r50_1x_nonvoc2voc", "mine-official_r50_1x_nonvoc2voc"]
     assert [run.detector and run.detector.preset for run in runs] == ["paper", "official"]
 
@@ -319,7 +307,7 @@ def test_a_detector_that_cannot_be_is_named(configs: Path, detector: str, words:
     path.write_text(path.read_text().replace('detector = "mask-rcnn"', f'detector = "{detector}"'))
     fragment.cache_clear()
     with pytest.raises(ConfigError) as caught:
-        run_spec(GRABCUT, "paper", configs)
+        run_spec(GRABCUT, "paper")
     assert all(word in str(caught.value) for word in ["mask-grabcut.py", detector, *words]), str(caught.value)
 
 
@@ -345,4 +333,4 @@ def test_an_unknown_stand_in_is_named(configs: Path) -> None:
     path = configs / "scales" / "coco-mini.yaml"
     path.write_text(path.read_text().replace("{r50: lite0}", "{r50: lite9}"))
     with pytest.raises(ConfigError, match=r"coco-mini.yaml: unknown backbone 'lite9'; there are: .*lite0"):
-        load_settings(config(scale="coco-mini", data_root="/data"), configs)
+        load_settings(config(scale="coco-mini", data_root="/data"))

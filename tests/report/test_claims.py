@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from report.made_up import write_run, write_val
 
 from contrastmask.cli.results import claims as command
-from contrastmask.config import CONFIGS
 from contrastmask.errors import ConfigError
 from contrastmask.report.claims import COLUMNS, WORST_FIRST, Claim, Effect, claims, to_csv, to_markdown, verdict, worst
 from contrastmask.report.compare import compare
@@ -92,17 +91,16 @@ def test_what_the_paper_leaves_open_is_said_where_it_was_run(folder: Path) -> No
         shutil.rmtree(folder / "runs" / without_loss)
 
 
-def test_a_row_that_is_not_there_is_named(tmp_path: Path) -> None:
-    configs = Path(shutil.copytree(CONFIGS, tmp_path / "configs"))
+def test_a_row_that_is_not_there_is_named(configs: Path) -> None:
     content = yaml.safe_load((configs / "claims.yaml").read_text())
     content["claims"][0]["better"] = [{"table": "table2", "row": "Baseline + XX"}]
     (configs / "claims.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(ConfigError, match=r"table2 has no row 'Baseline \+ XX' with a run; its rows: Baseline, "):
-        load_statements("paper", configs)
+        load_statements("paper")
     content["claims"][0]["better"] = [{"table": "table2"}]
     (configs / "claims.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(ConfigError, match="'row' is a dependency of 'table'"):
-        load_statements("paper", configs)
+        load_statements("paper")
 
 
 # ---------------------------------------------------------------------------- verdicts

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report.html_page import Page
 
-from contrastmask.config import CONFIGS, Row, RunSpec, Table, load_table
+from contrastmask.config import Row, RunSpec, Table, load_table
 from contrastmask.report import formats
 from contrastmask.report.formats import to_html, to_markdown, to_tex
 from contrastmask.report.layout import View, lay_out
@@ -26,7 +26,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs", "Cn"]), min_size=1)
 
 
 def load(name: str) -> Table:
-    return load_table(CONFIGS / "tables" / f"{name}.yaml", "paper", CONFIGS)
+    return load_table(name, "paper")
 
 
 def shown(table: Table, results: Path, scale: dict[str, Any] = SMOKE, seeds: tuple[int, ...] = (0,)) -> View:

@@ -15,7 +15,7 @@ TABLES = [f"table{number}" for number in range(1, 8)]
 
 
 def rows_of(name: str) -> tuple[Row, ...]:
-    return load_table(CONFIGS / "tables" / f"{name}.yaml", "paper", CONFIGS).rows
+    return load_table(name, "paper").rows
 
 
 def test_the_table_files_give_the_printed_rows_in_the_printed_order():

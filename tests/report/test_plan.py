@@ -33,7 +33,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def tables(settings: Settings) -> dict[str, Table]:
-    return {name: load_table(CONFIGS / "tables" / f"{name}.yaml", "paper") for name in settings.tables}
+    return {name: load_table(name, "paper") for name in settings.tables}
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_a_run_takes_what_others_of_its_system_took(
     plan = make_plan(replace(settings, seeds=(0, 1, 2)), tables)
     assert [(p.state, p.seconds) for p in plan if p.run.id == MAIN] == [("done", 90), ("done", 180), ("to do", 135)]
     assert "Left: 2.2 min for 1 of 16" in said(plan) and "15 will take is not known" in said(plan)
-    other = make_plan(settings, {"table1": load_table(CONFIGS / "tables" / "table1.yaml", "paper")})
+    other = make_plan(settings, {"table1": load_table("table1", "paper")})
     assert next(p.seconds for p in other if p.run.id == MAIN.replace("nonvoc2voc", "voc2nonvoc")) == 90
 
 
@@ -122,7 +122,7 @@ def test_damaged_times_count_nothing(
 
 
 def test_a_run_that_reads_another_ones_boxes_shares_it(settings: Settings) -> None:
-    plan = make_plan(settings, {"table1": load_table(CONFIGS / "tables" / "table1.yaml", "paper")})
+    plan = make_plan(settings, {"table1": load_table("table1", "paper")})
     detectors = {p.run.detector.id for p in plan if p.run.detector}
     assert detectors and all(any("boxes for" in r for r in p.rows) for p in plan if p.run.id in detectors)
 

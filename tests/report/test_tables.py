@@ -22,7 +22,7 @@ PAPER = {"name": "paper", "note": "The recipe.", "comparable": True}
 
 
 def load(name: str) -> Table:
-    return load_table(CONFIGS / "tables" / f"{name}.yaml", "paper", CONFIGS)
+    return load_table(name, "paper")
 
 
 def run_of(label: str, name: str = "table4") -> str:
