@@ -110,7 +110,7 @@ def look(scale: str | None, results: Path | None, setting: str, images: int, see
     """
     from contrastmask.data.dataset import prepare, read_dataset
     from contrastmask.data.splits import write_split
-    from contrastmask.inference.overlay import look as draw
+    from contrastmask.data.look import draw_training_images
 
     settings = options.load({}, scale, results)
     described, split = settings.dataset, settings.split(setting)
@@ -119,7 +119,7 @@ def look(scale: str | None, results: Path | None, setting: str, images: int, see
         prepare(config, Path(settings.data_root or described.parent / "synthetic"), described)
     if not split.exists():
         write_split(described, setting, split.parent)
-    picture = draw(read_dataset(described), split, images, seed)
+    picture = draw_training_images(read_dataset(described), split, images, seed)
     out.parent.mkdir(parents=True, exist_ok=True)
     picture.save(out)
     click.echo(f"{out}: {picture.width}x{picture.height}, solid lines base, dashed novel")

@@ -12,7 +12,7 @@ import pandas as pd
 
 from contrastmask.errors import ConfigError
 from contrastmask.evaluation.evaluate import usable
-from contrastmask.evaluation.look import corners, see, trained_model
+from contrastmask.evaluation.gt_boxes import corners, see, trained_model
 from contrastmask.evaluation.prior import COLUMNS
 from contrastmask.runtime.files import atomic_writer
 from contrastmask.runtime.gpu import lease

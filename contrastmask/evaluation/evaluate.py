@@ -17,7 +17,7 @@ from contrastmask.data.categories import count_masks
 from contrastmask.data.normalise import Originals
 from contrastmask.errors import ConfigError
 from contrastmask.evaluation.coco_metrics import coco_metrics, mean_iou
-from contrastmask.evaluation.look import see, trained_model
+from contrastmask.evaluation.gt_boxes import see, trained_model
 from contrastmask.runtime.files import atomic_writer, check_unchanged, read_record, write_json
 from contrastmask.runtime.gpu import lease
 from contrastmask.runtime.locks import Interrupted, RunLock, Stop, on_signals

@@ -47,7 +47,7 @@ def write_examples(run: Any, images: Sequence[int]) -> Path:
     from mmdet.structures.bbox import bbox2roi
     from pycocotools.coco import COCO
 
-    from contrastmask.evaluation.look import see, trained_model, val_samples
+    from contrastmask.evaluation.gt_boxes import see, trained_model, val_samples
 
     truth = COCO(run.dataset["val"]["annotations"])
     model, sample_of = trained_model(run), val_samples(run)

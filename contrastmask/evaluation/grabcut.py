@@ -26,7 +26,7 @@ from contrastmask.data.images import read_verified
 from contrastmask.data.normalise import Originals
 from contrastmask.errors import ConfigError
 from contrastmask.evaluation.evaluate import encode, gt_box_ious, recorded, summary, usable, write_readings
-from contrastmask.evaluation.look import corners
+from contrastmask.evaluation.gt_boxes import corners
 from contrastmask.runtime.locks import Interrupted, Stop
 from contrastmask.runtime.progress import Progress
 from contrastmask.tracking.curves import Curves

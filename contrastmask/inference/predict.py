@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from contrastmask.data.images import ImageError
+from contrastmask.data.overlay import draw
 from contrastmask.errors import ConfigError
 from contrastmask.inference.inputs import overlay_names
 from contrastmask.inference.model import Model
-from contrastmask.inference.overlay import draw
 from contrastmask.inference.trained import Trained
 from contrastmask.runtime.files import write_json
 from contrastmask.runtime.locks import Interrupted, Stop

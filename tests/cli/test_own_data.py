@@ -58,7 +58,7 @@ def test_from_a_folder_to_a_scale_a_table_and_a_picture(
     asked = ("--scale", "my-photos", "--results", tmp_path / "results", "--images", 5)
     done = run("look", *asked, "--out", tmp_path / "a" / "look.png")
     assert done.exit_code == 0, done.output
-    assert Image.open(tmp_path / "a" / "look.png").size == (4 * 480, 2 * 480)
+    assert Image.open(tmp_path / "a" / "look.png").size == (4 * (448 + 8), 2 * (480 + 8))
 
 
 LENGTHS = {

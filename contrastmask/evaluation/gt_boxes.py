@@ -1,4 +1,4 @@
-"""A trained run's network on annotated val objects in their true boxes, for evaluation, examples and diagnosis."""
+"""A trained run's network on val objects in their annotated boxes, for evaluation, examples and diagnosis."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from contrastmask.evaluation.evaluate import encode
-from contrastmask.inference.overlay import READABLE, draw
+from contrastmask.data.overlay import READABLE, draw
 
 CATEGORIES = [{"id": 3, "name": "car", "split": "base"}, {"id": 7, "name": "кошка", "split": "novel"}]
 GREY = np.full((300, 700, 3), 128, dtype=np.uint8)
@@ -35,6 +35,13 @@ def test_a_mask_is_tinted_and_the_rest_is_left_alone() -> None:
     assert not np.array_equal(picture[150, 300], GREY[0, 0])
     assert np.array_equal(picture[280, 650], GREY[0, 0])
     assert np.array_equal(GREY, np.full_like(GREY, 128)), "the image given is not drawn on"
+
+
+def test_an_object_without_a_mask_is_its_box_alone() -> None:
+    found = detection(7)
+    del found["segmentation"]
+    picture = drawn(found)
+    assert np.array_equal(picture[150, 300], GREY[0, 0]) and (picture[229:231, 120:480] != 128).any()
 
 
 def test_base_is_solid_and_novel_dashed_also_in_grey() -> None:

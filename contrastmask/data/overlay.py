@@ -4,8 +4,6 @@ The two differ in colour (blues and greens, reds and oranges of the Okabe-Ito pa
 do not tell the colours apart, in the line: solid for base, dashed for novel.
 """
 
-import random
-from collections import defaultdict
 from functools import cache
 from itertools import cycle
 from pathlib import Path
@@ -17,18 +15,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from pycocotools import mask as coco_mask
 
-from contrastmask.data.images import read_verified
-from contrastmask.data.masks import to_rle
-from contrastmask.data.splits import read_split
-from contrastmask.runtime.files import check_unchanged, parse_coco, read_coco_bytes
-
 COLOURS = {  # RGB
     "base": ((0, 114, 178), (0, 158, 115), (86, 180, 233)),
     "novel": ((213, 94, 0), (230, 159, 0), (204, 121, 167)),
 }
 OPACITY = 0.35
-COLUMNS = 4  # of a grid
-CELL = 480  # pixels of a cell's longer side
 READABLE = 640  # pixels of the longer side up to which small images are enlarged, so that labels can be read
 
 
@@ -39,7 +30,7 @@ def draw(
 
     Args:
         image: (H, W, 3) uint8, RGB.
-        detections: entries of COCO's result format with masks of (H, W), best first; annotations have no score.
+        detections: entries of COCO's result format, best first; masks of (H, W) where there are, and scores.
         categories: with `id`, `name`, `split`.
         trained_with: what the training saw of "base" and of "novel" categories, for the legend.
     """
@@ -77,6 +68,8 @@ def _objects(
     """Masks, their outlines and boxes, drawn into `canvas`; of each object: detection, colour, dashed or not."""
     masks = [
         cv2.resize(coco_mask.decode(found["segmentation"]), canvas.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+        if "segmentation" in found
+        else np.zeros(canvas.shape[:2], np.uint8)
         for found, _, _ in shown
     ]
     for mask, (_, colour, _) in zip(masks, shown, strict=True):
@@ -121,62 +114,3 @@ def _label(
 def _font(size: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which comes with matplotlib: categories of one's own may be in Greek or Cyrillic."""
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
-
-
-# ---------------------------------------------------------------------------- training images
-
-
-def look(dataset: dict[str, Any], split_json: Path, number: int, seed: int) -> Image.Image:
-    """A grid of `number` training images that have objects, as the split's annotations have them.
-
-    Args:
-        dataset: content of dataset.json.
-        split_json: of the setting; the training annotations lie beside it.
-        number: of images; fewer if the data has fewer.
-        seed: of the choice. Images are taken so that every category is shown where possible.
-    """
-    split = read_split(split_json)
-    annotations = split_json.with_name("instances_train.json")
-    check_unchanged(annotations, split["sha256"], split_json)
-    coco = parse_coco(read_coco_bytes(annotations), annotations)
-    of_image = defaultdict(list)
-    for annotation in coco["annotations"]:
-        if not annotation["iscrowd"]:
-            of_image[annotation["image_id"]].append(annotation)
-    categories = [c | {"split": "base" if c["id"] in split["base"] else "novel"} for c in dataset["categories"]]
-    cells = []
-    for image in _chosen([i for i in coco["images"] if of_image[i["id"]]], of_image, number, seed):
-        size = image["height"], image["width"]
-        pixels = read_verified(Path(dataset["train"]["images"]) / image["file_name"], size[::-1])
-        found = [
-            {key: a[key] for key in ("category_id", "bbox")} | {"segmentation": to_rle(a["segmentation"], *size)}
-            for a in of_image[image["id"]]
-        ]
-        cells.append(
-            draw(np.ascontiguousarray(pixels[..., ::-1]), found, categories, {"base": "masks", "novel": "boxes only"})
-        )
-    return grid(cells)
-
-
-def _chosen(images: list[dict], of_image: dict[int, list[dict]], number: int, seed: int) -> list[dict]:
-    """Random images, those that show a category not yet shown first."""
-    random.Random(seed).shuffle(images)
-    shown: set[int] = set()
-    first: list[dict] = []
-    others: list[dict] = []
-    for image in images:
-        new = {a["category_id"] for a in of_image[image["id"]]} - shown
-        (first if new else others).append(image)
-        shown |= new
-    return (first + others)[:number]
-
-
-def grid(cells: list[Image.Image]) -> Image.Image:
-    """The pictures side by side, each fitted into a square cell, on white."""
-    columns = min(COLUMNS, len(cells)) or 1
-    rows = -(-len(cells) // columns)
-    whole = Image.new("RGB", (columns * CELL, max(rows, 1) * CELL), "white")
-    for place, cell in enumerate(cells):
-        cell.thumbnail((CELL - 8, CELL - 8))
-        whole.paste(cell, (place % columns * CELL, place // columns * CELL))
-    return whole
