@@ -43,7 +43,24 @@ def download(root: Path, base_url: str | None) -> None:
 )
 @click.option("--setting", default="masks2boxes", show_default=True, help="Which categories are base, which novel.")
 @click.option("--crowds", type=click.Choice(["ignored", "objects"]), help="What annotations with iscrowd 1 are.")
-def init(folder: Path, name: str | None, recipe: str | None, setting: str, crowds: str | None) -> None:
+@click.option(
+    "--boxes-only",
+    metavar="CATEGORY",
+    multiple=True,
+    help="Leave out this category's masks, such as boxes that a tool drew as polygons. May be given several times.",
+)
+@click.option("--train", type=options.FILE, help="Annotation file of train.  [default: found by its name]")
+@click.option("--val", type=options.FILE, help="Annotation file of val.  [default: found by its name]")
+def init(
+    folder: Path,
+    name: str | None,
+    recipe: str | None,
+    setting: str,
+    crowds: str | None,
+    boxes_only: tuple[str, ...],
+    train: Path | None,
+    val: Path | None,
+) -> None:
     """Look at a folder with your own data, and write what it takes to train on it.
 
     Finds the annotation files and images of train and val, verifies all of them, prints the categories with masks
@@ -54,6 +71,7 @@ def init(folder: Path, name: str | None, recipe: str | None, setting: str, crowd
     Examples:
       contrastmask init /data/mine
       contrastmask init /data/mine --name mine-large --recipe paper
+      contrastmask init /data/mine --train /data/mine/a.json --val /data/mine/b.json --boxes-only drum
     """
     from contrastmask.data.dataset import prepare
     from contrastmask.data.layouts import survey
@@ -65,8 +83,9 @@ def init(folder: Path, name: str | None, recipe: str | None, setting: str, crowd
     files = {kind: paths.CONFIGS / kind / f"{name}.yaml" for kind in ("scales", "tables")}
     for file in files.values():
         if file.exists():
-            raise ConfigError(f"{file} exists: remove it, or give another --name")
-    config = survey(folder) | ({"crowds": crowds} if crowds else {})
+            raise ConfigError(f"{_shown(file)} exists: give another --name, or remove it if you no longer need it")
+    config = survey(folder, _given(train, val))
+    config |= ({"crowds": crowds} if crowds else {}) | ({"boxes_only": list(boxes_only)} if boxes_only else {})
     checked = {key: value for key, value in config.items() if key != "root"}
     with tempfile.TemporaryDirectory() as draft:
         dataset = prepare(checked, Path(config["root"]), Path(draft) / "dataset.json")
@@ -80,9 +99,22 @@ def init(folder: Path, name: str | None, recipe: str | None, setting: str, crowd
     for kind, file in files.items():
         with atomic_writer(file) as stream:
             stream.write(texts[kind])
-        click.echo(f"written: {file}")
+        click.echo(f"written: {_shown(file)}")
     click.echo(f"Look at the data: contrastmask look --scale {name}")
     click.echo(f"Train and compare: snakemake --cores 2 --config scale={name} 'tables=[{name}]'")
+
+
+def _given(train: Path | None, val: Path | None) -> dict[str, Path] | None:
+    if train and val:
+        return {"train": train, "val": val}
+    if train or val:
+        raise click.UsageError("give both --train and --val, or neither")
+    return None
+
+
+def _shown(file: Path) -> Path:
+    """Relative to the folder where the command is typed, if it lies below."""
+    return file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
 
 
 @click.command(short_help="Draw training images with what training learns from.")
@@ -109,8 +141,8 @@ def look(scale: str | None, results: Path | None, setting: str, images: int, see
       contrastmask look --scale coco-mini --setting nonvoc2voc --images 9 --out coco-mini.png
     """
     from contrastmask.data.dataset import prepare, read_dataset
-    from contrastmask.data.splits import write_split
     from contrastmask.data.look import draw_training_images
+    from contrastmask.data.splits import write_split
 
     settings = options.load({}, scale, results)
     described, split = settings.dataset, settings.split(setting)

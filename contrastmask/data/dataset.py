@@ -12,8 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from contrastmask.data import normalise, verify
-from contrastmask.data.categories import count_masks, say_crowds
+from contrastmask.data import amend, normalise, verify
 from contrastmask.data.layouts import FOLDER_KEYS, Part, find_parts
 from contrastmask.data.problems import Problems
 from contrastmask.errors import DataError
@@ -24,7 +23,7 @@ PATHS = ("annotations", "images")  # of a part: relative to dataset.json where t
 PARTS = ("train", "val")
 
 SYNTHETIC_KEYS = ("train_images", "val_images", "image_size", "seed", "categories")
-KEYS = {"synthetic": SYNTHETIC_KEYS, "clothing": (), "coco": (), "folder": (*FOLDER_KEYS, "crowds")}
+KEYS = {"synthetic": SYNTHETIC_KEYS, "clothing": (), "coco": (), "folder": (*FOLDER_KEYS, "crowds", "boxes_only")}
 
 
 def prepare(config: dict[str, Any], root: Path, out: Path, workers: int = 1) -> dict[str, Any]:
@@ -37,7 +36,8 @@ def prepare(config: dict[str, Any], root: Path, out: Path, workers: int = 1) -> 
       coco       train2017/, val2017/, annotations/instances_{train,val}2017.json
       folder     any COCO-format folder: coco's layout, or train/, val/, annotations/instances_{train,val}.json, or
                  Roboflow's, or all four of train_images_dir, train_annotations, val_images_dir, val_annotations,
-                 relative to `root`; `crowds: objects` takes annotations with iscrowd 1 for single objects
+                 relative to `root`; `crowds: objects` takes annotations with iscrowd 1 for single objects,
+                 `boxes_only` lists categories whose masks are left out, such as boxes drawn as polygons
     Of kind folder, categories may lack masks, also in val: what cannot be measured there is a warning.
     `config["name"]` is optional; by default the kind, for a folder the name of `root`.
     Warnings (data that training leaves out) go to stderr.
@@ -56,17 +56,16 @@ def prepare(config: dict[str, Any], root: Path, out: Path, workers: int = 1) -> 
     if kind in ("synthetic", "clothing"):
         title += " (made here: remove the folder, and it is made again)"
     found = Problems()
-    digest = hashlib.sha256(b"crowds are objects\n" if config.get("crowds") == "objects" else b"")
+    digest = hashlib.sha256(_said(config).encode())
     train, val = (_read(name, part, config, digest, found) for name, part in zip(PARTS, parts, strict=True))
     if train and val:
         verify.check_parts(train, val, (parts[0].annotations, parts[1].annotations), found)
+        verify.check_named(train, config.get("boxes_only", ()), found)
         verify.check_shared(train, val, (parts[0].images, parts[1].images), found)
     found.check(title)
     assert train and val, "a part that is no COCO file is a problem"
     for text, count in sorted(found.warnings.items()):
         say(f"warning: {count} {text}", error=True)
-    if crowds := say_crowds(train["categories"], count_masks(train["annotations"])):
-        say(f"warning: {crowds}", error=True)
     categories = normalise.our_categories(train["categories"])
     name = config.get("name", root.name if kind == "folder" else kind)
     described = {
@@ -79,19 +78,28 @@ def prepare(config: dict[str, Any], root: Path, out: Path, workers: int = 1) -> 
     return read_dataset(out)
 
 
+def _said(config: dict[str, Any]) -> str:
+    """What a person says of the data beside where it lies; it makes other data of the same files."""
+    said = "crowds are objects\n" if config.get("crowds") == "objects" else ""
+    return said + "".join(f"boxes only: {name}\n" for name in sorted(config.get("boxes_only", ())))
+
+
 def _read(name: str, part: Part, config: dict[str, Any], digest: Any, found: Problems) -> dict | None:
     """The content of a part's annotation file, checked and amended; None if it is no COCO file."""
     raw = read_coco_bytes(part.annotations)
     digest.update(f"{name} {hashlib.sha256(raw).hexdigest()}\n".encode())
     coco = parse_person(raw, part.annotations, found.warn)
     del raw  # 450 MB for COCO
+    amend.retype(coco, found)
     if not verify.check_shape(coco, part.annotations, found):
         return None
     measured, own = name == "val", config["kind"] == "folder"
-    normalise.amend(coco, part.images, config.get("crowds") == "objects", found)
+    crowds, boxes_only = config.get("crowds") == "objects", config.get("boxes_only", ())
+    amend.amend(coco, part.images, crowds, boxes_only, found)
+    sizes = verify.check_images(coco, part.images, part.annotations, found)
     verify.check_lists(coco, part.annotations, found)
     verify.check_annotations(coco, part.annotations, found, need_masks=measured and not own, measured=measured)
-    for file_name, n_bytes in sorted(verify.check_images(coco, part.images, part.annotations, found).items()):
+    for file_name, n_bytes in sorted(sizes.items()):
         digest.update(f"{name}\t{file_name}\t{n_bytes}\n".encode())
     return coco
 
@@ -139,6 +147,9 @@ def _check_config(config: dict[str, Any]) -> str:
     kind = config["kind"]
     if config.get("crowds", "objects") not in ("objects", "ignored"):
         raise DataError(f"data: crowds must be objects or ignored, not {config['crowds']!r}")
+    names = config.get("boxes_only", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"data: boxes_only must be a list of category names, not {names!r}")
     unknown = set(config) - {"kind", "name", *KEYS[kind]}
     if unknown:
         allowed = ", ".join(("name", *KEYS[kind]))

@@ -9,6 +9,7 @@ Verification, training, evaluation and `predict` all go through it, so that what
 
 import io
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,9 +21,13 @@ from PIL import Image
 
 from contrastmask.errors import DataError
 
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # photos of drones are as large
+
 HEAD = 25  # bytes of a PNG up to its bits a channel
 TAIL = 64  # bytes read from an image's end
 END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
+#: Formats that both PIL, which looks at the file, and OpenCV, which decodes it, read.
+FORMATS = {"JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM"}
 EXIF_ORIENTATION = 274
 TIFF_BITS = 258
 
@@ -105,12 +110,21 @@ def _inspect(stream: IO[bytes]) -> Header:
     stream.seek(0)
     try:
         with Image.open(stream) as opened:
+            if opened.format not in FORMATS:
+                raise ImageError("format", f"is a {opened.format} image")
             header = Header(opened.size, _orientation(opened), _bits(opened, head), n_bytes)
             mark = END_MARKS.get(opened.format or "")
             if mark is None or mark not in tail:
                 opened.load()  # raises OSError if it is cut short; some whole files only lack the mark
+    except ImageError:
+        raise
+    except Image.DecompressionBombError:
+        raise ImageError("huge", "has more pixels than are read at once") from None
+    except Image.UnidentifiedImageError:
+        begin = f"it begins with {head!r}" if head else "it is empty"
+        raise ImageError("unreadable", f"cannot be read as an image ({begin})") from None
     # SyntaxError is how some of PIL's readers report a broken file
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         text = str(error).replace(f" {stream!r}", "")
         raise ImageError("unreadable", f"cannot be read as an image ({text})") from None
     if header.bits not in (1, 2, 4, 8, 16):

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contrastmask.data.problems import IMAGES_DIR
 from contrastmask.errors import DataError
 from contrastmask.runtime.files import parse_person, read_coco_bytes
 
@@ -68,20 +67,27 @@ WORDS = {"train": ("train", "training"), "val": ("val", "valid", "validation", "
 SAMPLED = 20  # images of a file that are looked for
 
 
-def survey(root: Path) -> dict[str, Any]:
+def survey(root: Path, given: dict[str, Path] | None = None) -> dict[str, Any]:
     """The `dataset` of a scale for the data under `root`, with absolute `root`.
+
+    Args:
+        root: a folder.
+        given: the annotation files of "train" and "val", where a person names them.
 
     Raises:
         DataError: saying what is there instead, and what to do with it.
     """
     root = root.absolute()
     dataset = {"kind": "folder", "root": str(root)}
-    if _laid_out(LAYOUTS["folder"], root):
+    if given:
+        parts: dict[str, Path | None] = {part: file.absolute() for part, file in given.items()}
+    elif _laid_out(LAYOUTS["folder"], root):
         return dataset
-    files = coco_files(root)  # read once: they may be large
-    parts = {part: _file_of(files, part, root) for part in WORDS}
-    if len(files) == 1 or not all(parts.values()):
-        raise DataError("\n".join([f"{root}: no files for train and val found", *what_is_here(root, files)]))
+    else:
+        files = coco_files(root)  # read once: they may be large
+        parts = {part: _file_of(files, part, root) for part in WORDS}
+        if len(files) == 1 or not all(parts.values()):
+            raise DataError("\n".join([f"{root}: no files for train and val found", *what_is_here(root, files)]))
     found = {}
     for part, file in parts.items():
         assert file is not None
@@ -91,36 +97,43 @@ def survey(root: Path) -> dict[str, Any]:
 
 
 def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()
+    """Below `root`, or absolute if it lies elsewhere."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 def _file_of(files: list[Path], part: str, root: Path) -> Path | None:
-    """The file of a part: the first word that names one, and only one."""
+    """The file of a part: the first word that names one, and only one; beside files of key points, that of objects."""
     for word in WORDS[part]:
         named = [f for f in files if word in re.split(r"[^a-z]+", f.relative_to(root).as_posix().lower())]
-        if len(named) == 1:
-            return named[0]
+        objects = [f for f in named if "instances" in f.name.lower()]
+        for found in (named, objects):
+            if len(found) == 1:
+                return found[0]
     return None
 
 
 def _images_of(file: Path, part: str, root: Path) -> Path:
     """The folder below which the images of a file lie: where most of the first ones are found."""
     coco = parse_person(read_coco_bytes(file), file, lambda _: None)
-    names = [str(i.get("file_name")).replace("\\", "/") for i in coco["images"][:SAMPLED] if isinstance(i, dict)]
+    rows = coco.get("images") if isinstance(coco, dict) else None
+    if not isinstance(rows, list):
+        raise DataError(f"{file}: is no COCO file")
+    names = [str(i.get("file_name")).replace("\\", "/") for i in rows[:SAMPLED] if isinstance(i, dict)]
     near = [file.parent, file.parent / "images", root, root / "images", *(root / word for word in WORDS[part])]
     below = sorted(path for path in itertools.islice(root.rglob("*"), 100_000) if path.is_dir())
     folders = [folder for folder in (*near, *below) if folder.is_dir()]
-    best = max(folders, key=lambda folder: sum((folder / name).is_file() for name in names))
-    if not any((best / name).is_file() for name in names):
-        some = ", ".join(map(repr, names[:3])) or "none"
-        raise DataError(
-            f"{file}: no folder below {root} holds its images ({some}); copy them there, or correct file_name"
-        )
-    return best
+    # file_name may have folders of another machine (file_names.py); the whole name is asked for first
+    for wanted in (names, [name.partition("?")[0].rpartition("/")[2] for name in names]):
+        best = max(folders, key=lambda folder: sum((folder / name).is_file() for name in wanted))
+        if any((best / name).is_file() for name in wanted):
+            return best
+    some = ", ".join(map(repr, names[:3])) or "none"
+    raise DataError(f"{file}: no folder below {root} holds its images ({some}); copy them there, or correct file_name")
 
 
 LOOKED_AT = 20_000  # files
 SHOWN = 3
+ARCHIVES = (".zip", ".gz", ".tar", ".tgz", ".7z", ".rar")
 SNIFFED = 1 << 16  # bytes
 # FOLDER is this folder, by its absolute path: labelme2coco writes file names that begin as its argument does
 DATUM = (
@@ -157,7 +170,9 @@ def what_is_here(root: Path, coco: list[Path] | None = None) -> list[str]:
         coco: its `coco_files`, where they are known.
     """
     if not root.is_dir():
-        return ["There is no such folder." if not root.exists() else "It is not a folder."]
+        if not root.exists():
+            return ["There is no such folder."]
+        return [f"It is not a folder{': unpack it' if root.suffix in ARCHIVES else ''}. Give the folder of the data."]
     files = _files(root)
     if coco is None:
         coco = coco_files(root)
@@ -166,10 +181,11 @@ def what_is_here(root: Path, coco: list[Path] | None = None) -> list[str]:
         lines.append(f"There are COCO files under other names: {_some(coco, root)}")
         if len(coco) == 1:
             lines.append(
-                f"For train and val, split it: `contrastmask split-data {coco[0]}`, then `contrastmask init {root}`"
+                f"For train and val, split it: `contrastmask split-data {shlex.quote(str(coco[0]))}`, then "
+                f"`contrastmask init {shlex.quote(str(root))}`"
             )
         else:
-            lines.append(f"Say where each lies: `contrastmask init {root}`, or {IMAGES_DIR}")
+            lines.append(f"Say which is which: `contrastmask init {shlex.quote(str(root))} --train FILE --val FILE`")
         return lines
     for format in FORMATS:
         found = [
@@ -186,6 +202,8 @@ def what_is_here(root: Path, coco: list[Path] | None = None) -> list[str]:
         lines.append(
             f"There are JSON files with other keys than COCO's images, annotations, categories: {'; '.join(keys)}"
         )
+    elif archives := [path for path in files if path.suffix in ARCHIVES]:
+        lines.append(f"There is an archive, {_some(archives, root)}: unpack it")
     elif files:
         lines.append(f"There is no annotation file. Files there: {len(files)}, such as {_some(files, root)}")
     else:
@@ -199,7 +217,9 @@ def coco_files(root: Path) -> list[Path]:
 
 
 def _files(root: Path) -> list[Path]:
-    return [path for path in itertools.islice(sorted(root.rglob("*")), LOOKED_AT) if path.is_file()]
+    """Files below `root` but for hidden ones, such as copies of Jupyter's, and macOS's __MACOSX."""
+    paths = itertools.islice(sorted(root.rglob("*")), LOOKED_AT)
+    return [path for path in paths if not re.search(r"(^|/)(\.|__MACOSX/)", _relative(path, root)) and path.is_file()]
 
 
 def is_coco(path: Path) -> bool:

@@ -9,30 +9,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from contrastmask.data.problems import Problems
 from contrastmask.runtime.files import write_coco
 
 Id = int | str
 LARGEST = 2**53  # COCOeval keeps ids as floating-point numbers
-
-
-def amend(coco: dict, folder: Path, crowds_are_objects: bool, found: Problems) -> None:
-    """Read in place what is written otherwise but can mean one thing only; each is counted as a warning."""
-    for image in coco["images"]:
-        name = image["file_name"]
-        if "\\" in name and not (folder / name).exists():
-            image["file_name"] = name.replace("\\", "/")
-            found.warn("file names with backslashes, as Windows writes them, read as /")
-    for annotation in coco["annotations"]:
-        if annotation.get("iscrowd") is None:
-            annotation["iscrowd"] = 0
-        if annotation["iscrowd"] == 1 and crowds_are_objects:
-            annotation["iscrowd"] = 0
-            found.warn("crowds that are taken for single objects (crowds: objects)")
-        mask = annotation.get("segmentation")
-        if isinstance(mask, list) and mask and all(isinstance(value, (int, float)) for value in mask):
-            annotation["segmentation"] = [mask]
-            found.warn("segmentations that are a flat list [x, y, ...], read as one polygon [[x, y, ...]]")
 
 
 def numbered(rows: list[dict]) -> dict[Id, int]:

@@ -12,8 +12,13 @@ KINDS = {
     "list": ("not COCO's lists", 'a COCO file holds {"images": [...], "annotations": [...], "categories": [...]}'),
     "field": ("fields missing or of the wrong type", "correct them, or export again with another tool"),
     "twice": ("ids or names that occur more than once in one file", "give each its own (train and val may share ids)"),
+    "listed": (
+        "images listed more than once in one file",
+        "keep one entry of each, and give all its annotations that image_id",
+    ),
     "empty": ("files without images or categories", "add some"),
     "categories": ("categories that train and val do not share", "give both files the same list"),
+    "named": ("names in boxes_only that are no category", "use the names in the annotation files"),
     "shared": (
         "images in both train and val",
         "remove each from one of them: evaluation would measure what was learned",
@@ -25,11 +30,13 @@ KINDS = {
         "images whose file_name repeats the name of their folder",
         f"take the folder out of file_name, or {IMAGES_DIR}, with the folder above as images_dir",
     ),
-    "path": (
-        "images whose file_name is a path of another machine; the images' folder has a file of that name",
-        "leave only the name, or the path below the images' folder",
+    "ending": (
+        "image files missing, while there are files of these names with another ending",
+        "correct file_name, or rename the files",
     ),
     "missing": ("image files missing", "check data_root, or fetch the images again"),
+    "huge": ("images of more than 178 megapixels", "cut them into tiles, which their objects are large in"),
+    "format": ("images of a format that is not read here", "save them as JPEG or PNG"),
     "unreadable": ("image files that are damaged or no images", "fetch or export them again"),
     "depth": ("images of a depth that has no agreed range of brightness", "save them with 8 or 16 bits a channel"),
     "size": (
@@ -43,11 +50,18 @@ KINDS = {
     ),
     "crowd": ("iscrowd that is not 0 or 1", "set 0 for a single object"),
     "bbox": ("boxes that are not four finite numbers", "a bbox is [x, y, width, height] in pixels; area is one number"),
+    "boxes": (
+        "files whose boxes are not [x, y, width, height] in pixels",
+        "x, y is the upper left corner; convert them, or export with another tool",
+    ),
     "negative": ("boxes or areas below zero", "a bbox is [x, y, width, height], not two corners"),
     "outside": ("boxes outside their image", "correct or remove the annotation"),
     "mask": ("segmentations that are neither polygons nor RLE", "write [[x, y, x, y, ...], ...], RLE, or [] for none"),
     "far": ("segmentations far outside their image", "correct or remove the annotation; are they of a resized image?"),
-    "points": ("segmentations without a polygon of 3 or more points", "mend them, or write [] for a box without mask"),
+    "points": (
+        "segmentations without a polygon of 3 or more points",
+        "mend them or remove the annotation; [] is for categories that have boxes only",
+    ),
     "polygon": (
         "polygons with fewer than 3 points beside valid ones in val",
         "remove them: evaluation cannot read them",
@@ -56,8 +70,8 @@ KINDS = {
     "maskless": ("objects of val without segmentation", "evaluation measures masks: add it or remove the annotation"),
     "mixed": (
         "categories of val with masks on some of their objects only",
-        "evaluation needs all of them or none: add the missing ones, or leave the segmentation out of all "
-        "(their mask AP is not measured)",
+        "evaluation needs all of them or none: add the missing ones, or take them for boxes: `contrastmask init FOLDER "
+        "--boxes-only NAME` (their mask AP is not measured)",
     ),
 }
 

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from contrastmask.data import verify
+from contrastmask.data import amend, verify
 from contrastmask.data.problems import Problems
 from contrastmask.errors import DataError
 from contrastmask.runtime.files import parse_person, read_coco_bytes, write_coco
@@ -34,7 +34,9 @@ def split_data(annotations: Path, val: float, seed: int, out: Path, group: str |
     """
     found = Problems()
     coco = parse_person(read_coco_bytes(annotations), annotations, found.warn)
+    amend.retype(coco, found)
     if verify.check_shape(coco, annotations, found):
+        amend.refer(coco, found)
         verify.check_lists(coco, annotations, found)
     found.check(f"{annotations}: cannot be split")
     paths = {part: out / f"{annotations.stem}-{part}.json" for part in ("train", "val")}

@@ -10,6 +10,7 @@ keeps a segmentation: the rectangle of its box, made from the box alone.
 import difflib
 import hashlib
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,16 +80,19 @@ def resolve(
         problems.append(f"in neither {base_name} nor {novel_name}: {left}; add each to one of them")
     for split, members in zip(lists, (base, novel), strict=True):
         if not members or ("inferred" in split and not members & set(counts)):
-            problems.append(_say_empty(split))
-    raise_problems(f"setting {setting} ({splits_dir})", problems)
+            problems.append(_say_empty(split, counts))
+    raise_problems(f"setting {setting} ({splits_dir})", list(dict.fromkeys(problems)))
     return [i for i in ids if i in base], [i for i in ids if i in novel], warnings
 
 
-def _say_empty(split: dict[str, Any]) -> str:
-    if split.get("inferred") == "masks":
+def _say_empty(split: dict[str, Any], counts: Counts) -> str:
+    if split.get("inferred") == "masks" or ("inferred" in split and not counts):
         return "no category has masks in the training annotations, so there is nothing to learn masks from; add some"
     if split.get("inferred") == "boxes":
-        return "every category of the training annotations has masks, so none is novel; name the novel ones in a list"
+        return (
+            "every category of the training annotations has masks, so none is novel; name the novel ones in a list "
+            "(docs/own-data.md)"
+        )
     return f"none of the data set's categories is in {split['name']}; list at least one"
 
 
@@ -97,7 +101,8 @@ def _undecided(categories: list[dict], counts: Counts) -> list[str]:
     mixed = [(c["name"], c["id"], counts[c["id"]]) for c in categories if counts.get(c["id"], Count()).mixed]
     problems = [
         f"category {name} ({number}) has masks on {count.masks} of its {count.annotations} training annotations; "
-        "to make it base, add the others' masks; to make it novel, name it in a split list (docs/own-data.md)"
+        f"to make it base, add the others' masks; to make it novel: `contrastmask init FOLDER --boxes-only "
+        f"{shlex.quote(name)}`, or name it in a split list (docs/own-data.md)"
         for name, number, count in mixed
     ]
     crowds = say_crowds(categories, counts)
@@ -162,12 +167,14 @@ def decide(
     for warning in warnings:
         say(f"warning: {warning}", error=True)
     inferred = any("inferred" in read_list(splits_dir / f"{name}.yaml") for name in parse_setting(setting, splits_dir))
+    if not inferred and (crowds := say_crowds(dataset["categories"], counts)):
+        say(f"warning: {crowds}", error=True)
     if show or inferred:
         names = {category["id"]: category["name"] for category in dataset["categories"]}
         say(f"Setting {setting}, training annotations {_source(dataset)}:")
         say(say_split(base, novel, names, counts))
     if inferred:
-        print("  Inferred from which categories have masks. To decide otherwise, write lists: docs/own-data.md")
+        print("  Inferred from which categories have masks. To decide otherwise: docs/own-data.md")
     _check_masks(counts, base, dataset)
     return base, novel
 

@@ -6,23 +6,33 @@ counts of what training leaves out by itself and of what was read otherwise than
 
 import filecmp
 import math
+import shlex
 from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from types import NoneType
 from typing import Any
 
+from contrastmask.data.boxes import misread_boxes, rectangles
 from contrastmask.data.categories import count_masks
-from contrastmask.data.images import Header, ImageError, inspect
+from contrastmask.data.file_names import Lost
+from contrastmask.data.images import Header, ImageError, Size, inspect
 from contrastmask.data.problems import Problems
 from contrastmask.runtime.progress import Progress
 
 FIELDS: dict[str, dict[str, Any]] = {
-    "images": {"id": (int, str), "file_name": str, "width": int, "height": int},
-    "annotations": {"id": (int, str), "image_id": (int, str), "category_id": (int, str), "bbox": list},
+    "images": {"id": (int, str), "file_name": str, "width": (int, NoneType), "height": (int, NoneType)},
+    "annotations": {"id": (int, str), "image_id": (int, str), "category_id": (int, str), "bbox": (list, NoneType)},
     "categories": {"id": (int, str), "name": str},
 }
-WORDS = {int: "a whole number", str: "a text", list: "a list", (int, str): "a whole number or a text"}
+WORDS: dict[Any, str] = {  # None: missing, to be found out
+    str: "a text",
+    (int, str): "a whole number or a text",
+    (int, NoneType): "a whole number",
+    (list, NoneType): "a list",
+}
 LIMIT = 1e12  # no coordinate or area is larger; comparing with it also refuses NaN and infinity
 THREADS = 16  # for image headers: mostly waiting for the disk
 MANY = 1000  # images from which on verification says how far it is
@@ -53,7 +63,7 @@ def _wrong_field(row: Any, fields: dict[str, Any]) -> str | None:
     if not isinstance(row, dict):
         return "must be a JSON object"
     for name, kind in fields.items():
-        if not isinstance(row.get(name), kind) or isinstance(row[name], bool):
+        if not isinstance(row.get(name), kind) or isinstance(row.get(name), bool):
             return f'"{name}" must be {WORDS[kind]}, not {row.get(name)!r:.60}'
     return None
 
@@ -66,7 +76,8 @@ def check_lists(coco: dict, path: Path, found: Problems) -> None:
     ):
         for value, count in Counter(row[field] for row in coco[key]).items():
             if count > 1:
-                found.add("twice", f"{path}: {key}: {field} {value!r} occurs {count} times")
+                kind = "listed" if field == "file_name" else "twice"
+                found.add(kind, f"{path}: {key}: {field} {value!r} occurs {count} times")
     ids = {row["id"] for row in coco["annotations"]}
     texts = {id for id in ids if isinstance(id, str)}
     for text in sorted(texts & set(map(str, ids - texts))) if texts else ():
@@ -84,6 +95,13 @@ def check_parts(train: dict, val: dict, paths: tuple[Path, Path], found: Problem
             found.add("categories", f"{paths[other]}: lacks {name!r}, a category of {paths[mine].name}")
 
 
+def check_named(train: dict, boxes_only: Iterable[str], found: Problems) -> None:
+    """Whether the categories that a person names are in the training file."""
+    names = {category["name"] for category in train["categories"]}
+    for name in sorted(set(boxes_only) - names):
+        found.add("named", f"{name!r} is none of {', '.join(sorted(names)):.200}")
+
+
 def check_shared(train: dict, val: dict, folders: tuple[Path, Path], found: Problems) -> None:
     """Whether an image of val is one of train; names may be alike, since parts may number their images alike."""
     for name in sorted({i["file_name"] for i in train["images"]} & {i["file_name"] for i in val["images"]}):
@@ -99,16 +117,30 @@ def check_annotations(coco: dict, path: Path, found: Problems, need_masks: bool,
     """References, boxes and segmentations of a file that passed `check_shape`.
 
     `need_masks`: an object without a segmentation is a problem (evaluation measures masks) instead of a warning.
-    `measured`: of val, whose masks evaluation reads whole.
+    `measured`: of val, whose masks evaluation reads whole. Nothing is said of annotations on an image without a size,
+    which `check_images` could not read.
     """
-    sizes = {image["id"]: (image["width"], image["height"]) for image in coco["images"]}
+    sizes = {image["id"]: _recorded(image) for image in coco["images"]}
     categories = {category["id"] for category in coco["categories"]}
+    right = []
     for annotation in coco["annotations"]:
-        wrong = _wrong_reference(annotation, sizes, categories) or _wrong_box(annotation, sizes, found)
-        wrong = wrong or _wrong_mask(annotation, sizes, found, need_masks, measured)
+        wrong = _wrong_reference(annotation, sizes, categories)
+        if not wrong and (size := sizes[annotation["image_id"]]):
+            wrong = _wrong_box(annotation, size, found) or _wrong_mask(annotation, size, found, need_masks, measured)
         if wrong:
             kind, text = wrong
             found.add(kind, f"{path}: annotation {annotation['id']}: {text}")
+        else:
+            right.append(annotation)
+    if misread := misread_boxes(right, sizes):
+        found.add("boxes", f"{path}: {misread}")
+    if counts := rectangles(right):
+        names = [category["name"] for category in coco["categories"] if category["id"] in counts]
+        options = " ".join(f"--boxes-only {shlex.quote(name)}" for name in names)
+        text = (
+            f"masks are only the rectangles of their boxes, all of {', '.join(names)}; if a tool drew boxes so, say it"
+        )
+        found.warn(f"{text}: `contrastmask init FOLDER {options}`", counts.total())
     if measured and not need_masks:
         _check_measurable(coco, path, found)
 
@@ -127,10 +159,10 @@ def _wrong_reference(annotation: dict, sizes: dict, categories: set) -> Wrong:
     return None
 
 
-def _wrong_box(annotation: dict, sizes: dict, found: Problems) -> Wrong:
+def _wrong_box(annotation: dict, size: Size, found: Problems) -> Wrong:
     """Problem of a box [x, y, w, h]; counts those that mmdet leaves out (`CocoDataset.parse_data_info`)."""
-    box, area = annotation["bbox"], annotation.get("area")
-    width, height = sizes[annotation["image_id"]]
+    box, area = annotation.get("bbox") or [], annotation.get("area")
+    width, height = size
     numbers = [*box, 1 if area is None else area]
     if len(box) != 4 or not all(isinstance(v, (int, float)) and -LIMIT < v < LIMIT for v in numbers):
         return "bbox", f"bbox {box!r:.80}, area {area!r:.20}"
@@ -146,12 +178,12 @@ def _wrong_box(annotation: dict, sizes: dict, found: Problems) -> Wrong:
     return None
 
 
-def _wrong_mask(annotation: dict, sizes: dict, found: Problems, needed: bool, measured: bool) -> Wrong:
+def _wrong_mask(annotation: dict, size: Size, found: Problems, needed: bool, measured: bool) -> Wrong:
     """Problem of a segmentation: absent (allowed unless `needed`), polygons, or RLE of the image's size.
 
     pycocotools checks nothing: a run length below zero or a point far away makes it crash or take all memory.
     """
-    mask, size = annotation.get("segmentation"), sizes[annotation["image_id"]]
+    mask = annotation.get("segmentation")
     if not mask:
         if needed:
             return "maskless", "has no segmentation"
@@ -251,29 +283,44 @@ def _check_measurable(coco: dict, path: Path, found: Problems) -> None:
 
 
 def check_images(coco: dict, folder: Path, annotations: Path, found: Problems) -> dict[str, int]:
-    """Look at every image of the file: present, whole, of the recorded size. Returns the byte size per file name."""
+    """Look at every image of the file: present, whole, of the recorded size. Returns the byte size per file name.
+
+    A file_name that means an image by its end is replaced by its path; a size that was not recorded is filled in.
+    """
     annotated = {annotation["image_id"] for annotation in coco["annotations"]}
     sizes: dict[str, int] = {}
-    images = coco["images"]
+    images, lost = coco["images"], Lost(folder)
     telling = Progress("image verified", len(images)) if len(images) >= MANY else nullcontext()
     with ThreadPoolExecutor(THREADS) as pool, telling as progress:
         looked = pool.map(lambda image: _look(image, folder), images, chunksize=64)
         for number, (image, seen) in enumerate(zip(images, looked, strict=True), start=1):
             if progress:
                 progress.update(number)
+            if isinstance(seen, ImageError) and seen.kind == "missing" and (path := lost.find(image["file_name"])):
+                image["file_name"] = path
+                seen = _look(image, folder)
+                found.warn(
+                    "file names with folders, an address or letters of another machine: read as the image they end in"
+                )
             error = seen if isinstance(seen, ImageError) else _noted(seen, image, image["id"] in annotated, found)
             if isinstance(seen, Header):
                 sizes[image["file_name"]] = seen.n_bytes
             if error:
-                kind = error.kind if error.kind != "missing" else _instead(image["file_name"], folder, annotations)
+                kind = error.kind if error.kind != "missing" else _instead(image["file_name"], lost, annotations)
                 found.add(kind, f"{folder / image['file_name']}: {error} (listed in {annotations})")
     return sizes
+
+
+def _recorded(image: dict) -> Size | None:
+    """Width and height as a tool recorded them; some write 0 or nothing."""
+    width, height = image.get("width") or 0, image.get("height") or 0
+    return (width, height) if width > 0 and height > 0 else None
 
 
 def _look(image: dict, folder: Path) -> Header | ImageError:
     try:
         header = inspect(folder / image["file_name"])
-        header.turns((image["width"], image["height"]))
+        header.turns(_recorded(image))
         return header
     except ImageError as error:
         return error
@@ -283,6 +330,9 @@ def _noted(header: Header, image: dict, annotated: bool, found: Problems) -> Ima
     """Counts what is read otherwise than it is stored; the error of an orientation that cannot be decided."""
     if header.bits == 16:
         found.warn("images of 16 bits: read with their darkest value as 0 and their brightest as 255")
+    if not _recorded(image):
+        image["width"], image["height"] = header.upright
+        found.warn("images without width and height in the file, taken from the image, upright")
     if header.ambiguous and annotated:
         return ImageError("orientation", f"Exif orientation {header.orientation}")
     if header.orientation > 1:
@@ -291,13 +341,9 @@ def _noted(header: Header, image: dict, annotated: bool, found: Problems) -> Ima
     return None
 
 
-def _instead(name: str, folder: Path, annotations: Path) -> str:
-    """Kind of problem of a missing image, by where else a file of its name lies."""
-    for kind, path in (
-        ("beside", annotations.parent / name),
-        ("prefix", folder.parent / name),
-        ("path", folder / PurePosixPath(name.replace("\\", "/")).name),
-    ):
-        if path.is_file():
+def _instead(name: str, lost: Lost, annotations: Path) -> str:
+    """Kind of problem of a missing image, by what lies where else."""
+    for kind, folder in (("beside", annotations.parent), ("prefix", lost.folder.parent)):
+        if (folder / name).is_file():
             return kind
-    return "missing"
+    return "ending" if lost.other_ending(name) else "missing"

@@ -107,7 +107,9 @@ def parse_coco(raw: bytes, path: Path) -> Any:
     """
 
     def refuse(constant: str) -> None:
-        raise DataError(f"{path}: holds the number {constant}. Write finite numbers only.")
+        place = re.search(rb"[:,[]\s*" + constant.encode(), raw)
+        near = raw[max(0, place.start() - 40) : place.end()].decode(errors="replace") if place else constant
+        raise DataError(f"{path}: holds the number {constant}, first in {near!r}. Write finite numbers only.")
 
     try:
         content = json.loads(raw, parse_constant=refuse)

@@ -42,7 +42,7 @@ def test_from_a_folder_to_a_scale_a_table_and_a_picture(
     folder: Path, configs: Path, tmp_path: Path, monkeypatch
 ) -> None:
     refused = run("init", folder)
-    assert refused.exit_code == 2 and f"contrastmask split-data {folder / 'result.json'}" in refused.output
+    assert refused.exit_code == 2 and f"contrastmask split-data '{folder / 'result.json'}'" in refused.output
     done = run("split-data", folder / "result.json", "--val", "0.25")
     assert done.exit_code == 0 and "result-train.json: 18 images" in done.output
     done = run("init", folder, "--recipe", "coco-mini")
@@ -53,7 +53,7 @@ def test_from_a_folder_to_a_scale_a_table_and_a_picture(
     check(yaml.safe_load((configs / "tables" / "my-photos.yaml").read_text()), "table", "my-photos.yaml")
     assert scale["one_x"] == {"iterations": 450}  # 100 passes over 18 images in batches of 4
     assert scale["dataset"]["train_images_dir"] == "train" and not scale["comparable"]
-    assert "exists" in run("init", folder).output
+    assert "exists: give another --name" in run("init", folder).output
 
     asked = ("--scale", "my-photos", "--results", tmp_path / "results", "--images", 5)
     done = run("look", *asked, "--out", tmp_path / "a" / "look.png")
@@ -96,10 +96,25 @@ def test_masks_that_are_all_crowds_are_taken_for_objects_if_asked(folder: Path, 
     (folder / "result.json").write_text(json.dumps(coco))
     run("split-data", folder / "result.json")
     refused = run("init", folder)
-    assert refused.exit_code == 2 and "`contrastmask init FOLDER --crowds objects`" in refused.output
+    assert refused.exit_code == 2 and refused.output.count("`contrastmask init FOLDER --crowds objects`") == 1
     done = run("init", folder, "--crowds", "objects")
     assert done.exit_code == 0 and "base, masks are learned: 4 categories" in done.output
     assert yaml.safe_load((configs / "scales" / "my-photos.yaml").read_text())["dataset"]["crowds"] == "objects"
+
+
+def test_categories_are_boxes_only_and_files_are_named_if_said(folder: Path, configs: Path) -> None:
+    coco = json.loads((folder / "result.json").read_text())
+    boxed, name = coco["categories"][2]["id"], coco["categories"][2]["name"]
+    first = next(a for a in coco["annotations"] if a["category_id"] == boxed)
+    first["segmentation"] = []
+    (folder / "result.json").write_text(json.dumps(coco))
+    run("split-data", folder / "result.json")
+    assert f"--boxes-only {name}" in run("init", folder).output
+    files = ("--train", folder / "result-train.json", "--val", folder / "result-val.json")
+    done = run("init", folder, "--boxes-only", name, *files)
+    assert done.exit_code == 0 and "base, masks are learned: 3 categories" in done.output, done.output
+    assert yaml.safe_load((configs / "scales" / "my-photos.yaml").read_text())["dataset"]["boxes_only"] == [name]
+    assert "give both --train and --val" in run("init", folder, *files[:2], "--name", "other").output
 
 
 def test_files_are_utf8_and_output_lives_where_the_locale_knows_ascii_alone(folder: Path) -> None:

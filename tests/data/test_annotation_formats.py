@@ -32,12 +32,13 @@ FOUND = {
     "other keys": ({"x.json": '{"frames": [], "labels": 1}'}, ["other keys", 'x.json ("frames", "labels")']),
     "no JSON": ({"x.json": "{"}, ["x.json (not readable as JSON)"]),
     "images": ({"a.jpg": "", "b.jpg": "", "notes.txt": "done"}, ["no annotation file", "Files there: 3", "a.jpg"]),
+    "an archive": ({"export.zip": ""}, ["export.zip: unpack it"]),
     "nothing": ({}, ["empty"]),
     "one file": (
         {"train/_annotations.coco.json": json.dumps(COCO)},
         ["contrastmask split-data", "_annotations.coco.json"],
     ),
-    "names": ({"a.json": json.dumps(COCO), "b.json": json.dumps(COCO)}, ["a.json, b.json", "contrastmask init"]),
+    "names": ({"a.json": json.dumps(COCO), "b.json": json.dumps(COCO)}, ["a.json, b.json", "--train FILE --val FILE"]),
 }
 
 
@@ -78,6 +79,16 @@ LAYOUTS = {
         "x/img/a.jpg",
         ["x/img", "x/train/c.json", "x/img", "x/test/c.json"],
     ),
+    "Jupyter's copies and macOS's": (
+        ["train.json", "val.json", ".ipynb_checkpoints/train-checkpoint.json", "__MACOSX/val.json"],
+        "i/a.jpg",
+        ["i", "train.json", "i", "val.json"],
+    ),
+    "key points": (
+        ["a/instances_Train.json", "a/instances_Validation.json", "a/person_keypoints_Train.json"],
+        "images/Train/a.jpg",
+        ["images/Train", "a/instances_Train.json", "images/Train", "a/instances_Validation.json"],
+    ),
     "valid first": (["train.json", "valid.json", "test.json"], "i/a.jpg", ["i", "train.json", "i", "valid.json"]),
 }
 
@@ -96,3 +107,13 @@ def test_images_that_are_nowhere_are_named(tmp_path):
     root = fill(tmp_path / "data", {"train.json": json.dumps(COCO), "val.json": json.dumps(COCO)})
     with pytest.raises(DataError, match=r"no folder below .* holds its images \('a\.jpg'\)"):
         survey(root)
+
+
+def test_files_that_a_person_names_are_taken(tmp_path):
+    root = fill(tmp_path / "data", {"a.json": json.dumps(COCO), "i/a.jpg": ""})
+    other = fill(tmp_path / "other", {"b.json": json.dumps(COCO)}) / "b.json"
+    dataset = survey(root, {"train": root / "a.json", "val": other})
+    assert (dataset["train_annotations"], dataset["val_annotations"]) == ("a.json", str(other))
+    assert dataset["val_images_dir"] == "i" and find_parts({k: v for k, v in dataset.items() if k != "root"}, root)
+    with pytest.raises(DataError, match=r"via\.json: is no COCO file"):
+        survey(fill(root, {"via.json": "[]"}), {"train": root / "via.json", "val": other})

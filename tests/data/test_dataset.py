@@ -137,12 +137,13 @@ TRAIN = "instances_train.json"
 CORRUPTIONS = {
     "no list": (lambda coco: coco.pop("annotations"), [TRAIN, '"annotations"']),
     "no images": (lambda coco: coco.update(images=[], annotations=[]), [TRAIN, "no images"]),
-    "no key": (drop("images", 1, "width"), [TRAIN, "images[1]", '"width"', "whole number"]),
+    "no key": (drop("images", 1, "file_name"), [TRAIN, "images[1]", '"file_name"', "a text"]),
+    "wide": (update("images", 1, width=40.5), [TRAIN, "images[1]", '"width"', "a whole number, not 40.5"]),
     "wrong type": (update("annotations", 0, bbox="1 2 3 4"), [TRAIN, "annotations[0]", '"bbox"']),
-    "text area": (update("annotations", 2, area="1"), [TRAIN, "area '1'", "area is one number"]),
+    "text area": (update("annotations", 2, area="big"), [TRAIN, "area 'big'", "area is one number"]),
     "fraction as id": (update("annotations", 2, id=1.5), [TRAIN, "annotations[2]", '"id"', "or a text, not 1.5"]),
     "image id twice": (update("images", 1, id=1), [TRAIN, "images", "id 1 occurs 2 times"]),
-    "file twice": (update("images", 1, file_name="001.jpg"), [TRAIN, "'001.jpg' occurs 2 times"]),
+    "file twice": (update("images", 1, file_name="001.jpg"), [TRAIN, "'001.jpg' occurs 2 times", "keep one entry"]),
     "annotation id twice": (update("annotations", 1, id=10), [TRAIN, "annotations: id 10 occurs 2"]),
     "annotation id as number and text": (
         update("annotations", 1, id="10"),
@@ -215,9 +216,7 @@ def test_damaged_images(root):
 
 MOVES = {  # where the images are moved to, their new names in the file, and what is said
     "beside the annotations": ("annotations", "{}", "lie beside the annotation file"),
-    "folder named twice": ("train", "train/{}", "repeats the name of their folder"),
-    "another machine": ("train", "C:\\Users\\me\\{}", "is a path of another machine"),
-    "another machine's root": ("train", "/home/me/photos/{}", "is a path of another machine"),
+    "a folder above": ("photos", "photos/{}", "repeats the name of their folder"),
     "nowhere": ("elsewhere/far", "{}", "check data_root"),
 }
 

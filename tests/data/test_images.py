@@ -1,6 +1,8 @@
 """Images are read one way everywhere: upright or as annotated, 8 bits, whole."""
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -26,7 +28,7 @@ def save(path: Path, pixels: np.ndarray, orientation: int = 1) -> Path:
     return path
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "webp", "tif", "gif"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "webp", "tif", "gif", "avif", "jp2", "ppm"])
 def test_ordinary_images_are_what_opencv_reads(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(photo()).save(path)
@@ -74,6 +76,33 @@ def test_floating_point_is_refused_with_the_reason(tmp_path):
     assert caught.value.kind == "depth"
 
 
+BEGINS = {
+    "page.jpg": b"<html>404</html>",
+    "photo.heic": b"\0\0\0\x18ftypheic",
+    "pointer.png": b"version https://git-lfs",
+}
+
+
+@pytest.mark.parametrize("name", BEGINS)
+def test_what_is_no_image_is_shown(tmp_path, name):
+    (tmp_path / name).write_bytes(BEGINS[name])
+    with pytest.raises(ImageError) as caught:
+        inspect(tmp_path / name)
+    assert repr(BEGINS[name]) in str(caught.value) and caught.value.kind == "unreadable"
+
+
+def test_images_of_hundreds_of_megapixels_are_refused_as_such(tmp_path):
+    raw = io.BytesIO()
+    Image.new("1", (8, 8)).save(raw, "PNG")
+    head = b"IHDR" + struct.pack(">II", 14000, 14000) + raw.getvalue()[24:29]
+    (tmp_path / "a.png").write_bytes(
+        raw.getvalue()[:12] + head + struct.pack(">I", zlib.crc32(head)) + raw.getvalue()[33:]
+    )
+    with pytest.raises(ImageError) as caught:
+        inspect(tmp_path / "a.png")
+    assert caught.value.kind == "huge"
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "tif", "webp"])
 def test_a_cut_file_is_refused(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
@@ -97,4 +126,4 @@ def test_any_damage_is_one_error_or_none(tmp_path_factory, cut, at, byte):
         try:
             read(path)
         except ImageError as error:
-            assert error.kind in ("unreadable", "depth", "size")
+            assert error.kind in ("unreadable", "depth", "size", "huge", "format")

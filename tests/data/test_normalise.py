@@ -116,7 +116,7 @@ def test_what_is_missing_is_filled_in(root, tmp_path, capsys):
     assert [a["iscrowd"] for a in for_train["annotations"]] == [0, 0, 0, 1]
     assert first["area"] == 200 and 90 <= second["area"] <= 110 and crowd["area"] == 60
     assert second["segmentation"] == [[4, 5, 24, 5, 14, 15]]
-    assert "5 segmentations that are a flat list" in capsys.readouterr().err
+    assert "5 segmentations that are a list of points or numbers" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32", "cp1252"])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from contrastmask.evaluation.evaluate import encode
 from contrastmask.data.overlay import READABLE, draw
+from contrastmask.evaluation.evaluate import encode
 
 CATEGORIES = [{"id": 3, "name": "car", "split": "base"}, {"id": 7, "name": "кошка", "split": "novel"}]
 GREY = np.full((300, 700, 3), 128, dtype=np.uint8)
