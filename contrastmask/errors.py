@@ -8,10 +8,6 @@ class ConfigError(ValueError):
     """A configuration that cannot be run. The message names the file, the key and the fix."""
 
 
-class OptionError(ValueError):
-    """An option that a method does not have, or a value that it cannot take."""
-
-
 class DataError(ValueError):
     """The data is unusable; the message names each problem and its fix."""
 

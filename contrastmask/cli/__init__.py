@@ -12,7 +12,7 @@ import click
 import yaml
 
 from contrastmask.cli import data, models, results, runs, tracking
-from contrastmask.errors import ConfigError, DataError, Failed, GpuError, OptionError
+from contrastmask.errors import ConfigError, DataError, Failed, GpuError
 from contrastmask.runtime.terminal import lose_no_output, visible
 
 #: In the order of help.
@@ -47,7 +47,7 @@ class Verbs(click.Group):
         lose_no_output()
         try:
             return super().invoke(ctx)
-        except (ConfigError, OptionError, DataError, GpuError) as error:
+        except (ConfigError, DataError, GpuError) as error:
             raise WrongInput(visible(str(error))) from error
         except (UnicodeError, json.JSONDecodeError, yaml.YAMLError) as error:  # no code of ours is text that it reads
             raise WrongInput(visible(f"a file or an argument is not the text that it should be: {error}")) from error

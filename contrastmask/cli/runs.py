@@ -141,14 +141,15 @@ def diagnose(folder: Path) -> None:
     """
     from contrastmask.evaluation.diagnose import start
     from contrastmask.evaluation.prior import MEASURES, means
+    from contrastmask.runtime.terminal import number
     from contrastmask.training.run import Run
 
     lines = start(Run.read(folder))
     of_split = [means(lines[lines["split"] == split]) for split in ("novel", "base")]
     click.echo(f"{'novel':>8} {'base':>8}")
     for name, meaning in MEASURES.items():
-        values = (found[name] for found in of_split)
-        click.echo(" ".join(f"{'–':>8}" if v != v else f"{v:8.3f}" for v in values) + f"  {meaning}")
+        values = (number(found[name], ".3f") for found in of_split)
+        click.echo(" ".join(f"{value:>8}" for value in values) + f"  {meaning}")
 
 
 @click.command(short_help="Write a run as an mmdet configuration.")

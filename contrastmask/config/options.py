@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from contrastmask.errors import OptionError
+from contrastmask.errors import ConfigError
 
 PRESETS = ("paper", "official")
 #: The options class of each method, and what of it differs in the preset `official`; filled by `@method`.
@@ -35,7 +35,7 @@ class Options:
     """What a table row may vary of a method."""
 
     def check(self) -> None:
-        """Raise OptionError where values do not go together or are out of range."""
+        """Raise ConfigError where values do not go together or are out of range."""
 
 
 @dataclass(frozen=True)
@@ -181,12 +181,12 @@ class ContrastMaskOptions(CAMOptions):
         ranges = {"sigma": (0, 1), "tau": (0, 1), "delta": (0, 0.5)}
         for key, (low, high) in ranges.items():
             if not low < getattr(self, key) <= high:
-                raise OptionError(f"option '{key}' must lie in ({low}, {high}], not {getattr(self, key)}")
+                raise ConfigError(f"option '{key}' must lie in ({low}, {high}], not {getattr(self, key)}")
         if self.tau == 1:
-            raise OptionError("option 'tau' must be below 1: hard keys have the temperature 1 - tau")
+            raise ConfigError("option 'tau' must be below 1: hard keys have the temperature 1 - tau")
         _at_least(self, cl_convs=1, cl_fcs=1, cl_size=2, query_group_size=1, min_keys=0)
         if self.box_head != "conv" and (self.cam or self.cl):
-            raise OptionError("options 'cam' and 'cl' need a class activation map: set box_head to 'conv'")
+            raise ConfigError("options 'cam' and 'cl' need a class activation map: set box_head to 'conv'")
 
 
 @dataclass(frozen=True)
@@ -291,7 +291,7 @@ class GrabCutOptions(Options):
     def check(self) -> None:
         _at_least(self, iterations=1)
         if not 0 <= self.margin < math.inf:
-            raise OptionError(f"option 'margin' must be a finite number from 0 on, not {self.margin}")
+            raise ConfigError(f"option 'margin' must be a finite number from 0 on, not {self.margin}")
 
 
 @method("deep-marc")
@@ -311,20 +311,20 @@ def preset_options(method: str, preset: str) -> dict[str, Any]:
 
 
 def check_options(method: str, given: dict[str, Any]) -> None:
-    """Raise OptionError naming the method, the key and what it takes if one of `given` is unknown or ill-typed."""
+    """Raise ConfigError naming the method, the key and what it takes if one of `given` is unknown or ill-typed."""
     known = {field.name: field.type for field in fields(METHODS[method])}
     for key, value in given.items():
         if key not in known:
-            raise OptionError(f"method '{method}' has no option '{key}'; it has: {', '.join(sorted(known))}")
+            raise ConfigError(f"method '{method}' has no option '{key}'; it has: {', '.join(sorted(known))}")
         if not _fits(value, known[key]):
-            raise OptionError(f"option '{key}' of method '{method}' cannot be {value!r}; it takes {_say(known[key])}")
+            raise ConfigError(f"option '{key}' of method '{method}' cannot be {value!r}; it takes {_say(known[key])}")
     METHODS[method](**given).check()
 
 
 def _at_least(options: Options, **least: int) -> None:
     for key, low in least.items():
         if getattr(options, key) < low:
-            raise OptionError(f"option '{key}' must be at least {low}, not {getattr(options, key)}")
+            raise ConfigError(f"option '{key}' must be at least {low}, not {getattr(options, key)}")
 
 
 def _fits(value: Any, kind: Any) -> bool:

@@ -16,7 +16,7 @@ from contrastmask.config.fragments import known, merge, part
 from contrastmask.config.options import METHODS, OFFICIAL, check_options, preset_options
 from contrastmask.config.settings import Settings
 from contrastmask.config.yamlfiles import read_yaml
-from contrastmask.errors import ConfigError, OptionError
+from contrastmask.errors import ConfigError
 
 DETECTOR = "detector"  # the method of a scale's common detector
 Scale = Mapping[str, Any]  # the content of a file in configs/scales, of which runs depend on `options` and `detector`
@@ -127,7 +127,7 @@ def load_table(name: str, preset: str, scale: Scale = ANY_SCALE) -> Table:
         for setting in settings:
             try:
                 rows.append(_row(name, merged | {"setting": setting}, preset, scale))
-            except (ConfigError, OptionError) as error:
+            except ConfigError as error:
                 raise ConfigError(f"{path}, row {number} ({entry.get('label', 'no label')}): {error}") from None
     return Table(name, content["title"], content["caption"], tuple(rows))
 
@@ -153,7 +153,7 @@ def run_spec(entry: dict[str, Any], preset: str, scale: Scale = ANY_SCALE) -> Ru
     """The run of a row's entry; equal trainings give equal specs. `scale` is the content of the scale's file.
 
     Raises:
-        ConfigError, OptionError: naming what is unknown.
+        ConfigError: naming what is unknown.
     """
     part("backbones", entry["backbone"])
     part("schedules", entry["schedule"])

@@ -74,7 +74,7 @@ class Settings:
 
     def run_folder(self, run: str, seed: int) -> Path:
         """Everything of one training."""
-        return self.folder / "runs" / run / f"seed{seed}"
+        return paths.run_folder(self.folder, run, seed)
 
 
 def settings_with(changes: dict[str, Any]) -> Settings:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from pycocotools.coco import COCO
 
 from contrastmask.config.yamlfiles import check
@@ -24,6 +23,7 @@ from contrastmask.errors import DataError
 from contrastmask.evaluation import bootstrap
 from contrastmask.evaluation.bootstrap import Curve, Floats
 from contrastmask.evaluation.coco_metrics import METRICS, IouType, matches
+from contrastmask.paths import run_folder
 
 Size = tuple[float, float]
 """From and up to, of a mask's area in pixels."""
@@ -70,11 +70,8 @@ class Measurements:
     folder: Path
     metrics: dict[str, Any]
     val: Val
-    iou: Floats
-    """(M,) mask IoU in the ground-truth box of each object that is not a crowd."""
-    iou_image: NDArray[np.intp]
-    iou_category: NDArray[np.int64]
-    iou_area: Floats
+    objects: pd.DataFrame
+    """Of each but crowds: position of its `image`, `category`, `area`, and `iou` of its mask in its true box."""
     _done: dict[tuple[str, int, int], tuple[Floats, Floats]] = field(default_factory=dict, repr=False, compare=False)
     """By kind, category and area range: the weights last asked for, and AP under them. It takes seconds on COCO."""
 
@@ -152,10 +149,10 @@ class Measurements:
 
     def iou_by_image(self, categories: Sequence[int], size: Size = EVERY) -> tuple[Floats, Floats]:
         """Sum of mask IoUs in ground-truth boxes and number of objects, (N,) each."""
-        chosen = np.isin(self.iou_category, categories) & (self.iou_area >= size[0]) & (self.iou_area < size[1])
-        n = len(self.val.images)
-        sums = np.bincount(self.iou_image[chosen], weights=self.iou[chosen], minlength=n)
-        counts = np.bincount(self.iou_image[chosen], minlength=n)
+        of_size = self.objects["area"].between(*size, inclusive="left")
+        chosen, n = self.objects[of_size & self.objects["category"].isin(categories)], len(self.val.images)
+        sums = np.bincount(chosen["image"], weights=chosen["iou"], minlength=n)
+        counts = np.bincount(chosen["image"], minlength=n)
         return sums.astype(np.float64), counts.astype(np.float64)
 
 
@@ -184,7 +181,7 @@ def read_measurements(folder: Path, run: str, seed: int, val: Val) -> Measuremen
     Raises:
         MeasurementError: a file is missing, damaged or of other data.
     """
-    place = folder / "runs" / run / f"seed{seed}"
+    place = run_folder(folder, run, seed)
     try:
         metrics = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
         check(metrics, "metrics", "metrics.json")
@@ -208,13 +205,8 @@ def read_measurements(folder: Path, run: str, seed: int, val: Val) -> Measuremen
     unknown = [id for id in ious["annotation_id"] if id not in ours]
     if unknown:
         raise MeasurementError(f"{place / 'gt_box_iou.csv'} has annotation {unknown[0]}, which {val.name} lacks")
-    objects = [val.truth.anns[ours[id]] for id in ious["annotation_id"]]
-    return Measurements(
-        folder=place,
-        metrics=metrics,
-        val=val,
-        iou=ious["iou"].to_numpy(),
-        iou_image=np.array([val.images[o["image_id"]] for o in objects], np.intp),
-        iou_category=np.array([o["category_id"] for o in objects], np.int64),
-        iou_area=np.array([o["area"] for o in objects], float),
-    )
+    found = [val.truth.anns[ours[id]] for id in ious["annotation_id"]]
+    lines = ((val.images[o["image_id"]], o["category_id"], float(o["area"])) for o in found)
+    objects = pd.DataFrame(lines, columns=["image", "category", "area"]).assign(iou=ious["iou"])
+    objects = objects.astype({"image": int, "category": int})  # also where there are none
+    return Measurements(place, metrics, val, objects)

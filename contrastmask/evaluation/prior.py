@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from contrastmask.runtime.files import atomic_writer
-from contrastmask.runtime.terminal import markdown
+from contrastmask.runtime.terminal import markdown, number
 
 COLUMNS = (
     "annotation_id", "category_id", "split", "class_right",
@@ -63,7 +63,7 @@ def by_run(files: Iterable[Path]) -> pd.DataFrame:
 def to_markdown(table: pd.DataFrame) -> str:
     """The table for a person, with what each column says."""
     rows = [
-        [*map(str, line[: len(LEAD)]), *("–" if pd.isna(n) else f"{n:.3f}" for n in line[len(LEAD) :])]
+        [*map(str, line[: len(LEAD)]), *(number(n, ".3f") for n in line[len(LEAD) :])]
         for line in table.itertuples(index=False)
     ]
     said = [f"- `{name}`: {meaning}" for name, meaning in MEASURES.items()]

@@ -17,7 +17,7 @@ from contrastmask.config.resolve import assembled
 from contrastmask.config.rows import options_of
 from contrastmask.config.runfile import resolved
 from contrastmask.config.yamlfiles import read_yaml
-from contrastmask.errors import ConfigError, OptionError
+from contrastmask.errors import ConfigError
 from contrastmask.inference.trained import CATEGORIES, CONFIG, WEIGHTS, Trained, load_run
 from contrastmask.runtime.files import parse_coco, read_coco_bytes
 
@@ -92,7 +92,7 @@ def _options(config: dict[str, Any], where: str) -> dict[str, Any]:
         raise ConfigError(f"{where}: model.roi_head.options is missing {lacking}: no configuration of this project")
     try:
         check_options(kind, options)
-    except OptionError as error:
+    except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
     return options
 

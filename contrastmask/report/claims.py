@@ -25,13 +25,12 @@ from contrastmask.config import RunSpec
 from contrastmask.config.rows import ANY_SCALE, Scale
 from contrastmask.evaluation import bootstrap
 from contrastmask.evaluation.bootstrap import Floats
-from contrastmask.evaluation.measurements import MeasurementError, Val, read_measurements, read_val
+from contrastmask.evaluation.measurements import MeasurementError, Val, finished_seeds, read_measurements, read_val
 from contrastmask.report import paper
 from contrastmask.report.statements import Side, Statement, load_statements
+from contrastmask.runtime.terminal import NOTHING, number
 
 log = logging.getLogger(__name__)
-
-NOTHING = "–"
 
 Verdict = Literal["contradicted", "inconclusive", "supported", "not measured", "not run"]
 WORST_FIRST: tuple[Verdict, ...] = ("contradicted", "inconclusive", "supported")
@@ -116,9 +115,7 @@ class Resampled:
 
     def read(self, run: str, subsets: Sequence[str]) -> None:
         """Measure what is there of a run."""
-        for seed in self.seeds:
-            if not (self.folder / "runs" / run / f"seed{seed}" / "metrics.json").exists():
-                continue
+        for seed in {*self.seeds} & {*finished_seeds(self.folder, run)}:
             try:
                 measurements = read_measurements(self.folder, run, seed, self._val)
                 for subset in subsets:
@@ -218,9 +215,17 @@ def to_markdown(found: Sequence[Claim], scale: dict[str, Any], resamples: int = 
     lines = ["| " + " | ".join(columns) + " |", "|---|---|--:|--:|---|--:|---|---|---|"]
     for c in found:
         text = c.text if c.subset == "novel" else f"{c.text} ({c.subset} categories)"
-        printed = NOTHING if c.by_ap.paper is None else f"{c.by_ap.paper:+.1f}"
         by_ap, by_iou = c.in_words(c.by_ap.verdict), c.in_words(c.by_iou.verdict)
-        cells = [text, c.where, printed, _range(c.by_ap), by_ap, _range(c.by_iou), by_iou, c.by_ap.pair]
+        cells = [
+            text,
+            c.where,
+            number(c.by_ap.paper, "+.1f"),
+            _range(c.by_ap),
+            by_ap,
+            _range(c.by_iou),
+            by_iou,
+            c.by_ap.pair,
+        ]
         cells.append(", ".join(map(str, c.seeds)) or NOTHING)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(["# The paper's claims", "", *notes(scale, resamples), "", *lines, "", *_gaps(found)])

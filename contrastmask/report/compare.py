@@ -29,7 +29,9 @@ from contrastmask.evaluation.measurements import (
     read_measurements,
     read_val,
 )
+from contrastmask.paths import run_folder
 from contrastmask.report.paper import METRICS
+from contrastmask.runtime.terminal import NOTHING
 
 SIZE_OF = {"APs": "small", "APm": "medium", "APl": "large"}
 ABSENT = object()
@@ -196,7 +198,7 @@ def _sorted(gains: pd.DataFrame) -> pd.DataFrame:
 
 
 def _config(folder: Path, run: str, seed: int) -> dict[str, Any]:
-    file = folder / "runs" / run / f"seed{seed}" / "config.json"
+    file = run_folder(folder, run, seed) / "config.json"
     try:
         return runfile.resolved(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, AttributeError, RecursionError) as error:
@@ -210,7 +212,7 @@ def differences(a: dict[str, Any], b: dict[str, Any]) -> pd.DataFrame:
     """
     left, right = ({k: v for k, v in _flat(c) if k.split(".")[0] != "options"} for c in (a, b))
     keys = [key for key in {**left, **right} if left.get(key, ABSENT) != right.get(key, ABSENT)]
-    lines = [[key, *(json.dumps(side[key]) if key in side else "–" for side in (left, right))] for key in keys]
+    lines = [[key, *(json.dumps(side[key]) if key in side else NOTHING for side in (left, right))] for key in keys]
     return pd.DataFrame(lines, columns=["key", "A", "B"])
 
 

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from contrastmask.report.compare import Comparison
-from contrastmask.report.html import NOTHING, render
-from contrastmask.runtime.terminal import literal, visible
+from contrastmask.report.html import render
+from contrastmask.runtime.terminal import NOTHING, literal, number, visible
 
 SHOWN_IMAGES = 5  # at each end
 
@@ -34,12 +34,12 @@ class Grid:
 
 def percent(value: float) -> str:
     """A fraction times 100."""
-    return NOTHING if math.isnan(value) else f"{100 * value:.2f}"
+    return number(100 * value, ".2f")
 
 
 def signed(value: float) -> str:
     """A difference of fractions times 100, with its sign."""
-    return NOTHING if math.isnan(value) else f"{100 * value:+.2f}" if value else "0.00"
+    return number(100 * value, "+.2f")
 
 
 def grids(comparison: Comparison) -> list[Grid]:

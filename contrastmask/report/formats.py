@@ -11,10 +11,10 @@ import pandas as pd
 
 from contrastmask.config import Table
 from contrastmask.report.html import render
-from contrastmask.report.layout import HEADS, NOTHING, PRINTED, Block, View, lay_out
+from contrastmask.report.layout import PRINTED, Block, View, lay_out
 from contrastmask.report.tables import to_csv
 from contrastmask.runtime.files import atomic_writer
-from contrastmask.runtime.terminal import markdown
+from contrastmask.runtime.terminal import NOTHING, markdown
 
 WIDTH = 120  # of paragraphs of markdown
 
@@ -88,7 +88,7 @@ def _table(view: View) -> str:
 
 def _heads(view: View) -> list[list[str]]:
     """One row; where settings stand side by side a second one, which markdown takes for the first of the body."""
-    numbers = [HEADS.get(column, ("", column)) for column in view.numbers]
+    numbers = view.heads
     if len(view.settings) == 1:
         return [[view.columns[0], "", *(" ".join(filter(None, head)) for head in numbers)]]
     over = []
@@ -177,7 +177,7 @@ def _tabular(view: View) -> list[str]:
 
 def _tex_heads(view: View) -> list[str]:
     leads, each = len(view.columns) + 1, len(view.numbers)
-    numbers = [" ".join(filter(None, HEADS.get(column, ("", column)))) for column in view.numbers]
+    numbers = [" ".join(filter(None, head)) for head in view.heads]
     heads = _tex_row([*map(escape_tex, view.columns), "", *numbers * len(view.settings)])
     if len(view.settings) == 1:
         return [heads]

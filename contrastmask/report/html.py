@@ -8,10 +8,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from contrastmask.report.plan import duration
+from contrastmask.runtime.terminal import duration, number
 
 TEMPLATES = Path(__file__).parent / "templates"
-NOTHING = "–"
 
 
 def render(name: str, **content: Any) -> str:
@@ -28,15 +27,13 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"number": number, "duration": duration, "json": lambda data: json.dumps(data, indent=1)}
+    made.filters |= {"number": _number, "duration": duration, "json": lambda data: json.dumps(data, indent=1)}
     made.globals |= {
         Path(n).stem: Markup((TEMPLATES / n).read_text(encoding="utf-8")) for n in ("style.css", "script.js")
     }
     return made
 
 
-def number(value: float | None, digits: int = 1, signed: bool = False) -> str:
-    """As printed, with a minus that is easy to see; "–" for nothing."""
-    if value is None:
-        return NOTHING
-    return (f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}").replace("-", "−")
+def _number(value: float | None, spec: str = ".1f") -> str:
+    """As printed, with a minus that is easy to see."""
+    return number(value, spec).replace("-", "−")

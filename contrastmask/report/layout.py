@@ -17,6 +17,7 @@ from contrastmask.config import Table
 from contrastmask.report import paper
 from contrastmask.report.paper import METRICS, Agreement, agreement
 from contrastmask.report.tables import IOU
+from contrastmask.runtime.terminal import NOTHING, number
 
 Line = dict[str, Any]
 """One of what tables.build made: a row of a table."""
@@ -33,7 +34,6 @@ PRINTED = "paper"
 HEADS = {IOU: ("mask", "IoU"), PRINTED: ("paper,", "COCO")}
 """In two lines, where they are long."""
 _LEADS = {"backbone": "Backbone", "schedule": "Sche.", "mask_layers": "Layers", "preset": "Preset"}
-NOTHING = "–"
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Cell:
     def text(self, kind: str) -> str:
         """What stands in the line of that kind, rounded to the printed 0.1."""
         value: float = getattr(self, kind)
-        if math.isnan(value):
-            return NOTHING if kind in ("here", "paper") else ""
-        return f"{value:+.1f}" if kind == "diff" else f"{value:.1f}"
+        if math.isnan(value) and kind in ("sd", "diff"):
+            return ""
+        return number(value, "+.1f" if kind == "diff" else ".1f")
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,11 @@ class View:
     unreadable: tuple[str, ...]
     lines: tuple[Line, ...]
     """Of tables.build."""
+
+    @property
+    def heads(self) -> list[tuple[str, str]]:
+        """Headings of `numbers`, each in two lines, of which the first may be empty."""
+        return [HEADS.get(column, ("", column)) for column in self.numbers]
 
     @property
     def heading(self) -> str:

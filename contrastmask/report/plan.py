@@ -19,7 +19,7 @@ from rich.table import Table as Grid
 
 from contrastmask.config import RunSpec, Settings, Table, all_runs, config_hash, resolve
 from contrastmask.config.runfile import rows_of
-from contrastmask.runtime.terminal import literal
+from contrastmask.runtime.terminal import duration, literal
 
 Timer = Callable[[RunSpec], float]
 """Gives the seconds that a run will take, by timing a few steps of it."""
@@ -123,12 +123,3 @@ def summary(plan: list[Planned], scale: str) -> Iterator[str]:
             f"How long {len(left) - len(known)} will take is not known: none of its system has finished at this scale."
             " `contrastmask plan --calibrate` times a few steps of each."
         )
-
-
-def duration(seconds: float | None) -> str:
-    """Two digits and the unit that fits: 45 s, 12 min, 3.4 h; "–" for nothing."""
-    if seconds is None:
-        return "–"
-    unit, length = next(((u, n) for u, n in (("h", 3600), ("min", 60)) if seconds >= n), ("s", 1))
-    value = seconds / length
-    return f"{value:,.0f} {unit}" if value >= 10 else f"{value:.2g} {unit}"

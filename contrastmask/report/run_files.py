@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from contrastmask.config.yamlfiles import check
-from contrastmask.report.plan import duration
+from contrastmask.runtime.terminal import duration
 from contrastmask.tracking.curves import Curve, read_curves
 from contrastmask.tracking.sending import mlflow_run
 

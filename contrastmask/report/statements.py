@@ -44,7 +44,7 @@ class Statement:
 
 
 def load_statements(preset: str, scale: Scale = ANY_SCALE) -> list[Statement]:
-    """configs/claims.yaml, checked, with the runs of a scale; ConfigError or OptionError naming what is wrong."""
+    """configs/claims.yaml, checked, with the runs of a scale; ConfigError naming what is wrong."""
     file = paths.CONFIGS / "claims.yaml"
     content = read_yaml(file, "claims")
     rows: dict[tuple[str, str], Row] = {}

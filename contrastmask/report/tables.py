@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from contrastmask.config import Row, Table
+from contrastmask.paths import run_folder
 from contrastmask.report import paper
 from contrastmask.report.paper import KEYS, METRICS
 from contrastmask.report.run_files import METRICS_FILE, read_run_files
@@ -77,7 +78,7 @@ def read_seeds(results: Path, scale: str, run: str, seeds: Iterable[int]) -> See
     """Read what the seeds of `run` have measured. A file that cannot be used is logged and listed."""
     finished, unreadable = [], []
     for seed in seeds:
-        files = read_run_files(results / scale / "runs" / run / f"seed{seed}")
+        files = read_run_files(run_folder(results / scale, run, seed))
         if METRICS_FILE in files.problems:
             file, problem = files.folder / METRICS_FILE, files.problems[METRICS_FILE]
             log.warning("%s cannot be used, the table goes without it: %s", file, problem)

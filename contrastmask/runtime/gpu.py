@@ -86,6 +86,19 @@ def _driver_count() -> int:
         return 0
 
 
+def gpu_names() -> str:
+    """All that the driver reports: `2 x NVIDIA H100, ...`, or `none`."""
+    try:
+        with _driver():
+            handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+            names = [str(pynvml.nvmlDeviceGetName(handle)) for handle in handles]
+    except (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded):
+        return "none"
+    except pynvml.NVMLError:
+        return "unknown"
+    return ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names)) or "none"
+
+
 def _identity(gpu: str) -> str:
     """A name of the device itself: an index is only a name within this process."""
     if not gpu.isdigit():

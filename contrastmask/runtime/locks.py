@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 POLL_S = 0.5
 MESSAGE_S = 30.0
-PROBE_S = 0.2  # a `held()` elsewhere may own the lock for an instant: outlast it before calling it busy
+PROBE_S = 0.2  # who only tries the lock may own it for an instant: outlast that before calling it busy
 NO_FLOCK = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
 
@@ -82,17 +82,6 @@ class RunLock:
     def release(self) -> None:
         """Give the lock back; nothing happens if it is not ours."""
         self._lock.release()
-
-    def held(self) -> bool:
-        """Whether any process, this one included, holds the lock."""
-        if self.exclusive or not self.path.exists():
-            return self.exclusive
-        try:
-            free = self._try(PROBE_S)
-        except OSError:  # no flock, or not ours to write: nobody can tell
-            return False
-        self._lock.release()
-        return not free
 
     def holder(self) -> str:
         """`pid N on HOST` of the last process that took the lock."""

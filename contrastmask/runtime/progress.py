@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from contrastmask.runtime.terminal import duration
+
 SAY_EVERY_S = 10.0
 
 
@@ -60,9 +62,3 @@ class Progress:
         left = (self.total - done) * (now - self.started) / max(done - self.first, 1)
         parts = (f"{self.unit} {done}/{self.total}", text, f"{duration(left)} left")
         print("  ".join(filter(None, parts)), file=self.console.file, flush=True)
-
-
-def duration(seconds: float) -> str:
-    """Hours and minutes, or minutes and seconds."""
-    hours, rest = divmod(round(seconds), 3600)
-    return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from contrastmask.paths import PACKAGE, ROOT
+from contrastmask.runtime.gpu import gpu_names
 
 UNKNOWN = "unknown"
 DISTRIBUTIONS = {  # the name people know: the names it is published under
@@ -29,7 +30,7 @@ def provenance() -> dict[str, str]:
     facts["env.sha256"] = _file_digest(ROOT / "requirements.lock")
     facts["hw.cpu"] = _cpu_model()
     facts["hw.cores"] = str(os.cpu_count() or UNKNOWN)
-    facts["hw.gpu"] = _gpu_names()
+    facts["hw.gpu"] = gpu_names()
     facts["platform"] = f"{platform.system()} {platform.machine()}"
     return facts
 
@@ -92,23 +93,3 @@ def _cpu_model() -> str:
         return platform.processor() or UNKNOWN
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or UNKNOWN
-
-
-def _gpu_names() -> str:
-    """`none` without a driver; `2 x NVIDIA H100, ...` otherwise."""
-    try:
-        import pynvml
-    except ImportError:
-        return UNKNOWN
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return "none"
-    try:
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        names = [str(pynvml.nvmlDeviceGetName(handle)) for handle in handles]
-    except pynvml.NVMLError:
-        return UNKNOWN
-    finally:
-        pynvml.nvmlShutdown()
-    return ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names)) or "none"

@@ -1,11 +1,28 @@
-"""Text on its way to a terminal, where a label may hold escape sequences or rich's markup; tables in markdown."""
+"""Text for people: numbers, tables in markdown, and labels on a terminal, where one may hold escape sequences."""
 
 import io
+import math
 import sys
 import unicodedata
 from collections.abc import Sequence
 
 from rich.markup import escape
+
+NOTHING = "–"
+
+
+def number(value: float | None, spec: str) -> str:
+    """A number as format() writes it by `spec`, such as ".1f"; NOTHING for None and NaN."""
+    return NOTHING if value is None or math.isnan(value) else format(value, spec)
+
+
+def duration(seconds: float | None) -> str:
+    """Two digits and the unit that fits: 45 s, 12 min, 3.4 h; NOTHING for None."""
+    if seconds is None:
+        return NOTHING
+    unit, length = next(((u, n) for u, n in (("h", 3600), ("min", 60)) if seconds >= n), ("s", 1))
+    value = seconds / length
+    return f"{value:,.0f} {unit}" if value >= 10 else f"{value:.2g} {unit}"
 
 
 def lose_no_output() -> None:

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from contrastmask.cli import STEPS, VERBS, Verbs, main, run_options
-from contrastmask.errors import ConfigError, DataError, Failed, GpuError, OptionError
+from contrastmask.errors import ConfigError, DataError, Failed, GpuError
 from contrastmask.tracking.store import serve
 
 THERE = main.list_commands(click.Context(main))
@@ -86,7 +86,6 @@ class One(Verbs):
     [
         (ConfigError("mend this"), 2),
         (DataError("mend this"), 2),
-        (OptionError("mend this"), 2),
         (GpuError("mend this"), 2),
         (Failed("mend this"), 1),
         (OSError(errno.ENOSPC, "mend this"), 1),

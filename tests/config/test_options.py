@@ -11,7 +11,7 @@ from models import tiny
 
 from contrastmask.config import options as module
 from contrastmask.config.options import METHODS, OFFICIAL, check_options, preset_options
-from contrastmask.errors import OptionError
+from contrastmask.errors import ConfigError
 
 # What the released code does differently, by option: (paper, released).
 DOCUMENTED = {
@@ -84,12 +84,12 @@ def test_the_papers_numbers_are_the_papers() -> None:
     ],
 )
 def test_unknown_and_ill_typed_options_are_named(method: str, given: dict[str, Any], named: str) -> None:
-    with pytest.raises(OptionError, match=rf"\b{named}\b"):
+    with pytest.raises(ConfigError, match=rf"\b{named}\b"):
         check_options(method, given)
 
 
 def test_an_unknown_options_error_lists_the_known_ones() -> None:
-    with pytest.raises(OptionError, match="mask_rois") as error:
+    with pytest.raises(ConfigError, match="mask_rois") as error:
         check_options("mask-rcnn", {"nothing": 1})
     assert "mask-rcnn" in str(error.value)
 

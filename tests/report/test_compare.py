@@ -92,8 +92,8 @@ def test_images_by_gain(folder: Path, compared: Comparison) -> None:
     rows = {}
     for run in ("bad", "good"):
         measurements = read_measurements(folder, run, 0, read_val(folder))
-        dogs = measurements.iou[measurements.iou_category == 5]
-        rows[run] = dogs[first["image"] - 100]  # one dog an image, in order
+        dogs = measurements.objects.query("category == 5")["iou"]
+        rows[run] = dogs.iloc[first["image"] - 100]  # one dog an image, in order
     assert (first["A"], first["B"]) == (pytest.approx(rows["bad"]), pytest.approx(rows["good"]))
 
 

@@ -15,7 +15,8 @@ from rich.console import Console
 from contrastmask.cli.runs import plan as command
 from contrastmask.config import CONFIGS, Settings, Table, all_runs, config_hash, load_settings, load_table, resolve
 from contrastmask.errors import ConfigError
-from contrastmask.report.plan import Planned, duration, make_plan, print_plan, summary
+from contrastmask.report.plan import Planned, make_plan, print_plan, summary
+from contrastmask.runtime.terminal import duration
 
 MAIN = "contrastmask-paper_r50_1x_nonvoc2voc"
 BASELINE = "mask-rcnn_r50_1x_nonvoc2voc_mask_rois-gt"

@@ -36,22 +36,21 @@ print("ready", flush=True); time.sleep(60)
 
 def test_the_lock_is_exclusive_and_comes_back(tmp_path: Path) -> None:
     ours, other = RunLock(tmp_path / "work" / "run.lock"), RunLock(tmp_path / "work" / "run.lock")
-    assert not ours.held()
     assert ours.acquire() and ours.acquire()
-    assert ours.held() and other.held() and not other.acquire(wait=False)
+    assert ours.exclusive and not other.exclusive and not other.acquire(wait=False)
     assert other.holder().startswith(f"pid {os.getpid()} on ")
     ours.release()
-    assert not other.held() and other.acquire(wait=False)
+    assert other.acquire(wait=False)
     other.release()
 
 
 def test_a_killed_process_leaves_the_lock_free(tmp_path: Path) -> None:
     lock = RunLock(tmp_path / "run.lock")
     process = start(HOLD, lock.path)
-    assert lock.held() and not lock.acquire(wait=False)
+    assert not lock.acquire(wait=False)
     process.kill()
     process.wait()
-    assert not lock.held() and lock.acquire(wait=False)
+    assert lock.acquire(wait=False)
     lock.release()
 
 
@@ -76,7 +75,9 @@ def test_a_worker_that_outlives_its_trainer_does_not_keep_the_lock(tmp_path: Pat
     time.sleep(0.3)
     process.kill()
     process.wait()
-    assert not RunLock(tmp_path / "run.lock").held()
+    lock = RunLock(tmp_path / "run.lock")
+    assert lock.acquire(wait=False)
+    lock.release()
 
 
 def test_a_trainer_that_outlives_its_parent_keeps_the_lock(tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_a_trainer_that_outlives_its_parent_keeps_the_lock(tmp_path: Path) -> No
     process.kill()
     process.wait()
     lock = RunLock(tmp_path / "run.lock")
-    assert lock.held() and not lock.acquire(wait=False)
+    assert not lock.acquire(wait=False)
     os.kill(int(lock.holder().split()[1]), signal.SIGKILL)
     assert lock.acquire() and lock.exclusive
     lock.release()
@@ -97,7 +98,7 @@ def test_without_flock_it_says_so_and_goes_on(tmp_path: Path, monkeypatch, capsy
 
     monkeypatch.setattr(fcntl, "flock", missing)
     with RunLock(tmp_path / "run.lock") as lock:
-        assert not lock.exclusive and not lock.held()
+        assert not lock.exclusive
     assert "no locks (flock)" in capsys.readouterr().err
 
 
