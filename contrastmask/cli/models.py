@@ -64,12 +64,12 @@ def predict(
     files = find_images(images, out)
 
     from contrastmask.inference import predict as output
-    from contrastmask.inference.received import load_model
+    from contrastmask.inference.received import read_model
     from contrastmask.inference.trained import load_run
     from contrastmask.runtime.locks import on_signals
     from contrastmask.runtime.terminal import say
 
-    trained = load_model(model) if model else load_run(_run_folder(str(run), seed, scale, results))
+    trained = read_model(model) if model else load_run(_run_folder(str(run), seed, scale, results))
     with on_signals() as stop:
         done = output.predict(trained, files, out, threshold, _device(device), stop)
     novel = {category["id"] for category in trained.categories if category["split"] == "novel"}

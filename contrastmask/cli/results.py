@@ -92,15 +92,14 @@ def figure(figure: str, scale: str | None, results: Any, changes: dict[str, Any]
     from contrastmask.report.figures import Source, draw_figure
     from contrastmask.training.run import Run
 
-    settings = options.load(changes, scale, results)
-    source = Source(figure, settings)
+    source = Source(figure, options.load(changes, scale, results))
     for run in source.runs.values():
         needed = source.folder(run) / ("detections.json.gz" if figure == "figure6" else "model.pth")
         if not needed.exists():
             raise DataError(f"{needed} is missing: run `snakemake --cores 1 {figure}`, which makes it first")
         if figure != "figure6":
             write_examples(Run.read(source.folder(run)), source.images)
-    click.echo("\n".join(map(str, draw_figure(figure, settings))))
+    click.echo("\n".join(map(str, draw_figure(figure, source))))
 
 
 @click.command(short_help="Copy tables, claims and digests to where they are committed.")

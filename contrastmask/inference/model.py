@@ -140,4 +140,4 @@ def load_model(path: str | os.PathLike[str], device: str | None = None) -> Model
     import torch
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return Model(received.load_model(Path(path)), device)
+    return Model(received.read_model(Path(path)), device)

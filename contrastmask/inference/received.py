@@ -25,7 +25,7 @@ LARGEST = 10_000  # of the numbers in a model: how wide, how often, how many
 LARGEST_SIDE = 4_096  # pixels of an image
 
 
-def load_model(path: Path) -> Trained:
+def read_model(path: Path) -> Trained:
     """An exported folder, a weights file with config.json and categories.json beside it, or the folder of a run.
 
     Raises:

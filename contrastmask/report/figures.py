@@ -203,16 +203,15 @@ HANDLES: dict[str, list[Any]] = {
 }
 
 
-def draw_figure(figure: str, settings: Settings) -> list[Path]:
+def draw_figure(figure: str, source: Source) -> list[Path]:
     """Draw a figure from what is under results/<scale>; returns the files written.
 
     Raises:
-        ConfigError, DataError: naming what is wrong or missing.
+        DataError: naming what is missing.
     """
-    source = Source(figure, settings)
     rows, columns = PANELS[figure](source)
     titles = [] if figure == "figure6" else [source.names[a["category_id"]] for a in source.objects]
-    scale = settings.scale
+    scale = source.settings.scale
     note = f"scale {scale['name']}" + ("" if scale["comparable"] else ", not comparable with the paper")
     note += f" · seed {source.seed} · images {', '.join(map(str, source.images))}"
-    return save(draw(rows, columns, titles, HANDLES[figure], note), settings.folder / "figures" / figure)
+    return save(draw(rows, columns, titles, HANDLES[figure], note), source.settings.folder / "figures" / figure)

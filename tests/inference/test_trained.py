@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from contrastmask.config import config_hash
 from contrastmask.errors import ConfigError, DataError
 from contrastmask.inference.export import export
-from contrastmask.inference.received import load_model
+from contrastmask.inference.received import read_model
 from contrastmask.inference.trained import load_run, run_folder
 from contrastmask.training import build
 from contrastmask.training.checkpoint import CheckpointError
@@ -104,19 +104,19 @@ def test_a_damaged_checkpoint_of_a_run_is_refused(results: Path, run: Path, tmp_
 
 
 def test_an_export_is_the_run(run: Path, exported: Path) -> None:
-    ours, theirs = load_run(run), load_model(exported)
+    ours, theirs = load_run(run), read_model(exported)
     assert (theirs.config, theirs.categories) == (ours.config, ours.categories)
     assert theirs.weights.keys() == ours.weights.keys()
     assert all(theirs.weights[name].equal(value) for name, value in ours.weights.items())
-    assert load_model(run).name == ours.name, "the folder of a run is a model, too"
+    assert read_model(run).name == ours.name, "the folder of a run is a model, too"
 
 
 def test_a_checkpoint_beside_configuration_and_categories_is_a_model(exported: Path) -> None:
-    weights = load_model(exported).weights
+    weights = read_model(exported).weights
     torch.save({"state_dict": weights}, exported / "other.pth")
     torch.save(weights, exported / "plain.pth")
     for name in ("other.pth", "plain.pth", "model.safetensors"):
-        assert load_model(exported / name).weights.keys() == weights.keys()
+        assert read_model(exported / name).weights.keys() == weights.keys()
 
 
 class Evil:
@@ -140,7 +140,7 @@ def test_a_checkpoint_with_code_is_refused_and_not_run(exported: Path, tmp_path:
     if how == "renamed":
         path = path.rename(exported / "model.safetensors")
     with pytest.raises(ConfigError, match=r"cannot be read as weights.*could run code"):
-        load_model(path)
+        read_model(path)
     assert not mark.exists()
     if how == "pickle":
         pickle.loads(path.read_bytes())
@@ -186,13 +186,13 @@ def test_files_that_are_missing_or_wrong_are_named(exported: Path, file: str, co
     else:
         (exported / file).write_text(content)
     with pytest.raises((ConfigError, DataError), match=said) as error:
-        load_model(exported)
+        read_model(exported)
     assert file in str(error.value)
 
 
 def test_a_model_that_is_not_there_says_what_is_wanted(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="contrastmask export"):
-        load_model(tmp_path / "none")
+        read_model(tmp_path / "none")
 
 
 def test_categories_that_do_not_fit_the_weights_are_refused(exported: Path) -> None:
@@ -201,16 +201,16 @@ def test_categories_that_do_not_fit_the_weights_are_refused(exported: Path) -> N
     for wrong, said in ((categories[:-1], "do not make a detector"), (swapped, "other base categories")):
         edit(exported / "categories.json", categories=wrong)
         with pytest.raises(ConfigError, match=said):
-            load_model(exported).detector("cpu")
+            read_model(exported).detector("cpu")
     edit(exported / "categories.json", categories=[c | {"id": 1} for c in categories])
     with pytest.raises(ConfigError, match="same id"):
-        load_model(exported)
+        read_model(exported)
 
 
 def test_weights_that_do_not_fit_the_configuration_are_refused(exported: Path) -> None:
     save_file({"a": torch.zeros(1)}, exported / "model.safetensors")
     with pytest.raises(ConfigError, match="do not make a detector"):
-        load_model(exported).detector("cpu")
+        read_model(exported).detector("cpu")
 
 
 def test_numbers_that_ask_for_absurd_memory_are_refused_before_any_is_taken(
@@ -227,18 +227,18 @@ def test_numbers_that_ask_for_absurd_memory_are_refused_before_any_is_taken(
     config["model"]["roi_head"]["bbox_head"]["conv_out_channels"] = 10_000  # 14 GiB in four layers
     (exported / "config.json").write_text(json.dumps(config))
     with pytest.raises(ConfigError, match=r"weights do not fit, such as roi_head\.bbox_head\..* instead of \[10000\]"):
-        load_model(exported).detector("cpu")
+        read_model(exported).detector("cpu")
     assert devices == ["meta"]
 
 
 def test_a_large_model_cannot_come_out_of_a_small_file(exported: Path) -> None:
     """Strides of zero make a number any shape."""
-    weights = load_model(exported).weights
+    weights = read_model(exported).weights
     torch.save(
         {name: torch.zeros((), dtype=v.dtype).expand(v.shape) for name, v in weights.items()}, exported / "w.pth"
     )
     with pytest.raises(ConfigError, match="its weights repeat the same"):
-        load_model(exported / "w.pth").detector("cpu")
+        read_model(exported / "w.pth").detector("cpu")
 
 
 def test_the_folder_of_a_run_from_elsewhere_is_checked_like_an_export(results: Path, run: Path, tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_the_folder_of_a_run_from_elsewhere_is_checked_like_an_export(results: P
     edit(folder / "train.json", config_hash=config_hash(content["config"]))
     assert load_run(folder).config == content["config"], "one's own runs may name any class"
     with pytest.raises(ConfigError, match=r"os\.system"):
-        load_model(folder)
+        read_model(folder)
     with pytest.raises(ConfigError, match=r"os\.system"):
         export(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
