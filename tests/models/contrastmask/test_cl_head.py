@@ -8,11 +8,29 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from contrastmask.config.options import ContrastMaskOptions
 from contrastmask.models.contrastmask.cl_head import ContrastiveHead, self_affinity_average
+
+
+class Saved(saved_tensors_hooks):
+    """How many numbers are kept for the backward pass, beside parameters."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, torch.Tensor] = {}
+        super().__init__(self.keep, lambda kept: kept)
+
+    def keep(self, made: torch.Tensor) -> torch.Tensor:
+        if not isinstance(made, nn.Parameter):
+            self.seen[made.untyped_storage().data_ptr()] = made
+        return made
+
+    @property
+    def numbers(self) -> int:
+        return sum(made.numel() for made in self.seen.values())
 
 
 @pytest.mark.parametrize(("convs", "fcs"), [(8, 3), (4, 2), (12, 4), (2, 1)])
@@ -54,7 +72,9 @@ def test_no_projector_without_the_contrastive_loss() -> None:
     assert not hasattr(ContrastiveHead(6, ContrastMaskOptions(cl_loss=False)), "projector")
 
 
-def test_the_projector_with_norm_equals_one_for_each_group() -> None:
+@pytest.mark.parametrize("gpu", [False, True])  # where its layers are computed again in the backward pass
+def test_the_projector_with_norm_equals_one_for_each_group(gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.Tensor, "is_cuda", gpu)
     torch.manual_seed(0)
     x = torch.randn(5, 9, 6, requires_grad=True)
     projector = ContrastiveHead(6, ContrastMaskOptions(projector_norm=True)).projector
@@ -78,8 +98,26 @@ def test_the_projector_with_norm_equals_one_for_each_group() -> None:
         for z, net in ((ours, projector), (expected, apart))
     ]
     torch.testing.assert_close(*gradients)
-    # after the backward pass, which computes the layers again
+    # after the backward pass
     torch.testing.assert_close(dict(projector.named_buffers()), dict(apart.named_buffers()))
+
+
+def test_maps_of_28_pixels_a_side_are_not_kept_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    head = ContrastiveHead(6, ContrastMaskOptions(cl_size=28, enhance=True))
+    head.init_weights()
+    x = torch.rand(3, 6, 28, 28).requires_grad_()
+    found = []
+    for gpu in (False, True):
+        monkeypatch.setattr(torch.Tensor, "is_cuda", gpu)
+        saved = Saved()
+        with saved:
+            features = head.mask_features(head.encode(x))
+        gradients = torch.autograd.grad(features.square().sum(), [x, *head.encoder.parameters()])
+        found.append((saved.numbers, features, gradients))
+    (kept, *expected), (fewer, *ours) = found
+    torch.testing.assert_close(ours, expected)
+    assert fewer <= 4 * x.numel() < kept, "the input of each half, and of the average"
 
 
 @pytest.mark.parametrize("norm", [False, True])
