@@ -10,6 +10,7 @@ from contrastmask.config.fragments import part
 from contrastmask.config.yamlfiles import check, read_yaml
 from contrastmask.errors import ConfigError
 from contrastmask.runtime.gpu import visible_gpus
+from contrastmask.runtime.terminal import natural
 
 ALL_MASKS = "instances_train_all_masks.json"  # beside a split's file without novel masks; for upper bounds only
 OF_PAPER = re.compile("table[1-7]")  # the tables that the paper prints
@@ -122,7 +123,7 @@ def load_settings(config: dict[str, Any]) -> Settings:
         scale=scale,
         preset=config["preset"],
         seeds=tuple(config["seeds"]),
-        tables=tuple(sorted(tables, key=_natural)),
+        tables=tuple(sorted(tables, key=natural)),
         results=Path(config["results"]),
         data_root=data_root or scale["dataset"].get("root"),
         gpus_per_run=gpus,
@@ -159,7 +160,3 @@ def _share(gpus: int | str, images: int | None, scale: dict[str, Any]) -> tuple[
             f"'{scale['name']}', which stays the same for any number of GPUs: their product must divide {batch}"
         )
     return gpus, images
-
-
-def _natural(name: str) -> list[Any]:
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]

@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Curve:
+class Ranking:
     """The matched detections of one category in one area range, over all images, by falling score.
 
     Shapes: D detections, T IoU thresholds, N images.
@@ -54,7 +54,7 @@ def image_weights(n_images: int, resamples: int = RESAMPLES, seed: int = SEED) -
     return np.concatenate([np.ones((1, n_images)), drawn])
 
 
-def curves(evaluation: Any) -> list[list[Curve]]:
+def rankings(evaluation: Any) -> list[list[Ranking]]:
     """What COCOeval matched, as [category][area range], in the order of its params.
 
     Args:
@@ -63,26 +63,26 @@ def curves(evaluation: Any) -> list[list[Curve]]:
     params = evaluation.params
     n_images, n_areas = len(params.imgIds), len(params.areaRng)
     starts = range(0, len(params.catIds) * n_areas * n_images, n_images)
-    flat = [_curve(evaluation.evalImgs[start : start + n_images], params.maxDets[-1]) for start in starts]
+    flat = [_ranking(evaluation.evalImgs[start : start + n_images], params.maxDets[-1]) for start in starts]
     return [flat[start : start + n_areas] for start in range(0, len(flat), n_areas)]
 
 
-def _curve(images: Sequence[dict[str, Any] | None], most: int) -> Curve:
+def _ranking(images: Sequence[dict[str, Any] | None], most: int) -> Ranking:
     """COCOeval.accumulate up to the sort; None stands for an image without objects and detections of the category."""
     truths = np.array([0 if e is None else np.count_nonzero(np.asarray(e["gtIgnore"]) == 0) for e in images], np.int64)
     found = [(i, e) for i, e in enumerate(images) if e is not None and len(e["dtScores"])]
     if not found:
         nothing = np.zeros((len(IOUS), 0), bool)
-        return Curve(np.zeros(0, np.intp), nothing, nothing, truths)
+        return Ranking(np.zeros(0, np.intp), nothing, nothing, truths)
     scores = np.concatenate([np.asarray(e["dtScores"][:most], float) for _, e in found])
     image = np.concatenate([np.full(len(e["dtScores"][:most]), i, np.intp) for i, e in found])
     matched = np.concatenate([e["dtMatches"][:, :most] for _, e in found], axis=1) != 0
     counted = np.concatenate([e["dtIgnore"][:, :most] for _, e in found], axis=1) == 0
     order = np.argsort(-scores, kind="mergesort")
-    return Curve(image[order], (matched & counted)[:, order], counted[:, order], truths)
+    return Ranking(image[order], (matched & counted)[:, order], counted[:, order], truths)
 
 
-def average_precision(curve: Curve, weights: Floats) -> Floats:
+def average_precision(ranking: Ranking, weights: Floats) -> Floats:
     """AP (B, T) under each of B weightings of the images; NaN where a weighting holds no object.
 
     Equals COCOeval on a data set in which image i stands `weights[b, i]` times: copies of a detection follow each other
@@ -90,23 +90,23 @@ def average_precision(curve: Curve, weights: Floats) -> Floats:
     sees a difference between copies one by one and all at once. (Equal scores within an image aside, whose order among
     copies is arbitrary.)
     """
-    n_objects = weights @ curve.truths
-    result = np.full((len(weights), len(curve.hit)), np.nan)
-    step = max(1, _CELLS // max(1, len(curve.image)))
+    n_objects = weights @ ranking.truths
+    result = np.full((len(weights), len(ranking.hit)), np.nan)
+    step = max(1, _CELLS // max(1, len(ranking.image)))
     for start in range(0, len(weights), step):
         part = slice(start, start + step)
-        result[part] = _average_precision(curve, weights[part][:, curve.image], n_objects[part])
+        result[part] = _average_precision(ranking, weights[part][:, ranking.image], n_objects[part])
     return result
 
 
-def _average_precision(curve: Curve, weights: Floats, n_objects: Floats) -> Floats:
+def _average_precision(ranking: Ranking, weights: Floats, n_objects: Floats) -> Floats:
     """`average_precision` with weights (B, D) of the detections and the number of objects (B,)."""
-    result = np.zeros((len(weights), len(curve.hit)))
-    patterns, which = np.unique(curve.counted, axis=0, return_inverse=True)
+    result = np.zeros((len(weights), len(ranking.hit)))
+    patterns, which = np.unique(ranking.counted, axis=0, return_inverse=True)
     for pattern, counted in enumerate(patterns):
         seen = np.cumsum(weights * counted, axis=1)
         for threshold in np.flatnonzero(which.reshape(-1) == pattern):
-            hits = np.flatnonzero(curve.hit[threshold])  # recall rises and precision peaks only there
+            hits = np.flatnonzero(ranking.hit[threshold])  # recall rises and precision peaks only there
             true = np.cumsum(weights[:, hits], axis=1)
             precision = true / (seen[:, hits] + np.spacing(1))
             envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]

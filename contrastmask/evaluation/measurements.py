@@ -21,7 +21,7 @@ from contrastmask.data.dataset import read_dataset
 from contrastmask.data.normalise import Originals
 from contrastmask.errors import DataError
 from contrastmask.evaluation import bootstrap
-from contrastmask.evaluation.bootstrap import Curve, Floats
+from contrastmask.evaluation.bootstrap import Floats, Ranking
 from contrastmask.evaluation.coco_metrics import METRICS, IouType, matches
 from contrastmask.paths import run_folder
 
@@ -90,26 +90,26 @@ class Measurements:
             raise MeasurementError(f"{file} cannot be read: {error}; evaluate the run again") from None
 
     @cached_property
-    def segm(self) -> dict[int, list[Curve]]:
-        """Of each category its curve in each area range (all, small, medium, large), by mask IoU."""
-        return self._curves("segm")
+    def segm(self) -> dict[int, list[Ranking]]:
+        """Of each category its ranking in each area range (all, small, medium, large), by mask IoU."""
+        return self._rankings("segm")
 
     @cached_property
-    def bbox(self) -> dict[int, list[Curve]]:
+    def bbox(self) -> dict[int, list[Ranking]]:
         """As `segm`, by box IoU."""
-        return self._curves("bbox")
+        return self._rankings("bbox")
 
-    def _curves(self, kind: IouType) -> dict[int, list[Curve]]:
+    def _rankings(self, kind: IouType) -> dict[int, list[Ranking]]:
         try:
             detections = [d for d in self._detections if kind == "bbox" or "segmentation" in d]
             evaluation = matches(self.val.truth, detections, kind)
         except (ValueError, KeyError, TypeError, AttributeError) as error:  # by what a damaged file holds
             raise MeasurementError(f"{self.folder / 'detections.json.gz'}: {error!r}; evaluate the run again") from None
-        by_category = dict(zip(evaluation.params.catIds, bootstrap.curves(evaluation), strict=True))
+        by_category = dict(zip(evaluation.params.catIds, bootstrap.rankings(evaluation), strict=True))
         self._check(kind, by_category)
         return by_category
 
-    def _check(self, kind: str, found: dict[int, list[Curve]]) -> None:
+    def _check(self, kind: str, found: dict[int, list[Ranking]]) -> None:
         """The measurements must give the AP that metrics.json holds, or one of them is not of this run."""
         once = np.ones((1, len(self.val.images)))
         for entry in self.metrics["per_category"]:

@@ -2,11 +2,10 @@
 
 import glob
 import os
-import re
 from pathlib import Path, PurePath
-from typing import Any
 
 from contrastmask.errors import ConfigError
+from contrastmask.runtime.terminal import natural
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -28,7 +27,7 @@ def find_images(given: tuple[str, ...], out: Path) -> list[Path]:
         elif path.is_dir():
             images = _inside(path, out)
         elif glob.has_magic(argument):
-            matched = sorted(map(Path, glob.glob(argument, recursive=True)), key=_natural)
+            matched = sorted(map(Path, glob.glob(argument, recursive=True)), key=natural)
             images = [image for match in matched for image in (_inside(match, out) if match.is_dir() else [match])]
             images = [image for image in images if _is_image(image)]
         else:
@@ -64,14 +63,9 @@ def _name(relative: PurePath) -> str:
 def _inside(folder: Path, out: Path) -> list[Path]:
     return sorted(
         (path for path in folder.rglob("*") if _is_image(path) and not path.resolve().is_relative_to(out.resolve())),
-        key=_natural,
+        key=natural,
     )
 
 
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-
-
-def _natural(path: Path) -> list[Any]:
-    """frame_2 before frame_10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", path.as_posix())]

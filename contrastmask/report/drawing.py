@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from contrastmask.report.plots import BASE, NOVEL, literal
+from contrastmask.report.plots import BASE, NOVEL, no_formula
 
 SIDE = 2.3  # inches of a panel
 Array = np.ndarray
@@ -50,9 +50,9 @@ def draw(
             grid[row][place].set(xticks=[], yticks=[])
             _draw_panel(grid[row][place], panel)
         if titles:
-            grid[0][place].set_title(literal(titles[place]), fontsize=8)
+            grid[0][place].set_title(no_formula(titles[place]), fontsize=8)
     for row, name in enumerate(rows):
-        grid[row][0].set_ylabel(literal(name), fontsize=9)
+        grid[row][0].set_ylabel(no_formula(name), fontsize=9)
     figure.legend(
         handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False,
         title=note, title_fontsize=8,
@@ -89,7 +89,7 @@ def _overlay(axes: Axes, instance: Instance) -> None:
     height, width = instance.mask.shape
     x, y = (max(coordinate, 0.0) for coordinate in instance.corner)
     axes.text(
-        x, y, literal(instance.label), fontsize=6, color="white", va="top", clip_on=True,
+        x, y, no_formula(instance.label), fontsize=6, color="white", va="top", clip_on=True,
         bbox={"facecolor": colour, "edgecolor": "none", "pad": 1},
     )  # fmt: skip
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))

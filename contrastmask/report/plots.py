@@ -68,7 +68,7 @@ def plot(figure: Figure, scale: dict[str, Any], id: str, title: str, note: str, 
     return Plot(id, title, note, f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}", alt)
 
 
-def literal(text: Any) -> str:
+def no_formula(text: Any) -> str:
     """`text` as it is: matplotlib reads $…$ as a formula."""
     return str(text).replace("$", r"\$")
 
@@ -104,7 +104,7 @@ def sweep(view: View, seeds: Seeds, scale: dict[str, Any]) -> Plot | None:
         if printed:
             panels[-1].plot(*zip(*printed, strict=True), color=PAPER, ls="--", marker="s", label="paper, COCO")
         for axes in panels:
-            axes.set(xlabel=literal(name), ylabel="mask AP, novel", xticks=values)
+            axes.set(xlabel=no_formula(name), ylabel="mask AP, novel", xticks=values)
             axes.margins(y=0.25)
             _from_zero(axes)
             axes.legend(fontsize=8)
@@ -144,12 +144,12 @@ def cost(view: View, setting: str, seeds: Seeds, scale: dict[str, Any]) -> Plot 
             mine = [(line, seconds / size) for line, seconds in points if line["method"] == method]
             if mine:
                 axes.plot(
-                    [x for _, x in mine], [line["AP"] for line, _ in mine], ls="", label=literal(method), clip_on=False,
-                    color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)],
+                    [x for _, x in mine], [line["AP"] for line, _ in mine], ls="", label=no_formula(method),
+                    color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], clip_on=False,
                 )  # fmt: skip
             for line, x in mine:
                 name = f"{line['backbone'].replace('ResNet-', 'R').replace('ResNeXt-', 'X')} {line['schedule']}"
-                axes.annotate(literal(name), (x, line["AP"]), xytext=(4, 3), textcoords="offset points", fontsize=7)
+                axes.annotate(no_formula(name), (x, line["AP"]), xytext=(4, 3), textcoords="offset points", fontsize=7)
         axes.set(xlabel=f"training time, {unit} of wall clock", ylabel="mask AP, novel")
         axes.margins(0.18)
         _from_zero(axes)
@@ -185,7 +185,7 @@ def categories(files: RunFiles, setting: str, scale: dict[str, Any]) -> Plot | N
                 values, ys = zip(*rows, strict=True)
                 axes.hlines(ys, 0, values, color=colour, lw=1, alpha=0.5)
                 axes.plot(values, ys, ls="", marker=marker, ms=4.5, color=colour, label=f"{split} ({len(rows)})")
-        axes.set_yticks(range(len(found)), [literal(category["name"]) for category in found], fontsize=8)
+        axes.set_yticks(range(len(found)), [no_formula(category["name"]) for category in found], fontsize=8)
         axes.set(ylim=(-0.7, len(found) - 0.3), xlabel="mask AP")
         axes.set_xlim(left=0)
         axes.legend(loc="lower right")
@@ -222,7 +222,7 @@ def _lines(curves: Mapping[str, Curve], scale: dict[str, Any], id: str, title: s
         axes = figure.subplots()
         for i, (label, curve) in enumerate(curves.items()):
             steps, values = zip(*thin(curve, POINTS), strict=True)
-            axes.plot(steps, values, color=COLOURS[i], ls=DASHES[i % len(DASHES)], label=literal(label), lw=1.3)
+            axes.plot(steps, values, color=COLOURS[i], ls=DASHES[i % len(DASHES)], label=no_formula(label), lw=1.3)
         axes.set(xlabel="iteration", ylabel=title.lower())
         axes.set_ylim(bottom=0)
         _legend_below(axes)

@@ -37,8 +37,8 @@ def build(table: Table, results: Path, scale: dict[str, Any], seeds: Sequence[in
     `scale` has `name`, `note` and `comparable`; `preset` is that of rows without a run. Files that cannot be read
     are logged and named in `status`; this never raises for what is missing or damaged under `results`.
     """
-    measured = {run: read_seeds(results, scale["name"], run.id, seeds) for run in table.runs}
-    lines = [_line(row, measured[row.run] if row.run else Seeds(), len(seeds), preset) for row in table.rows]
+    measured = {run: read_run(results, scale["name"], run.id, seeds) for run in table.runs}
+    lines = [_line(row, measured[row.run] if row.run else Measured(), len(seeds), preset) for row in table.rows]
     frame = pd.DataFrame(lines, columns=list(COLUMNS)).assign(scale=scale["name"])
     frame = frame.astype(dict.fromkeys((*OURS, *THEIRS), float))
     if scale["comparable"]:
@@ -56,7 +56,7 @@ def to_csv(results: pd.DataFrame) -> str:
 # ---------------------------------------------------------------------------- what the seeds of a run measured
 
 
-class Seeds(NamedTuple):
+class Measured(NamedTuple):
     """What the seeds of a run have measured so far."""
 
     finished: tuple[dict[str, float], ...] = ()
@@ -74,7 +74,7 @@ class Seeds(NamedTuple):
         return statistics.stdev(seed[name] for seed in self.finished) if several else math.nan
 
 
-def read_seeds(results: Path, scale: str, run: str, seeds: Iterable[int]) -> Seeds:
+def read_run(results: Path, scale: str, run: str, seeds: Iterable[int]) -> Measured:
     """Read what the seeds of `run` have measured. A file that cannot be used is logged and listed."""
     finished, unreadable = [], []
     for seed in seeds:
@@ -85,7 +85,7 @@ def read_seeds(results: Path, scale: str, run: str, seeds: Iterable[int]) -> See
             unreadable.append(file.relative_to(results).as_posix())
         elif files.metrics:
             finished.append(_of_seed(files.metrics))
-    return Seeds(tuple(finished), tuple(unreadable))
+    return Measured(tuple(finished), tuple(unreadable))
 
 
 def _of_seed(metrics: dict[str, Any]) -> dict[str, float]:
@@ -97,7 +97,7 @@ def _of_seed(metrics: dict[str, Any]) -> dict[str, float]:
 # ---------------------------------------------------------------------------- a row
 
 
-def _line(row: Row, found: Seeds, n_seeds: int, preset: str) -> dict[str, Any]:
+def _line(row: Row, found: Measured, n_seeds: int, preset: str) -> dict[str, Any]:
     printed = paper.printed(row) or {}
     own = row.run.preset if row.run else preset
     return (
@@ -124,7 +124,7 @@ def _notes(row: Row) -> list[str]:
     return [note for note, applies in notes.items() if applies]
 
 
-def _status(found: Seeds, n_seeds: int) -> str:
+def _status(found: Measured, n_seeds: int) -> str:
     if found.unreadable:
         return "unreadable: " + ", ".join(found.unreadable)
     finished = len(found.finished)
@@ -133,7 +133,7 @@ def _status(found: Seeds, n_seeds: int) -> str:
     return _without_novel_masks(found) if all(math.isnan(seed["AP"]) for seed in found.finished) else "ok"
 
 
-def _without_novel_masks(found: Seeds) -> str:
+def _without_novel_masks(found: Measured) -> str:
     """Why a row has no mask AP, and what it has."""
     instead = {name: found.mean(name) for name in INSTEAD}
     said = ", ".join(f"{name} {value:.1f}" for name, value in instead.items() if not math.isnan(value))

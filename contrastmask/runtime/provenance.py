@@ -14,11 +14,11 @@ from contrastmask.paths import PACKAGE, ROOT
 from contrastmask.runtime.gpu import gpu_names
 
 UNKNOWN = "unknown"
-DISTRIBUTIONS = {  # the name people know: the names it is published under
-    "torch": ("torch",),
-    "torchvision": ("torchvision",),
-    "mmdet": ("onedl-mmdetection", "mmdet"),
-    "mlflow": ("mlflow",),
+DISTRIBUTIONS = {  # the name people know: the name it is published under
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "mmdet": "onedl-mmdetection",
+    "mlflow": "mlflow",
 }
 
 
@@ -26,7 +26,7 @@ def provenance() -> dict[str, str]:
     """Facts about code, environment and machine; `unknown` for what cannot be found out."""
     facts = _git(ROOT)
     facts["version.python"] = platform.python_version()
-    facts.update({f"version.{name}": _version(names) for name, names in DISTRIBUTIONS.items()})
+    facts.update({f"version.{name}": _version(published) for name, published in DISTRIBUTIONS.items()})
     facts["env.sha256"] = _file_digest(ROOT / "requirements.lock")
     facts["hw.cpu"] = _cpu_model()
     facts["hw.cores"] = str(os.cpu_count() or UNKNOWN)
@@ -70,13 +70,11 @@ def _run_git(root: Path, *args: str) -> bytes | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def _version(names: tuple[str, ...]) -> str:
-    for name in names:
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return UNKNOWN
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return UNKNOWN
 
 
 def _file_digest(path: Path) -> str:

@@ -1,7 +1,8 @@
-"""Text for people: numbers, tables in markdown, and labels on a terminal, where one may hold escape sequences."""
+"""Text for people: numbers, names, tables in markdown, and labels on a terminal, which may hold escape sequences."""
 
 import io
 import math
+import re
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -23,6 +24,11 @@ def duration(seconds: float | None) -> str:
     unit, length = next(((u, n) for u, n in (("h", 3600), ("min", 60)) if seconds >= n), ("s", 1))
     value = seconds / length
     return f"{value:,.0f} {unit}" if value >= 10 else f"{value:.2g} {unit}"
+
+
+def natural(name: object) -> list[str | int]:
+    """Key for sorting names as people count: frame_2 before frame_10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", str(name))]
 
 
 def lose_no_output() -> None:

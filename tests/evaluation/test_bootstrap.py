@@ -87,7 +87,7 @@ def by_pycocotools(truth: dict, detections: list[dict]) -> np.ndarray:
 
 def by_stats(truth: dict, detections: list[dict], weights: np.ndarray) -> np.ndarray:
     """AP [weighting, category, area, IoU]."""
-    table = bootstrap.curves(evaluated(truth, detections))
+    table = bootstrap.rankings(evaluated(truth, detections))
     return np.stack([np.stack([bootstrap.average_precision(c, weights) for c in row], 1) for row in table], 1)
 
 
@@ -120,7 +120,7 @@ def test_many_weightings_at_once_are_each_by_itself(monkeypatch: pytest.MonkeyPa
 def test_detections_beyond_the_limit_do_not_count() -> None:
     evaluation = evaluated(*scene(1), most=1)
     precision = evaluation.eval["precision"][:, :, 0, 0, 0]
-    ours = bootstrap.average_precision(bootstrap.curves(evaluation)[0][0], np.ones((1, N_IMAGES)))[0]
+    ours = bootstrap.average_precision(bootstrap.rankings(evaluation)[0][0], np.ones((1, N_IMAGES)))[0]
     np.testing.assert_allclose(ours, precision.mean(axis=1), atol=1e-12)
 
 
