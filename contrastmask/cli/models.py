@@ -142,5 +142,5 @@ def log_model(run: str, seed: int, scale: str | None, results: Path | None, imag
     from contrastmask.runtime.locks import on_signals
 
     with on_signals() as stop:
-        run_id = log(_run_folder(run, seed, scale, results), images, 0.3, _device(device), stop)
+        run_id = log(_run_folder(run, seed, scale, results), images, _device(device), stop)
     click.echo(f"runs:/{run_id}/model")

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 from contrastmask.inference.export import export
+from contrastmask.inference.model import THRESHOLD
 from contrastmask.inference.predict import predict
 from contrastmask.runtime.files import parse_coco, read_coco_bytes
 from contrastmask.runtime.locks import Stop
@@ -12,7 +13,7 @@ from contrastmask.tracking.store import connect, errors_named, tracking_uri
 from contrastmask.training.run import Run
 
 
-def log_model(folder: Path, n_images: int, threshold: float, device: str, stop: Stop) -> str:
+def log_model(folder: Path, n_images: int, device: str, stop: Stop) -> str:
     """Send the model of the trained run in `folder`, and overlays of the first val images; the id of its MLflow run.
 
     Raises:
@@ -30,7 +31,7 @@ def log_model(folder: Path, n_images: int, threshold: float, device: str, stop: 
         trained = export(run.folder, exported)
         save(exported, artifacts / "model")
         if n_images:
-            predict(trained, val_images(run, n_images), artifacts, threshold, device, stop)
+            predict(trained, val_images(run, n_images), artifacts, THRESHOLD, device, stop)
         send(client, uri, run.folder)
         _, run_id = mlflow_run(run.folder)
         with errors_named(uri):

@@ -19,7 +19,9 @@ OWN = {"seconds", "provenance", "gpu_memory_bytes"}  # of each training
 def check(results: Results, undisturbed: Results) -> None:
     """AssertionError unless tables, weights and MLflow are those of the undisturbed results, and nothing is left."""
     assert not results.processes()
-    assert not RunLock(results.run / "work" / LOCK_NAME).held()
+    lock = RunLock(results.run / "work" / LOCK_NAME)
+    assert lock.acquire(wait=False)
+    lock.release()
     assert not [str(path) for path in results.folder.rglob("*") if path.suffix in (".tmp", ".new", ".part")]
     results_are_equal(results, undisturbed)
     mlflow_tells_the_truth(results, undisturbed)
