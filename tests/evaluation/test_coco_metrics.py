@@ -189,8 +189,8 @@ def test_a_category_with_boxes_only_has_box_ap_and_no_mask_ap(unmasked):
 
 def test_without_any_mask_or_any_object_nothing_is_measured():
     bare = [{k: v for k, v in a.items() if k != "segmentation"} for a in TRUTH]
-    for truth in (bare, []):
-        ours = coco_metrics(_coco(truth), DETECTIONS, iou_type="segm", subsets={"all": [7, 9, 11]})
+    for truth, iou_type in ((bare, "segm"), ([], "segm"), ([], "bbox")):
+        ours = coco_metrics(_coco(truth), DETECTIONS, iou_type=iou_type, subsets={"all": [7, 9, 11]})
         assert set(ours.by_subset["all"].values()) == set(ours.by_category.values()) == {None}
 
 

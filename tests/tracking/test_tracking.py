@@ -477,17 +477,6 @@ def test_a_deleted_database_is_rebuilt_from_the_files(results: Path, shared: Pat
     assert sync(results).lines == 0
 
 
-def test_a_database_deleted_during_the_training(results: Path) -> None:
-    folder, curves = run_in(results), Curves(run_in(results))
-    with live(folder, interval=0.2), curves.session("train"):
-        curves.metrics({"train/loss": value(1)}, 1)
-        until(lambda: runs(folder))
-        (results / "mlflow.db").unlink()
-        curves.metrics({"train/loss": value(2)}, 2)
-    sync(results)
-    assert curve(folder) == points(1, 2)
-
-
 def test_a_crash_between_sending_and_noting_it(folder: Path) -> None:
     train(folder, range(1, 5))
     assert sent(folder) == 7 and sent(folder) == 0

@@ -1,10 +1,11 @@
 """The real configuration, at full width: what the GPU-days would run, for one step on a CPU."""
 
-from typing import Any
-
 import pytest
 import torch
 from models import tiny
+
+from benchmarks.bench_step import Trainer
+from benchmarks.systems import without_data
 
 
 def test_the_baseline_is_mask_rcnn_with_one_mask_channel() -> None:
@@ -25,26 +26,10 @@ def test_backbones_have_their_published_size(backbone: str, expected: float) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["paper", "official"])
 def test_one_step_at_800_pixels(preset: str) -> None:
-    from mmdet.structures import DetDataSample
-    from mmdet.structures.mask import BitmapMasks
-    from mmengine.structures import InstanceData
-
-    torch.manual_seed(0)
-    net = tiny.paper_model("contrastmask", preset=preset)
-    net.train()
-    height, width = 800, 1088
-    boxes = torch.tensor([[50.0, 60, 400, 500], [300, 200, 900, 700], [700, 100, 760, 190]])
-    masks = torch.zeros(3, height, width, dtype=torch.uint8)
-    for mask, (x1, y1, x2, y2) in zip(masks, boxes.int().tolist(), strict=True):
-        mask[y1:y2, x1 : (x1 + x2) // 2] = 1
-    shape: dict[str, Any] = {"img_shape": (height, width), "ori_shape": (height, width), "scale_factor": (1.0, 1.0)}
-    sample = DetDataSample(metainfo=shape | {"batch_input_shape": (height, width), "pad_shape": (height, width)})
-    sample.gt_instances = InstanceData(
-        bboxes=boxes, labels=torch.tensor([0, 70, 5]), masks=BitmapMasks(masks.numpy(), height, width)
-    )
-    sample.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))
-    image = torch.randint(0, 255, (3, height, width), dtype=torch.uint8)
-    data = net.data_preprocessor({"inputs": [image], "data_samples": [sample]}, True)
+    trainer = Trainer(tiny.paper_config("contrastmask", preset=preset), without_data("paper"))
+    net = trainer.model
+    data = net.data_preprocessor({key: items[:1] for key, items in trainer.batch.items()}, True)
+    assert data["inputs"].shape[2:] == (800, 1344)
     loss, values = net.parse_losses(net(**data, mode="loss"))
     loss.backward()
     assert all(torch.isfinite(value) for value in values.values())

@@ -66,7 +66,9 @@ def test_a_checkpoint_that_would_unpack_to_more_is_refused(tmp_path: Path) -> No
         read(tmp_path / "small.pth", "small.pth")
 
 
-@pytest.mark.parametrize("content", [{}, {"state_dict": {}}, {"a": 1}, [1, 2]])
+@pytest.mark.parametrize(
+    "content", [{}, {"state_dict": {}}, {"state_dict": {"a": 1}}, {"a": 1}, {"a": "b"}, [1, 2], [torch.zeros(1)]]
+)
 def test_a_file_without_tensors_is_refused(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "w.pth")
     with pytest.raises(WeightsError, match="no state dict"):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from models.tiny import BASE, IMAGES, NOVEL, A, B, Batch, C, D, Spy, build, grads, make_batch, roi_losses, sampling
+from models.tiny import IMAGES, NOVEL, A, B, Batch, C, D, Spy, build, grads, make_batch, roi_losses, sampling
 
 import contrastmask.models.contrastmask.roi_head as module
 from contrastmask.models.common.cam import min_max, positive_rows, resize
@@ -72,14 +72,6 @@ def test_supervision_and_sharing_change_the_contrastive_loss_only(changed: dict)
     before, after = (roi_losses(model, make_batch()) for model in (full, other))
     assert not before["loss_contrast"].equal(after["loss_contrast"])
     assert all(before[name].equal(after[name]) for name in before if name != "loss_contrast")
-
-
-def test_supervision_by_base_ignores_the_map_and_by_novel_ignores_the_masks() -> None:
-    scrambled = [make_batch(scrambled=s) for s in ((), BASE)]
-    novel = [roi_losses(build(cl_supervision="novel"), b)["loss_contrast"] for b in scrambled]
-    assert novel[0].equal(novel[1])
-    base = [roi_losses(build(cl_supervision="base"), b)["loss_contrast"] for b in scrambled]
-    assert not base[0].equal(base[1])
 
 
 def test_true_masks_as_the_prior_of_novel_rois_reach_the_contrastive_loss_only() -> None:
@@ -324,19 +316,14 @@ def test_a_detections_map_is_its_classs_in_the_named_box_and_its_mask_of_the_ref
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_contrastive_loss_is_fp32_under_autocast(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, seen = build(preset=preset), []
     real = module.contrastive_loss
 
-    def recording(features: torch.Tensor, *rest: object) -> torch.Tensor:
-        seen.append(features.dtype)
+    def checked(features: torch.Tensor, *rest: object) -> torch.Tensor:
+        assert features.dtype == torch.bfloat16, "kept in half the memory"
         assert not torch.is_autocast_enabled("cpu")
         return real(features, *rest)
 
-    monkeypatch.setattr(module, "contrastive_loss", recording)
+    monkeypatch.setattr(module, "contrastive_loss", checked)
     with torch.autocast("cpu", torch.bfloat16):
-        loss = roi_losses(model, make_batch())["loss_contrast"]
-    assert seen == [torch.bfloat16], "kept in half the memory"
-    assert loss.dtype == torch.float32
-    assert torch.isfinite(loss)
-    loss.backward()
-    assert all(torch.isfinite(p.grad).all() for p in model.roi_head.cl_head.parameters() if p.grad is not None)
+        loss = roi_losses(build(preset=preset), make_batch())["loss_contrast"]
+    assert loss.dtype == torch.float32 and torch.isfinite(loss)

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from models import tiny
 from models.tiny import A, B, Object
-from torch import nn
 
 from contrastmask.config import CONFIGS, load_settings
 from contrastmask.config.yamlfiles import read_yaml
@@ -138,49 +137,31 @@ def test_layers_start_as_in_the_released_code() -> None:
 # ---------------------------------------------------------------------------- losses
 
 
-class Recorded:
-    """What the mask branch was given and gave in one loss."""
-
-    def __init__(self, net: nn.Module, batch: tiny.Batch) -> None:
-        self.seen: list = []
-        handle = net.roi_head.mask_head.register_forward_hook(lambda module, args, out: self.seen.append((args, out)))
-        rois = net.roi_head.training_rois
-        net.roi_head.training_rois = lambda *args: self.rois(rois(*args))
-        self.losses = tiny.detector_losses(net, batch)
-        del net.roi_head.training_rois
-        handle.remove()
-        (_, self.inner, self.outer), (self.prior, self.coarse, self.fine) = self.seen[0]
-
-    def rois(self, found: list) -> list:
-        self.labels = torch.cat([res.pos_gt_labels for res in found])
-        self.objects = [(n, int(row)) for n, res in enumerate(found) for row in res.pos_assigned_gt_inds]
-        return found
-
-
-def test_losses_are_sums_over_base_masks_over_their_own_pixels_times_the_share_of_base_objects() -> None:
+def test_losses_are_sums_over_base_masks_over_their_own_pixels_times_the_share_of_base_objects(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     net, batch = tiny.build("shapemask"), tiny.make_batch()
-    seen = Recorded(net, batch)
-    assert set(seen.labels.tolist()) == {*tiny.BASE, *tiny.NOVEL}
-    sums, pixels = dict.fromkeys(MASK_LOSSES, 0.0), {32: 0.0, 128: 0.0}
-    for r, (image, row) in enumerate(seen.objects):
-        if int(seen.labels[r]) in tiny.NOVEL:
-            continue
-        mask = batch.samples[image].gt_instances.masks[row]
-        outer = seen.outer[r : r + 1].detach()
-        for name, logits in (("loss_prior", seen.prior), ("loss_coarse", seen.coarse), ("loss_mask", seen.fine)):
-            side = logits.shape[-1]
-            target = mask.crop_and_resize(outer, (side, side), torch.tensor([0])).masks[0]
-            for value, truth in zip(logits[r].flatten().tolist(), target.flatten().tolist(), strict=True):
-                if name == "loss_prior":
-                    sums[name] += 0.1 * (value - truth) ** 2 / 2
-                else:
-                    sums[name] += math.log1p(math.exp(-value)) + (0 if truth else value)
-            if name != "loss_prior":
-                pixels[side] += target.sum()
-    for name in MASK_LOSSES:
-        share = sum(label in tiny.BASE for label in seen.labels.tolist()) / len(seen.labels)
-        expected = share * sums[name] / pixels[128 if name == "loss_mask" else 32]
-        assert float(seen.losses[name].detach()) == pytest.approx(expected, rel=1e-4)
+    head = net.roi_head
+    monkeypatch.setattr(head.mask_head, "forward", seen := tiny.Spy(head.mask_head.forward))
+    monkeypatch.setattr(head, "training_rois", rois := tiny.Spy(head.training_rois))
+    losses = tiny.detector_losses(net, batch)
+    outer = seen.arguments[2].detach()
+    objects = [(n, int(row)) for n, found in enumerate(rois.result) for row in found.pos_assigned_gt_inds]
+    labels = torch.cat([found.pos_gt_labels for found in rois.result]).tolist()
+    assert set(labels) == {*tiny.BASE, *tiny.NOVEL}
+    base = [r for r, label in enumerate(labels) if label in tiny.BASE]
+    for name, maps in zip(MASK_LOSSES, seen.result, strict=True):
+        size, total, pixels = maps.shape[1:], 0.0, 0.0
+        for r in base:
+            image, row = objects[r]
+            mask = batch.samples[image].gt_instances.masks[row]
+            target = mask.crop_and_resize(outer[r : r + 1], size, torch.tensor([0])).to_tensor(torch.float64, "cpu")[0]
+            found = maps[r].detach().double()
+            entropy = F.binary_cross_entropy_with_logits(found, target, reduction="sum")
+            total += 0.1 * (found - target).square().sum() / 2 if name == "loss_prior" else entropy
+            pixels += target.sum()
+        expected = len(base) / len(labels) * total / pixels
+        assert float(losses[name].detach()) == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_a_mask_without_a_pixel_does_not_divide_by_zero() -> None:
