@@ -11,7 +11,6 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
@@ -19,7 +18,7 @@ import yaml
 
 from contrastmask import paths
 from contrastmask.cli import main
-from contrastmask.config import load_settings, load_tables, own_data
+from contrastmask.config import load_tables, own_data, settings_with
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -123,8 +122,7 @@ def test_snakemake_finds_settings_tables_and_targets(command: list[str], configs
 
     given = get_argument_parser().parse_args([word if word != "N" else "2" for word in command[1:]])
     changes = dict(setting.split("=", 1) for setting in given.config or [])
-    settings: dict[str, Any] = yaml.safe_load((configs / "config.yaml").read_text(encoding="utf-8"))
-    loaded = load_settings(settings | {k: yaml.safe_load(v) for k, v in changes.items()})
+    loaded = settings_with({k: yaml.safe_load(v) for k, v in changes.items()})
     tables = {path.stem for path in (configs / "tables").glob("*.yaml")}
     workflow = "".join(file.read_text() for file in (ROOT / "workflow").rglob("*.smk"))
     known = set(re.findall(r"rule (\w+):", workflow)) | tables | {"figure6", "figure7", "objects"}
@@ -134,5 +132,4 @@ def test_snakemake_finds_settings_tables_and_targets(command: list[str], configs
 
 
 def test_the_tables_that_pages_show_can_be_read(configs: Path) -> None:
-    settings = load_settings(yaml.safe_load((configs / "config.yaml").read_text(encoding="utf-8")))
-    assert {"table8", "mine"} <= set(load_tables(settings))
+    assert {"table8", "mine"} <= set(load_tables(settings_with({})))

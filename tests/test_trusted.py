@@ -4,7 +4,6 @@ import ast
 import hashlib
 import io
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
+from evil import Evil
 
 from contrastmask.cli import main
-from contrastmask.config import CONFIGS, find_run, load_settings, load_table, load_tables
+from contrastmask.config import CONFIGS, find_run, load_table, load_tables, settings_with
 from contrastmask.config.options import preset_options
 from contrastmask.config.yamlfiles import read_yaml
 from contrastmask.data import splits
@@ -22,16 +22,6 @@ from contrastmask.errors import ConfigError, Failed
 from contrastmask.paths import ROOT
 from contrastmask.training import checkpoint
 from contrastmask.training.weights import WeightsError
-
-
-class Evil:
-    """Leaves a file when somebody unpickles it who trusts pickles."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.target),)
 
 
 @pytest.fixture
@@ -148,21 +138,17 @@ def test_half_a_character_is_no_text(tmp_path: Path) -> None:
 OUTSIDE = ("../outside", "..", "/tmp/outside", "a/b", "a\\..\\b", "", ".hidden", "a\nb", "$(touch x)")
 
 
-def config(**changes: Any) -> dict[str, Any]:
-    return read_yaml(CONFIGS / "config.yaml", "config") | changes
-
-
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_a_scale_a_table_or_a_backbone_is_no_path(name: str) -> None:
     for changes in ({"scale": name}, {"tables": [name]}, {"weights": {name: "w.pth"}}):
         with pytest.raises(ConfigError):
-            load_settings(config(**changes))
+            settings_with(changes)
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_a_run_is_one_of_the_tables(name: str) -> None:
     with pytest.raises(ConfigError, match="no row of a table"):
-        find_run(load_tables(load_settings(config())), name)
+        find_run(load_tables(settings_with({})), name)
 
 
 @pytest.mark.parametrize("key", ["method", "backbone", "schedule", "setting", "preset"])

@@ -17,7 +17,6 @@ from benchmarks.bench import (
     answer,
     cells,
     chosen,
-    main,
     serve,
 )
 from benchmarks.bench_step import OBJECTS, Trainer, random_batch
@@ -102,13 +101,3 @@ def test_a_system_that_fails_is_named_with_its_error() -> None:
     theirs.close()
     with pytest.raises(BenchError, match="Broken: its process ended"):
         answer(ours, broken)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "word"), [(["--scale", "nowhere"], "nowhere"), (["--methods", "x"], "x"), (["--steps", "0"], "steps")]
-)
-def test_bad_input_ends_with_one_message_and_code_2(
-    arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(arguments) == 2
-    assert word in capsys.readouterr().err

@@ -75,16 +75,6 @@ def test_without_a_gpu_it_says_so_and_does_nothing(
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "word"), [(["--batch", "0"], "--batch"), (["--size", "32"], "--size"), (["--scale", "x"], "x.yaml")]
-)
-def test_bad_input_ends_with_one_message_and_code_2(
-    arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([*DRY, *arguments]) == 2
-    assert word in capsys.readouterr().err
-
-
 # ---------------------------------------------------------------- throughput
 
 

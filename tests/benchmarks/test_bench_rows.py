@@ -93,9 +93,3 @@ def test_a_command_that_fails_is_said(project: Path) -> None:
 def test_the_middle_is_of_each_quantity() -> None:
     readings = [Reading(1, 9, 5), Reading(3, 7, 6), Reading(2, 8, 7)]
     assert middle(readings) == Reading(2, 8, 6)
-
-
-def test_bad_input_ends_with_code_2() -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["--rows", "0"])
-    assert caught.value.code == 2

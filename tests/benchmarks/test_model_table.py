@@ -114,11 +114,6 @@ def test_the_command_prints_and_writes_one_line_for_each_system(
     assert len(widths) == 1, "aligned"
 
 
-def test_an_unknown_table_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert model_table.main(["--tables", "table99"]) == 2
-    assert "table99" in capsys.readouterr().err
-
-
 def test_markdown_aligns_text_left_and_numbers_right() -> None:
     assert markdown(["a", "number"], [["text", "1"]], left=1).splitlines() == [
         "| a    | number |",

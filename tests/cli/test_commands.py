@@ -2,7 +2,6 @@
 
 import errno
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,6 @@ from click.testing import CliRunner
 
 from contrastmask.cli import STEPS, VERBS, Verbs, main, run_options
 from contrastmask.errors import ConfigError, DataError, Failed, GpuError
-from contrastmask.tracking.store import serve
 
 THERE = main.list_commands(click.Context(main))
 
@@ -57,16 +55,6 @@ def test_the_module_is_the_command() -> None:
         [sys.executable, "-m", "contrastmask", "nonsense"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2 and "Usage: contrastmask" in done.stderr
-
-
-def test_a_taken_port_names_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(Failed, match=rf"port {port}: .*make ui PORT={port + 1}"):
-            serve(tmp_path, port=port)
 
 
 class One(Verbs):

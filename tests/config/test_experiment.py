@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from contrastmask import config as experiment
-from contrastmask.config import CONFIGS, RunSpec, load_settings, load_table, load_tables, resolve, run_spec
+from contrastmask.config import CONFIGS, RunSpec, load_table, load_tables, resolve, run_spec, settings_with
 from contrastmask.config.fragments import fragment
 from contrastmask.config.options import METHODS, OFFICIAL, preset_options
 from contrastmask.config.resolve import narrow
@@ -15,17 +15,13 @@ from contrastmask.errors import ConfigError
 ROW = {"method": "contrastmask", "backbone": "r50", "schedule": "1x", "setting": "nonvoc2voc"}
 
 
-def config(**changes: object) -> dict:
-    return yaml.safe_load((CONFIGS / "config.yaml").read_text()) | changes
-
-
 def write_table(configs: Path, **content: object) -> None:
     table = {"title": "t", "caption": "c", "rows": [{"label": "a"}], "base": ROW} | content
     (configs / "tables" / "table8.yaml").write_text(yaml.safe_dump(table))
 
 
 def test_rows_that_need_the_same_training_share_one_run() -> None:
-    settings = load_settings(config())
+    settings = settings_with({})
     assert settings.tables == tuple(f"table{n}" for n in range(1, 8))
     tables = {name: table for name, table in load_tables(settings).items() if name in settings.tables}
     main = run_spec(ROW, "paper")
@@ -45,7 +41,7 @@ def test_two_spellings_of_one_training_give_one_id() -> None:
 
 
 def test_different_options_give_different_ids_and_hashes() -> None:
-    settings = load_settings(config())
+    settings = settings_with({})
     specs = [run_spec(ROW | {"options": {"sigma": s}}, "paper") for s in (0.1, 0.2, 0.3)]
     specs += [run_spec(ROW, "official"), run_spec(ROW | {"config": {"clip_grad": {"max_norm": 1}}}, "paper")]
     assert len({spec.id for spec in specs}) == len(specs)
@@ -65,13 +61,13 @@ def test_a_method_without_preset_differences_has_one_run_for_both() -> None:
 def test_resolved_configuration_holds_every_option_of_the_preset() -> None:
     for preset in ("paper", "official"):
         spec = run_spec(ROW | {"options": {"sigma": 0.6}}, preset)
-        resolved = resolve(spec, load_settings(config()))["model"]["roi_head"]["options"]
+        resolved = resolve(spec, settings_with({}))["model"]["roi_head"]["options"]
         assert resolved == preset_options("contrastmask", preset) | {"sigma": 0.6}
         METHODS["contrastmask"](**resolved)
 
 
 def test_width_narrows_channels_and_nothing_else() -> None:
-    scale_free = load_settings(config(scale="paper", data_root="/data"))
+    scale_free = settings_with(dict(scale="paper", data_root="/data"))
     full = resolve(run_spec(ROW, "paper"), scale_free)["model"]
     model = {"in_channels": [256, 512], "groups": 32, "num_convs": 4, "deep": [{"feat_channels": 3}]}
     narrow(model, 0.25)
@@ -83,7 +79,7 @@ def test_width_narrows_channels_and_nothing_else() -> None:
 def test_the_recipe_is_the_same_for_any_number_of_gpus() -> None:
     digests = set()
     for gpus, images, passes in ((8, 2, 1), (1, 2, 8), (4, 2, 2), (2, 8, 1), (1, 16, 1), (8, None, 1), (1, None, 8)):
-        settings = load_settings(config(scale="paper", data_root="/d", gpus_per_run=gpus, images_per_gpu=images))
+        settings = settings_with(dict(scale="paper", data_root="/d", gpus_per_run=gpus, images_per_gpu=images))
         resolved = resolve(run_spec(ROW, "paper"), settings)
         assert settings.passes == passes
         assert (resolved["batch"], resolved["optimizer"]["lr"]) == (16, 0.02)
@@ -94,11 +90,11 @@ def test_the_recipe_is_the_same_for_any_number_of_gpus() -> None:
 @pytest.mark.parametrize(("gpus", "images"), [(3, None), (1, 3), (8, 4), (1, 32), (16, 2)])
 def test_gpus_that_cannot_make_the_batch_are_refused(gpus: int, images: int | None) -> None:
     with pytest.raises(ConfigError, match=f"gpus_per_run={gpus} with images_per_gpu=.* must divide 16"):
-        load_settings(config(scale="paper", data_root="/d", gpus_per_run=gpus, images_per_gpu=images))
+        settings_with(dict(scale="paper", data_root="/d", gpus_per_run=gpus, images_per_gpu=images))
 
 
 def test_a_pass_that_would_cut_query_groups_is_refused() -> None:
-    settings = load_settings(config(scale="paper", data_root="/d", gpus_per_run=16))
+    settings = settings_with(dict(scale="paper", data_root="/d", gpus_per_run=16))
     assert settings.images_per_gpu == 1
     with pytest.raises(ConfigError, match="images_per_gpu=1 would cut the query groups of 2 images of contrastmask"):
         resolve(run_spec(ROW, "paper"), settings)
@@ -108,19 +104,19 @@ def test_a_pass_that_would_cut_query_groups_is_refused() -> None:
 def test_auto_takes_as_many_gpus_as_the_batch_asks_for_or_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     for there, images, taken in ((16, None, 8), (4, None, 4), (3, None, 2), (0, None, 1), (4, 16, 1), (8, 4, 4)):
         monkeypatch.setattr("contrastmask.config.settings.visible_gpus", lambda n=there: [str(i) for i in range(n)])
-        settings = load_settings(config(scale="paper", data_root="/d", images_per_gpu=images))
+        settings = settings_with(dict(scale="paper", data_root="/d", images_per_gpu=images))
         assert settings.gpus_per_run == taken
-    assert load_settings(config()).gpus_per_run == 1  # smoke's batch fits one
+    assert settings_with({}).gpus_per_run == 1  # smoke's batch fits one
 
 
 def test_seeds_may_come_as_the_command_line_gives_them() -> None:
     for given in ([0, 1], ["0", "1"]):
-        assert load_settings(config(seeds=given)).seeds == (0, 1)
-    assert load_settings(config(seeds=3)).seeds == (3,)
+        assert settings_with(dict(seeds=given)).seeds == (0, 1)
+    assert settings_with(dict(seeds=3)).seeds == (3,)
 
 
 def test_comments_do_not_change_the_hash_and_values_do(configs: Path) -> None:
-    settings = load_settings(config())
+    settings = settings_with({})
 
     def digest() -> str:
         fragment.cache_clear()
@@ -134,7 +130,7 @@ def test_comments_do_not_change_the_hash_and_values_do(configs: Path) -> None:
 
 
 def test_mask_head_depth_is_what_the_row_prints() -> None:
-    settings = load_settings(config())
+    settings = settings_with({})
     for table in load_tables(settings).values():
         for row in table.rows:
             if row.run and not row.run.detector:
@@ -144,15 +140,15 @@ def test_mask_head_depth_is_what_the_row_prints() -> None:
 
 def test_a_new_table_is_one_file(configs: Path) -> None:
     write_table(configs, rows=[{"label": "delta=0.2", "options": {"delta": 0.2}}, {"label": "0.1"}])
-    table = load_tables(load_settings(config()))["table8"]
+    table = load_tables(settings_with({}))["table8"]
     assert [row.run.options for row in table.rows if row.run] == [(("delta", 0.2),), ()]
 
 
 def test_other_tables_wait_to_be_asked_for(configs: Path) -> None:
     write_table(configs)
-    assert "table8" not in load_settings(config()).tables
-    assert "table8" in load_settings(config(tables="all")).tables
-    asked = load_settings(config(tables=["controls"]))
+    assert "table8" not in settings_with({}).tables
+    assert "table8" in settings_with(dict(tables="all")).tables
+    asked = settings_with(dict(tables=["controls"]))
     assert asked.tables == ("controls",)
     assert {"table1", "table8", "deviations"} < set(load_tables(asked))  # but each can be made by its name
 
@@ -178,7 +174,7 @@ def test_each_control_changes_one_thing() -> None:
 
 
 def test_only_marked_runs_use_novel_masks(configs: Path) -> None:
-    for table in load_tables(load_settings(config())).values():
+    for table in load_tables(settings_with({})).values():
         for row in table.rows:
             if row.run:
                 assert row.run.uses_novel_masks == ("all masks" in row.label or "true masks" in row.label)
@@ -229,7 +225,7 @@ def test_a_mistake_in_a_table_names_file_row_and_what_there_is(configs: Path, ro
 )
 def test_a_mistake_in_the_configuration_names_the_key(changes: dict, words: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
-        load_tables(load_settings(config(**changes)))
+        load_tables(settings_with(changes))
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
@@ -237,7 +233,7 @@ def test_every_scale_file_is_valid() -> None:
     for path in (CONFIGS / "scales").glob("*.yaml"):
         makes_its_own = yaml.safe_load(path.read_text())["dataset"]["kind"] == "synthetic"
         data_root = None if makes_its_own else "/data"
-        assert load_settings(config(scale=path.stem, data_root=data_root)).scale["name"] == path.stem
+        assert settings_with(dict(scale=path.stem, data_root=data_root)).scale["name"] == path.stem
 
 
 # ---------------------------------------------------------------------------- runs that read another run's detections
@@ -254,7 +250,7 @@ def test_a_grabcut_run_names_the_baseline_with_its_backbone_schedule_and_setting
 
 
 def test_the_detector_is_known_though_it_is_no_rows_run() -> None:
-    settings = load_settings(config())
+    settings = settings_with({})
     tables = load_tables(settings)
     detector = "mask-rcnn_r101_1x_voc2nonvoc"
     assert detector not in {run.id for table in tables.values() for run in table.runs}
@@ -262,7 +258,7 @@ def test_the_detector_is_known_though_it_is_no_rows_run() -> None:
 
 
 def test_a_grabcut_run_is_made_again_when_its_options_or_its_detector_change(configs: Path) -> None:
-    settings = load_settings(config())
+    settings = settings_with({})
 
     def digest(**changes: object) -> str:
         fragment.cache_clear()
@@ -278,7 +274,7 @@ def test_a_grabcut_run_is_made_again_when_its_options_or_its_detector_change(con
 
 
 def test_a_grabcut_runs_configuration_is_its_options_and_its_detectors_identity() -> None:
-    settings = load_settings(config())
+    settings = settings_with({})
     resolved = resolve(run_spec(GRABCUT | {"options": {"iterations": 10}}, "paper"), settings)
     baseline = run_spec(ROW | {"method": "mask-rcnn"}, "paper")
     assert resolved["options"] == {"iterations": 10, "margin": 0.5}
@@ -315,14 +311,14 @@ def test_a_detector_that_cannot_be_is_named(configs: Path, detector: str, words:
 
 
 def test_a_scale_s_backbone_stands_in_for_a_row_s() -> None:
-    photos = load_settings(config(scale="coco-mini", data_root="/data"))
+    photos = settings_with(dict(scale="coco-mini", data_root="/data"))
     assert resolve(run_spec(ROW, "paper"), photos)["backbone"] == "lite0"
     other = resolve(run_spec(ROW | {"backbone": "r101"}, "paper"), photos)
     assert other["backbone"] == "r101" and other["model"]["backbone"]["depth"] == 101
 
 
 def test_a_backbone_of_fixed_width_keeps_its_channels() -> None:
-    photos = load_settings(config(scale="coco-mini", data_root="/data"))
+    photos = settings_with(dict(scale="coco-mini", data_root="/data"))
     resolved = resolve(run_spec(ROW, "paper"), photos)
     neck = resolved["model"]["neck"]
     assert neck["in_channels"] == [24, 40, 112, 320] and neck["out_channels"] == 64
@@ -333,4 +329,4 @@ def test_an_unknown_stand_in_is_named(configs: Path) -> None:
     path = configs / "scales" / "coco-mini.yaml"
     path.write_text(path.read_text().replace("{r50: lite0}", "{r50: lite9}"))
     with pytest.raises(ConfigError, match=r"coco-mini.yaml: unknown backbone 'lite9'; there are: .*lite0"):
-        load_settings(config(scale="coco-mini", data_root="/data"))
+        settings_with(dict(scale="coco-mini", data_root="/data"))

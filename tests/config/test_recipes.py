@@ -1,5 +1,9 @@
 """What the recipes `source` say, against the values read in the sources (configs/detectron.py, configs/methods)."""
 
+from functools import reduce
+from operator import getitem
+from typing import Any
+
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
@@ -26,6 +30,50 @@ def test_detectrons_recipe(method: str) -> None:
         assert model["roi_head"][extractor]["roi_layer"]["sampling_ratio"] == 2
     warm_up = config["warmup_iterations"], config["warmup_factor"]
     assert warm_up == ((2000, 0.03) if method == "shapeprop" else (500, pytest.approx(1 / 3)))
+
+
+SOURCES: dict[tuple[str, str], dict[str, Any]] = {  # (method, schedule): values by place
+    ("opmask", "130k"): {
+        "optimizer.lr": pytest.approx(0.02),
+        "warmup_iterations": 1000,
+        "image.train": [[1333, short] for short in (640, 672, 704, 736, 768, 800)],
+    },
+    ("deep-marc", "3x"): {
+        "optimizer": {"type": "SGD", "momentum": 0.9, "weight_decay": 4e-5, "lr": pytest.approx(0.12 * 16 / 64)},
+        "warmup_factor": pytest.approx(0.0067 / 0.12),
+        "schedule": {"length": 3, "drops": pytest.approx([50 / 70, 65 / 70])},
+    },
+    ("cpmask", "1x"): {
+        "optimizer.lr": 0.01,
+        "image.train": [[1333, 800]],
+        "schedule": {"length": 1, "drops": [8 / 12, 11 / 12]},
+    },
+    ("cpmask", "3x"): {
+        "image.train": [[1333, 640], [1333, 800]],
+        "schedule": {"length": 3, "drops": [28 / 36, 34 / 36]},
+    },
+    ("shapemask", "1x"): {
+        "optimizer.lr": 0.02,
+        "image.train": [[1066, 640], [1600, 960]],
+        "schedule.drops": [30 / 45, 40 / 45],
+        "warmup_iterations": 500,
+        "warmup_factor": pytest.approx(0.08375),
+    },
+}
+
+
+@pytest.mark.parametrize(("method", "schedule"), SOURCES)
+def test_recipes_of_their_own(method: str, schedule: str) -> None:
+    config = tiny.paper_config(method, schedule=schedule)
+    expected = SOURCES[method, schedule]
+    assert {place: reduce(getitem, place.split("."), config) for place in expected} == expected
+    for recipe in ("source", "common"):
+        assert not {"by_schedule", "lr_factor"} & set(tiny.paper_config(method, schedule=schedule, recipe=recipe))
+
+
+def test_opmasks_130k_iterations_are_of_16_images() -> None:
+    config = tiny.paper_config("opmask", schedule="130k")
+    assert [total_iterations(config | {"batch": batch}, 117_266) for batch in (16, 2)] == [130_000, 8 * 130_000]
 
 
 RECIPE = ("image", "optimizer", "paramwise", "clip_grad", "warmup_iterations", "warmup_factor", "schedule")

@@ -5,21 +5,16 @@ import shutil
 from pathlib import Path
 
 import pytest
-import yaml
 
-from contrastmask.config import CONFIGS, Settings, all_runs, config_hash, load_settings, load_tables, resolve, runfile
+from contrastmask.config import all_runs, config_hash, load_tables, resolve, runfile, settings_with
 from contrastmask.errors import ConfigError
 
 MAIN = "contrastmask-paper_r50_1x_nonvoc2voc"
 
 
-def settings(results: Path, **changes: object) -> Settings:
-    return load_settings(yaml.safe_load((CONFIGS / "config.yaml").read_text()) | {"results": str(results)} | changes)
-
-
 def written(results: Path, run: str = MAIN, **changes: object) -> Path:
     """The folder of a run, in which config.json was written."""
-    of = settings(results, **changes)
+    of = settings_with({"results": str(results)} | changes)
     tables = load_tables(of)
     runfile.write(of.run_folder(run, 0), runfile.describe(all_runs(tables)[run], 0, of, ["table1: Ours"]))
     return of.run_folder(run, 0)
@@ -27,7 +22,8 @@ def written(results: Path, run: str = MAIN, **changes: object) -> Path:
 
 @pytest.mark.parametrize("scale", ["smoke", "coco-mini", "paper"])
 def test_what_is_written_of_every_run_is_read_again(tmp_path: Path, scale: str) -> None:
-    of = settings(tmp_path, scale=scale, data_root=None if scale == "smoke" else "/data", gpus_per_run=1)
+    data_root = None if scale == "smoke" else "/data"
+    of = settings_with({"results": str(tmp_path), "scale": scale, "data_root": data_root, "gpus_per_run": 1})
     tables = load_tables(of)
     rows = runfile.rows_of(tables.values())
     for run in all_runs(tables).values():
@@ -38,7 +34,7 @@ def test_what_is_written_of_every_run_is_read_again(tmp_path: Path, scale: str) 
 
 
 def test_its_paths_lead_from_the_folder_to_the_files(tmp_path: Path) -> None:
-    of = settings(tmp_path / "r", scale="coco-mini", data_root="/data")
+    of = settings_with({"results": str(tmp_path / "r"), "scale": "coco-mini", "data_root": "/data"})
     folder = written(tmp_path / "r", scale="coco-mini", data_root="/data")
     files = runfile.read(folder)["files"]
     assert (folder / files["dataset"]).resolve() == of.dataset.resolve()

@@ -21,6 +21,7 @@ from typing import Any
 import pandas as pd
 import torch
 import yaml
+from evil import Evil
 from faults.damage import STRANGE, as_json, as_yaml, cut_or_flipped
 from faults.fuzz import Target, Wrong, verb
 from faults.harness import RUN
@@ -300,15 +301,6 @@ def tracking_files(results: Path) -> Target:
 # ---------------------------------------------------------------------------- checkpoints
 
 
-class Evil:
-    """Runs a command when it is unpickled by who trusts pickles."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        import os
-
-        return os.system, ("touch escaped",)
-
-
 def checkpoints(results: Path) -> Target:
     """Checkpoints with a whole one before them, and weights from elsewhere."""
     folder = results / "fuzz-checkpoints"
@@ -350,7 +342,8 @@ def checkpoints(results: Path) -> Target:
 
 def sealed(random: Random) -> bytes:
     """A file with a right checksum and wrong content: of another program, or of somebody with bad intentions."""
-    strange = random.choice((Evil(), [], {}, None, 1, {"identity": 3}, torch.zeros(2), {"state_dict": Evil()}))
+    evil = Evil("escaped")
+    strange = random.choice((evil, [], {}, None, 1, {"identity": 3}, torch.zeros(2), {"state_dict": evil}))
     packed = io.BytesIO()
     torch.save(strange, packed) if random.random() < 0.5 else pickle.dump(strange, packed)
     content = packed.getvalue()

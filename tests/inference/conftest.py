@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from inference.made import RUN, run_file
+from inference.made import RUN
 from models import tiny
 
-from contrastmask.config import config_hash
+from contrastmask.config import find_run, load_tables, runfile, settings_with
 from contrastmask.training.checkpoint import save_weights, sha256
 
 
@@ -16,13 +16,14 @@ from contrastmask.training.checkpoint import save_weights, sha256
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """results/ with one run at smoke scale, as training leaves it."""
     folder = tmp_path_factory.mktemp("results")
-    config = tiny.resolved("contrastmask", "paper", {})
+    settings = settings_with({"results": str(folder)})
+    described = runfile.describe(find_run(load_tables(settings), RUN), 0, settings)
     files = {"annotations": "none.json", "images": "none"}
-    data, run = folder / "smoke" / "data", folder / "smoke" / "runs" / RUN / "seed0"
+    run = settings.run_folder(RUN, 0)
     for path, content in (
-        (data / "dataset.json", tiny.DATASET | {"digest": "data", "train": files, "val": files}),
-        (data / config["setting"] / "split.json", tiny.SPLIT | {"digest": "split"}),
-        (run / "config.json", run_file(config)),
+        (settings.dataset, tiny.DATASET | {"digest": "data", "train": files, "val": files}),
+        (settings.split("nonvoc2voc"), tiny.SPLIT | {"digest": "split"}),
+        (run / "config.json", described),
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content))
@@ -31,7 +32,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     record = {
         "run": RUN,
         "seed": 0,
-        "config_hash": config_hash(config),
+        "config_hash": described["config_hash"],
         "data_digest": "data",
         "split_digest": "split",
         "iterations": 60,

@@ -29,6 +29,10 @@ def contrastmask(*arguments: object) -> tuple[int, str, str]:
     return done.exit_code, done.stdout, done.stderr
 
 
+def predict_run(images: object, results: Path, out: Path, *more: object) -> tuple[int, str, str]:
+    return contrastmask("predict", images, "--run", RUN, "--results", results, "--out", out, *more)
+
+
 def read(path: Path) -> Any:
     return json.loads(path.read_text())
 
@@ -43,9 +47,7 @@ def photos(tmp_path: Path) -> Path:
 
 def test_a_folder_gives_overlays_and_results_in_cocos_format(results: Path, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    code, said, _ = contrastmask(
-        "predict", photos, "--run", RUN, "--results", results, "--out", out, "--score-threshold", 0
-    )
+    code, said, _ = predict_run(photos, results, out, "--score-threshold", 0)
     assert code == 0 and "3 images" in said and "image 3/3" in said
     overlays = sorted(path.relative_to(out / "overlays").as_posix() for path in out.rglob("overlays/**/*.*"))
     assert overlays == ["a/x.jpg", "b/x.jpg", "b/y.png"]
@@ -65,7 +67,7 @@ def test_a_folder_gives_overlays_and_results_in_cocos_format(results: Path, phot
 def test_results_are_those_of_evaluation(results: Path, run: Path, photos: Path, tmp_path: Path) -> None:
     """The same images as a dataset's val part, by the evaluation's own functions."""
     out = tmp_path / "out"
-    contrastmask("predict", photos, "--run", RUN, "--results", results, "--out", out, "--score-threshold", 0)
+    predict_run(photos, results, out, "--score-threshold", 0)
     trained = load_run(run)
     dataset = {"categories": trained.categories, "val": {"annotations": str(out / "images.json"), "images": ""}}
     truth, model = COCO(dataset["val"]["annotations"]), trained.detector("cpu")
@@ -81,7 +83,7 @@ def test_unreadable_files_are_named_left_out_and_told_by_the_code(results: Path,
     (photos / "a" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (photos / "a" / "text.png").write_text("not an image")
     (photos / "a" / "empty.jpg").touch()
-    code, said, errors = contrastmask("predict", photos, "--run", RUN, "--results", results, "--out", tmp_path / "out")
+    code, said, errors = predict_run(photos, results, tmp_path / "out")
     assert code == 1 and "3 images" in said
     named = [line for line in errors.splitlines() if line.startswith("not read: ")]
     assert [Path(line.split(": ")[1]).name for line in named] == ["cut.jpg", "empty.jpg", "text.png"]
@@ -92,9 +94,7 @@ def test_unreadable_files_are_named_left_out_and_told_by_the_code(results: Path,
 def test_every_suffix_that_is_looked_for_can_be_read(results: Path, tmp_path: Path) -> None:
     for suffix in SUFFIXES:
         picture(tmp_path / "all" / f"{suffix[1:]}{suffix}")
-    code, said, errors = contrastmask(
-        "predict", tmp_path / "all", "--run", RUN, "--results", results, "--out", tmp_path / "out"
-    )
+    code, said, errors = predict_run(tmp_path / "all", results, tmp_path / "out")
     assert code == 0, errors
     assert f"{len(SUFFIXES)} images" in said
 
@@ -104,17 +104,17 @@ def test_a_picture_that_exif_turns_is_drawn_and_measured_upright(results: Path, 
     exif = image.getexif()
     exif[0x0112] = 6  # a quarter turn
     image.save(tmp_path / "turned.jpg", exif=exif)
-    contrastmask("predict", tmp_path / "turned.jpg", "--run", RUN, "--results", results, "--out", tmp_path / "out")
+    predict_run(tmp_path / "turned.jpg", results, tmp_path / "out")
     found = read(tmp_path / "out" / "images.json")["images"][0]
     assert (found["width"], found["height"]) == (72, 96)
 
 
 def test_the_threshold_leaves_out_what_is_below(results: Path, photos: Path, tmp_path: Path) -> None:
-    common = ("predict", photos / "a", "--run", RUN, "--results", results, "--out", tmp_path / "out")
-    contrastmask(*common, "--score-threshold", 0)
+    common = (photos / "a", results, tmp_path / "out", "--score-threshold")
+    predict_run(*common, 0)
     scores = [entry["score"] for entry in read(tmp_path / "out" / "results.json")]
     middle = sorted(scores)[len(scores) // 2]
-    contrastmask(*common, "--score-threshold", middle)
+    predict_run(*common, middle)
     kept = [entry["score"] for entry in read(tmp_path / "out" / "results.json")]
     assert kept == [score for score in scores if score >= middle]
     assert 0 < len(kept) < len(scores)
@@ -188,6 +188,6 @@ def test_wrong_input_is_code_2_and_leaves_nothing(results: Path, photos: Path, t
 def test_an_overlay_never_replaces_an_image(results: Path, tmp_path: Path) -> None:
     image = picture(tmp_path / "out" / "overlays" / "x.jpg")
     before = image.read_bytes()
-    code, _, errors = contrastmask("predict", image, "--run", RUN, "--results", results, "--out", tmp_path / "out")
+    code, _, errors = predict_run(image, results, tmp_path / "out")
     assert code == 2 and "another --out" in errors
     assert image.read_bytes() == before

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from models import tiny
 
-from contrastmask.config import CONFIGS, all_runs, load_settings, load_tables, resolve
+from contrastmask.config import CONFIGS, all_runs, load_tables, resolve, settings_with
 from contrastmask.config.yamlfiles import read_yaml
 from contrastmask.errors import ConfigError
 from contrastmask.inference.received import LARGEST, check_config
@@ -20,7 +20,7 @@ from contrastmask.inference.received import LARGEST, check_config
 def test_every_run_of_every_table_passes(scale: str, preset: str) -> None:
     makes_its_own = read_yaml(CONFIGS / "scales" / f"{scale}.yaml", "scale")["dataset"]["kind"] == "synthetic"
     asked = {"scale": scale, "preset": preset, "data_root": None if makes_its_own else "/data"}
-    settings = load_settings(read_yaml(CONFIGS / "config.yaml", "config") | asked)
+    settings = settings_with(asked)
     runs = all_runs(load_tables(settings))
     trained = [run for run in runs.values() if not run.detector]  # the others have no weights of their own
     for run in trained:

@@ -1,7 +1,6 @@
 """Reading a trained model: what fits is taken, what could run code or does not fit is refused."""
 
 import json
-import os
 import pickle
 import shutil
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from evil import Evil
 from safetensors.torch import save_file
 
 from contrastmask.config import config_hash
@@ -108,16 +108,6 @@ def test_a_checkpoint_beside_configuration_and_categories_is_a_model(exported: P
     torch.save(weights, exported / "plain.pth")
     for name in ("other.pth", "plain.pth", "model.safetensors"):
         assert read_model(exported / name).weights.keys() == weights.keys()
-
-
-class Evil:
-    """Opening its pickle makes a file."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.mark),)
 
 
 @pytest.mark.parametrize("how", ["torch", "legacy", "pickle", "renamed"])

@@ -1,17 +1,14 @@
 """What is imported, what is not, and that all of mmdet is there nevertheless. In processes of their own."""
 
 import json
-import os
 import pkgutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from fresh_python import ROOT, run
 
 import contrastmask
 
-ROOT = Path(__file__).resolve().parents[2]
 NOT_FOR_A_TRAINING = (
     "matplotlib", "scipy", "sklearn", "imgaug", "numba", "timm", "torch._dynamo", "pandas", "mlflow", "snakemake",
 )  # fmt: skip
@@ -23,14 +20,6 @@ import json, mmdet.registry as registries
 nodes = {name: node for name, node in vars(registries).items() if name.isupper() and hasattr(node, "module_dict")}
 print(json.dumps({name: sorted(node.module_dict) for name, node in nodes.items() if not name.startswith("MMENGINE")}))
 """
-
-
-def run(code: str) -> str:
-    """What it prints; warnings and errors of it are not expected."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def loaded(code: str, names: tuple[str, ...]) -> list[str]:

@@ -9,9 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from contrastmask.config import load_settings, resolve, run_spec
-from contrastmask.config.yamlfiles import read_yaml
-from contrastmask.paths import ROOT
+from contrastmask.config import resolve, run_spec, settings_with
 from contrastmask.training.build import build_model
 
 import mmdet.structures.mask  # isort: skip
@@ -28,16 +26,15 @@ SIZE = 96
 def resolved(method: str, preset: str, options: dict[str, Any]) -> dict[str, Any]:
     """The resolved configuration of a run at smoke scale."""
     entry = {"method": method, "backbone": "r50", "schedule": "1x", "setting": "nonvoc2voc", "options": options}
-    return resolve(run_spec(entry, preset), load_settings(read_yaml(ROOT / "configs" / "config.yaml", "config")))
+    return resolve(run_spec(entry, preset), settings_with({}))
 
 
 def paper_config(
     method: str, backbone: str = "r50", schedule: str = "1x", preset: str = "paper", **options: Any
 ) -> dict[str, Any]:
     """The resolved configuration of a run at the paper's scale and batch."""
-    scale = {"scale": "paper", "data_root": "/d", "gpus_per_run": 8}
+    settings = settings_with({"scale": "paper", "data_root": "/d", "gpus_per_run": 8})
     entry = {"method": method, "backbone": backbone, "schedule": schedule, "setting": "nonvoc2voc", "options": options}
-    settings = load_settings(read_yaml(ROOT / "configs" / "config.yaml", "config") | scale)
     return resolve(run_spec(entry, preset), settings)
 
 

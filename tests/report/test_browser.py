@@ -61,14 +61,6 @@ def test_it_opens_in_silence_and_is_photographed(opened: Page):
     assert PICTURE.stat().st_size > 10_000
 
 
-def test_every_link_inside_the_page_resolves(opened: Page):
-    dead = opened.eval_on_selector_all(
-        "a[href^='#']",
-        "links => links.map(a => decodeURIComponent(a.hash.slice(1))).filter(id => !document.getElementById(id))",
-    )
-    assert dead == []
-
-
 @pytest.mark.parametrize("fragment", ["", "#missing", f"#run-{MISSING}"])
 def test_a_phone_does_not_scroll_sideways(opened: Page, fragment: str):
     opened.set_viewport_size(PHONE)

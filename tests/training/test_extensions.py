@@ -10,12 +10,10 @@ import pytest
 import torch
 
 import contrastmask.models  # noqa: F401  # before mmdet
-from contrastmask.config import Settings, find_run, load_settings, load_tables, runfile
-from contrastmask.config.yamlfiles import read_yaml
+from contrastmask.config import Settings, find_run, load_tables, runfile, settings_with
 from contrastmask.data.dataset import prepare
 from contrastmask.data.splits import write_split
 from contrastmask.errors import ConfigError
-from contrastmask.paths import CONFIGS
 from contrastmask.runtime.locks import Interrupted, Stop
 from contrastmask.training.checkpoint import load_weights
 from contrastmask.training.mmdet_config import mmdet_config
@@ -39,8 +37,7 @@ def no_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Data of scale smoke, for trainings of four steps."""
-    asked = read_yaml(CONFIGS / "config.yaml", "config") | {"results": str(tmp_path_factory.mktemp("results"))}
-    settings = load_settings(asked)
+    settings = settings_with({"results": str(tmp_path_factory.mktemp("results"))})
     settings.scale["one_x"]["iterations"] = STEPS
     prepare(settings.scale["dataset"], settings.dataset.parent / "images", settings.dataset)
     write_split(settings.dataset, "nonvoc2voc", settings.split("nonvoc2voc").parent)

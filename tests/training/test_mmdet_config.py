@@ -8,11 +8,9 @@ from click.testing import CliRunner
 
 import contrastmask.models  # noqa: F401  # before mmdet
 from contrastmask.cli import main
-from contrastmask.config import find_run, load_settings, load_tables, runfile
-from contrastmask.config.yamlfiles import read_yaml
+from contrastmask.config import find_run, load_tables, runfile, settings_with
 from contrastmask.data.dataset import prepare
 from contrastmask.data.splits import write_split
-from contrastmask.paths import CONFIGS
 from contrastmask.runtime.locks import Stop
 from contrastmask.training.run import Run
 from contrastmask.training.train import train
@@ -41,9 +39,7 @@ class Losses(Hook):
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The data of scale smoke and the runs' folders, each with its config.json; two steps long."""
-    root = tmp_path_factory.mktemp("runs")
-    asked = read_yaml(CONFIGS / "config.yaml", "config") | {"results": str(root / "results")}
-    settings = load_settings(asked)
+    settings = settings_with({"results": str(tmp_path_factory.mktemp("results"))})
     settings.scale["one_x"]["iterations"] = STEPS
     prepare(settings.scale["dataset"], settings.dataset.parent / "images", settings.dataset)
     write_split(settings.dataset, "nonvoc2voc", settings.split("nonvoc2voc").parent)

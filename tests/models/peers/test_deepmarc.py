@@ -2,6 +2,8 @@
 
 import copy
 
+import cv2
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -74,13 +76,8 @@ def test_targets_are_masks_of_112_pixels_resized_without_a_threshold() -> None:
     found = net.roi_head.mask_batch([], batch.samples)
     targets = net.roi_head.mask_targets(found, 64)
     assert ((targets > 0) & (targets < 1)).any() and targets.shape == (2, 64, 64)
-    fine = found.targets(112)[0]
-    for y, x in ((10, 20), (31, 5), (40, 60)):
-        top, left = (y + 0.5) * 112 / 64 - 0.5, (x + 0.5) * 112 / 64 - 0.5
-        i, j, v, u = int(top), int(left), top % 1, left % 1
-        patch = fine[i : i + 2, j : j + 2]
-        expected = (patch * torch.tensor([[(1 - v) * (1 - u), (1 - v) * u], [v * (1 - u), v * u]])).sum()
-        assert float(targets[0, y, x]) == pytest.approx(float(expected), abs=1e-5)
+    for ours, fine in zip(targets, found.targets(112), strict=True):
+        np.testing.assert_allclose(ours, cv2.resize(fine.numpy(), (64, 64)), atol=1e-5)  # bilinear
 
 
 def test_mask_loss_is_the_mean_over_ground_truth_boxes_of_base(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,16 +128,6 @@ def test_without_the_option_contrastmask_is_as_it_was() -> None:
 
 
 # ---------------------------------------------------------------- configuration
-
-
-def test_the_source_recipe() -> None:
-    config = tiny.paper_config("deep-marc", schedule="3x")
-    assert config["optimizer"]["lr"] == pytest.approx(0.12 * 16 / 64)
-    assert config["optimizer"] | {"lr": 0} == {"type": "SGD", "momentum": 0.9, "weight_decay": 4e-5, "lr": 0}
-    assert config["warmup_factor"] * config["optimizer"]["lr"] == pytest.approx(0.0067 * 16 / 64)
-    assert config["schedule"]["length"] == 3
-    assert [70 * share for share in config["schedule"]["drops"]] == pytest.approx([50, 65])
-    assert "lr_factor" not in config
 
 
 def test_the_source_recipes_decay_spares_the_hourglass_norms_and_biases() -> None:

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from models import tiny
 from models.tiny import A, B, Object
 
-from contrastmask.config import CONFIGS, load_settings
-from contrastmask.config.yamlfiles import read_yaml
+from contrastmask.config import settings_with
 from contrastmask.models.peers.shapemask import (
     JITTER,
     OBJECTS,
@@ -234,7 +233,7 @@ def test_priors_come_from_the_file_and_go_with_the_weights(tmp_path: Path) -> No
 
 
 def test_settings_name_the_priors_file_of_each_run() -> None:
-    settings = load_settings(read_yaml(CONFIGS / "config.yaml", "config"))
+    settings = settings_with({})
     options = tiny.paper_config("shapemask", priors=20)["model"]["roi_head"]["options"]
     path = settings.shape_priors("nonvoc2voc", options)
     assert path is not None and path.parts[-2:] == ("nonvoc2voc", "shape_priors-K20-a1024.npz")
@@ -246,14 +245,6 @@ def test_necks() -> None:
     assert (fpn["neck"]["type"], fpn["data_preprocessor"]["pad_size_divisor"]) == ("FPN", 32)
     assert (nas["neck"]["type"], nas["data_preprocessor"]["pad_size_divisor"]) == ("NASFPN", 128)
     assert (nas["neck"]["stack_times"], nas["neck"]["out_channels"]) == (5, 256)
-
-
-def test_the_source_recipe() -> None:
-    config = tiny.paper_config("shapemask")
-    assert config["image"]["train"] == [[1066, 640], [1600, 960]]
-    assert config["schedule"]["drops"] == [30 / 45, 40 / 45]
-    assert (config["warmup_iterations"], config["warmup_factor"]) == (500, pytest.approx(0.08375))
-    assert config["optimizer"]["lr"] == tiny.paper_config("mask-rcnn")["optimizer"]["lr"]
 
 
 def test_size_at_paper_scale() -> None:
