@@ -38,11 +38,17 @@ def split_data(annotations: Path, val: float, seed: int, out: Path, group: str |
     if verify.check_shape(coco, annotations, found):
         amend.refer(coco, found)
         verify.check_lists(coco, annotations, found)
+        verify.check_references(coco, annotations, found)
     found.check(f"{annotations}: cannot be split")
     paths = {part: out / f"{annotations.stem}-{part}.json" for part in ("train", "val")}
     for path in paths.values():
         if path.exists():
             raise DataError(f"{path} exists: remove it, or give another --out")
+    if group and not any(group in image["file_name"] for image in coco["images"]):
+        name = coco["images"][0]["file_name"]
+        raise DataError(
+            f"{annotations}: no file name holds {group!r}, so --group keeps nothing together: such as {name!r}"
+        )
     groups: defaultdict[Group, list[dict]] = defaultdict(list)
     for image in coco["images"]:
         groups[_group(image["file_name"], group)].append(image)

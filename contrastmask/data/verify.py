@@ -8,7 +8,7 @@ import filecmp
 import math
 import shlex
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -125,6 +125,8 @@ def check_annotations(coco: dict, path: Path, found: Problems, need_masks: bool,
     right = []
     for annotation in coco["annotations"]:
         wrong = _wrong_reference(annotation, sizes, categories)
+        if not wrong and annotation["iscrowd"] not in (0, 1):
+            wrong = "crowd", f"iscrowd is {annotation['iscrowd']!r:.60}"
         if not wrong and (size := sizes[annotation["image_id"]]):
             wrong = _wrong_box(annotation, size, found) or _wrong_mask(annotation, size, found, need_masks, measured)
         if wrong:
@@ -149,13 +151,19 @@ Wrong = tuple[str, str] | None
 """A kind of problem, and the text of the example."""
 
 
-def _wrong_reference(annotation: dict, sizes: dict, categories: set) -> Wrong:
-    if annotation["image_id"] not in sizes:
+def check_references(coco: dict, path: Path, found: Problems) -> None:
+    """Whether annotations are of images and categories that the file lists; part of `check_annotations`."""
+    images, categories = ({row["id"] for row in coco[key]} for key in ("images", "categories"))
+    for annotation in coco["annotations"]:
+        if wrong := _wrong_reference(annotation, images, categories):
+            found.add(wrong[0], f"{path}: annotation {annotation['id']}: {wrong[1]}")
+
+
+def _wrong_reference(annotation: dict, images: Container, categories: set) -> Wrong:
+    if annotation["image_id"] not in images:
         return "image_id", f'image_id {annotation["image_id"]!r} is not in "images"'
     if annotation["category_id"] not in categories:
         return "category_id", f'category_id {annotation["category_id"]!r} is not in "categories"'
-    if annotation["iscrowd"] not in (0, 1):
-        return "crowd", f"iscrowd is {annotation['iscrowd']!r:.60}"
     return None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 from contrastmask.errors import ConfigError
 from contrastmask.runtime.terminal import natural
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif", ".jp2")
 
 
 def find_images(given: tuple[str, ...], out: Path) -> list[Path]:

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 IOU = "IoU"
 """Mean mask IoU in true boxes, beside the METRICS."""
 MEASURED = (*METRICS, IOU)
-INSTEAD = {"box AP": ("bbox", "novel"), "base mask AP": ("segm", "base")}
+INSTEAD = {"novel box AP": ("bbox", "novel"), "base mask AP": ("segm", "base")}
 """What a row can say where val has no masks of novel categories."""
 OURS = (*MEASURED, *(f"{name}_sd" for name in MEASURED))
 THEIRS = (*(f"paper_{metric}" for metric in METRICS), *(f"diff_{metric}" for metric in METRICS))

@@ -74,3 +74,28 @@ def test_a_file_of_another_format_is_told(tmp_path):
     (tmp_path / "via.json").write_text('{"_via_settings": {}}')
     with pytest.raises(DataError, match="missing or not a list; it has '_via_settings'"):
         split_data(tmp_path / "via.json", 0.2, 0, tmp_path)
+
+
+def test_an_annotation_that_is_of_no_image_is_not_lost_without_a_word(tmp_path):
+    coco = frames(2, 2)
+    coco["annotations"][0]["image_id"] = "elsewhere"
+    (tmp_path / "all.json").write_text(json.dumps(coco))
+    with pytest.raises(DataError, match="annotation 0: image_id 'elsewhere' is not in"):
+        split_data(tmp_path / "all.json", 0.2, 0, tmp_path)
+
+
+def test_what_init_reads_can_be_split(tmp_path):
+    """Sizes that are missing, references as texts."""
+    coco = frames(2, 2)
+    for image, annotation in zip(coco["images"], coco["annotations"], strict=True):
+        del image["width"]
+        annotation["category_id"] = str(annotation["category_id"])
+    (tmp_path / "all.json").write_text(json.dumps(coco))
+    done = split_data(tmp_path / "all.json", 0.25, 0, tmp_path)
+    assert done["train"] + done["val"] == 4 and not done["lacking"]
+
+
+def test_a_group_that_is_in_no_name_is_refused(tmp_path):
+    (tmp_path / "all.json").write_text(json.dumps(frames(2, 2)))
+    with pytest.raises(DataError, match="no file name holds '-', so --group keeps nothing together"):
+        split_data(tmp_path / "all.json", 0.2, 0, tmp_path, "-")

@@ -103,9 +103,11 @@ def test_table_and_mlflow_say_nothing_that_was_not_measured(project: Path) -> No
     from mlflow import MlflowClient
 
     table = pd.read_csv(project / "results/own/tables/own.csv")
-    assert table["status"].str.fullmatch(r"no novel masks in val \(box AP .*, base mask AP .*\)").all()
+    assert table["status"].str.fullmatch(r"no novel masks in val \(novel box AP .*, base mask AP .*\)").all()
     assert len(table) == 2 and table["AP"].isna().all()
-    assert (project / "results/own/tables/own.md").read_text() in (project / "output.txt").read_text()
+    output = (project / "output.txt").read_text()
+    assert (project / "results/own/tables/own.md").read_text() in output
+    assert "contrastmask predict PHOTOS --scale own --run" in output and "'tables=[own]'" in output
     client = MlflowClient(f"sqlite:///{project / 'results' / 'mlflow.db'}")
     every = client.search_runs([client.get_experiment_by_name("contrastmask/own").experiment_id])
     runs = [run for run in every if run.data.params]  # the others are of tables

@@ -108,7 +108,7 @@ def test_val_without_novel_masks_is_said(results: Path, smoke: dict[str, Any], p
     for seed in (0, 1):
         put(run_of("sigma=0.1"), seed, changes=measured)
     found = row_of(build(load("table4"), results, smoke, [0, 1], "paper"), "sigma=0.1")
-    assert found.status == "no novel masks in val (box AP 12.5, base mask AP 25.0)"
+    assert found.status == "no novel masks in val (novel box AP 12.5, base mask AP 25.0)"
     assert all("base mask AP 25.0" in text for text in files(load("table4"), results, smoke, [0, 1]).values())
 
 

@@ -1,8 +1,10 @@
 # What is said when Snakemake ends, and MLflow brought up to date. A failure here is said and harms nothing.
+import json
 import shlex
 import subprocess
 import time
 
+import yaml
 from snakemake.logging import logger
 
 STARTED = time.time()
@@ -18,6 +20,22 @@ def update_mlflow():
     contrastmask("sync", "--results", RESULTS)
 
 
+def typed(value):
+    """A setting as a person types it: in a list, a text that YAML reads otherwise is quoted."""
+    if not isinstance(value, list):
+        return value
+    return f"[{','.join(str(v) if yaml.safe_load(str(v)) == v else json.dumps(v) for v in value)}]"
+
+
+def use_it(table):
+    """The command that uses what a person's own data has trained, or the page that says how to train on it."""
+    trained = [run.id for run in TABLES[table].runs if not run.detector]
+    if SETTINGS.scale["dataset"]["kind"] != "folder" or not trained:
+        return {"docs/own-data.md": "photos and categories of your own"}
+    command = ["contrastmask", "predict", "PHOTOS", "--scale", config["scale"], "--run", trained[-1]]
+    return {shlex.join(command): "masks in other photos"}
+
+
 def say_what_is_there():
     """After success: one table of those just made (Table 2 if it is one of them), where all are, and what comes next."""
     update_mlflow()
@@ -26,13 +44,12 @@ def say_what_is_there():
     if not made:
         return
     shown = "table2" if "table2" in made else made[0]
-    changed = [f"{key}={value}" for key, value in config.items() if value != DEFAULTS[key]]
+    changed = [f"{key}={typed(value)}" for key, value in config.items() if value != DEFAULTS[key]]
     page = ["snakemake", "--cores", str(workflow.cores), "report", *(["--config", *changed] if changed else [])]
     following = {
         "make ui": "compare the runs in MLflow",
         shlex.join(page): "one page with everything behind the tables",
-        "docs/own-data.md": "photos and categories of your own",
-    }
+    } | use_it(shown)
     print(
         f"\n{visible(files[shown].read_text(encoding='utf-8'))}\nAs csv, md, html and tex in {OUT / 'tables'}: "
         f"{', '.join(made)}\n\nNext:",
