@@ -3,8 +3,8 @@ PYTHON ?= python3
 CORES ?= $(shell nproc)
 SCALE ?= smoke
 BIN := .venv/bin
-# a test on each core, as many as have memory for it; tests that share a chain stay in one process
-PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadgroup
+# a file of tests on each core, as many as have memory for it: tests of one file share what they make
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile
 HOST_PATH := $(PATH)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true

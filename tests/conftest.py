@@ -2,11 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 from hypothesis import settings
 
 from contrastmask import paths
@@ -38,23 +36,3 @@ def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = Path(shutil.copytree(paths.CONFIGS, tmp_path / "configs"))
     monkeypatch.setattr(paths, "CONFIGS", folder)
     return folder
-
-
-@pytest.fixture(scope="session")
-def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
-    """`made_once(name, make)`: a folder that `make(folder)` fills, once for all processes of pytest-xdist."""
-    common = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        common = common.parent
-
-    def once(name: str, make: Callable[[Path], object]) -> Path:
-        folder, done = common / name, common / f"{name}.done"
-        with FileLock(common / f"{name}.lock"):
-            if not done.exists():
-                shutil.rmtree(folder, ignore_errors=True)  # of a process that failed to make it
-                folder.mkdir()
-                make(folder)
-                done.touch()
-        return folder
-
-    return once

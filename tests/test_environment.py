@@ -173,10 +173,15 @@ def clone(folder: Path) -> Path:
     return folder
 
 
+def by_hand(**variables: str) -> dict[str, str]:
+    """The environment of who types `make`; a test may be started by `make test`, and an inner make says so."""
+    inner = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHONPATH")
+    return {key: value for key, value in os.environ.items() if key not in inner} | variables
+
+
 def make(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    env = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "PYTHONPATH")}
     return subprocess.run(
-        ["make", *arguments], cwd=folder, env={**env, **variables}, capture_output=True, text=True, check=False
+        ["make", *arguments], cwd=folder, env=by_hand(**variables), capture_output=True, text=True, check=False
     )
 
 
@@ -199,7 +204,7 @@ def test_a_set_up_that_was_interrupted_is_made_anew_also_in_a_folder_with_a_spac
 
     with subprocess.Popen(
         ["make", ready, f"PYTHON={sys.executable}"],
-        cwd=folder, env={**os.environ, **variables}, stdout=subprocess.PIPE, text=True, start_new_session=True,
+        cwd=folder, env=by_hand(**variables), stdout=subprocess.PIPE, text=True, start_new_session=True,
     ) as first:  # fmt: skip
         assert first.stdout is not None
         assert next(first.stdout).startswith("environment: .venv") and next(first.stdout).startswith("packages: ")

@@ -11,9 +11,8 @@ from faults.ledger import FILE, PAGE, Ledger, update
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "faults" in item.path.parts:  # they share one prepared project: one process, one after the other
+        if "faults" in item.path.parts:
             item.add_marker(pytest.mark.faults)
-            item.add_marker(pytest.mark.xdist_group("faults"))
 
 
 @pytest.fixture(scope="session")

@@ -40,7 +40,6 @@ from contrastmask.tracking.sync import live, sync
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-pytestmark = pytest.mark.xdist_group("tracking")  # one process: the store is made once
 ROOT = Path(__file__).parents[2]
 fork = multiprocessing.get_context("fork")
 
