@@ -94,6 +94,15 @@ class Table:
         """The distinct runs of the rows, in order."""
         return tuple(dict.fromkeys(row.run for row in self.rows if row.run))
 
+    @property
+    def by_label(self) -> dict[str, Row]:
+        """The rows that have a run, in order; of those with one label the first."""
+        found: dict[str, Row] = {}
+        for row in self.rows:
+            if row.run:
+                found.setdefault(row.label, row)
+        return found
+
 
 def load_tables(settings: Settings) -> dict[str, Table]:
     """Every table, by name: the wanted ones first, then the others, which are made when asked for by name.

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from contrastmask import paths
-from contrastmask.config import Row, RunSpec, load_table
+from contrastmask.config import RunSpec, load_table
 from contrastmask.config.rows import ANY_SCALE, Scale
 from contrastmask.config.yamlfiles import read_yaml
 from contrastmask.errors import ConfigError
@@ -58,8 +58,8 @@ def figure_rows(figure: str, preset: str, scale: Scale = ANY_SCALE) -> dict[str,
     chosen = load_figures()["figure7" if figure == "objects" else figure]
     file = paths.CONFIGS / "figures.yaml"
     table = load_table(chosen["table"], preset, scale)
-    rows: dict[str, Row] = {row.label: row for row in reversed(table.rows) if row.run}
-    labels = [chosen[key] for key in _ROWS[figure]] if figure in _ROWS else list(reversed(rows))
+    rows = table.by_label
+    labels = [chosen[key] for key in _ROWS[figure]] if figure in _ROWS else list(rows)
     unknown = [label for label in labels if label not in rows]
     if unknown:
         raise ConfigError(

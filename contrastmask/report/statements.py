@@ -47,18 +47,16 @@ def load_statements(preset: str, scale: Scale = ANY_SCALE) -> list[Statement]:
     """configs/claims.yaml, checked, with the runs of a scale; ConfigError naming what is wrong."""
     file = paths.CONFIGS / "claims.yaml"
     content = read_yaml(file, "claims")
-    rows: dict[tuple[str, str], Row] = {}
-    for table in {side["table"] for claim in _claims(content) for side in _sides(claim) if "table" in side}:
-        for row in load_table(table, preset, scale).rows:
-            rows.setdefault((table, row.label), row)
+    named = {side["table"] for claim in _claims(content) for side in _sides(claim) if "table" in side}
+    rows = {table: load_table(table, preset, scale).by_label for table in named}
 
     def read(side: dict[str, Any]) -> Side:
         if "table" not in side:
             run = run_spec(content["base"] | side, preset, scale)
             return Side(", ".join(f"{key}={value}" for key, value in run.options) or "default", run, None)
-        row = rows.get((side["table"], side["row"]))
+        row = rows[side["table"]].get(side["row"])
         if row is None or row.run is None:
-            known = ", ".join(label for table, label in rows if table == side["table"])
+            known = ", ".join(rows[side["table"]])
             raise ConfigError(f"{file}: {side['table']} has no row '{side['row']}' with a run; its rows: {known}")
         return Side(row.label, row.run, row)
 
