@@ -187,6 +187,8 @@ def read_measurements(folder: Path, run: str, seed: int, val: Val) -> Measuremen
         check(metrics, "metrics", "metrics.json")
         ious = pd.read_csv(
             place / "gt_box_iou.csv",
+            usecols=["annotation_id", "iou"],
+            index_col=False,
             dtype={"annotation_id": str, "iou": float},
             keep_default_na=False,
             float_precision="round_trip",
@@ -207,6 +209,6 @@ def read_measurements(folder: Path, run: str, seed: int, val: Val) -> Measuremen
         raise MeasurementError(f"{place / 'gt_box_iou.csv'} has annotation {unknown[0]}, which {val.name} lacks")
     found = [val.truth.anns[ours[id]] for id in ious["annotation_id"]]
     lines = ((val.images[o["image_id"]], o["category_id"], float(o["area"])) for o in found)
-    objects = pd.DataFrame(lines, columns=["image", "category", "area"]).assign(iou=ious["iou"])
+    objects = pd.DataFrame(lines, columns=["image", "category", "area"]).assign(iou=ious["iou"].to_numpy())
     objects = objects.astype({"image": int, "category": int})  # also where there are none
     return Measurements(place, metrics, val, objects)

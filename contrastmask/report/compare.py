@@ -91,7 +91,7 @@ def compare(
     val = read_val(folder)
     pair = Pair.read(folder, a, b, seeds, val, bootstrap.image_weights(len(val.images), resamples))
     chosen = _chosen(pair, subset)
-    names = {c["id"]: c["name"] for c in pair.a[0].metrics["per_category"]}
+    names = {c["id"]: str(c["name"]) for c in pair.a[0].metrics["per_category"]}
     return Comparison(
         a=a,
         b=b,

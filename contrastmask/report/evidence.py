@@ -65,7 +65,7 @@ def run_line(folder: Path) -> dict[str, Any]:
     return line | {name: files.provenance.get(name) for name in MADE_ON}
 
 
-def _deep(content: Any, keys: tuple[str, ...]) -> Any:
-    for key in keys:
+def _deep(content: dict[str, Any], keys: tuple[str, ...]) -> Any:
+    for key in keys[:-1]:
         content = content.get(key, {})
-    return content
+    return content.get(keys[-1])

@@ -190,6 +190,10 @@ def refused(folder: Path, words: str) -> None:
 
 def test_measurements_of_another_run_are_found_out(tmp_path: Path, pair: tuple[Path, Path]) -> None:
     good, bad = pair
+    whole = (good / "gt_box_iou.csv").read_text()
+    (good / "gt_box_iou.csv").write_text(whole.replace("annotation_id", "annotation"))
+    refused(tmp_path, r"cannot be read: ValueError\(.*annotation_id.*evaluate the run again")
+    (good / "gt_box_iou.csv").write_text(whole)
     (good / "detections.json.gz").write_bytes((bad / "detections.json.gz").read_bytes())
     refused(tmp_path, r"but metrics.json says .*evaluate the run again")
     with gzip.open(good / "detections.json.gz", "wt") as file:
