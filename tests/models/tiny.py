@@ -146,45 +146,31 @@ def make_batch(
         background: random small proposals in each image.
     """
     rng = np.random.default_rng(0)
-    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randn(len(images), 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    sizes = dict.fromkeys(("img_shape", "ori_shape", "batch_input_shape", "pad_shape"), (SIZE, SIZE))
     samples, proposals = [], []
     for objects in images:
-        boxes = torch.tensor([o.box for o in objects], dtype=torch.float32).reshape(-1, 4)
-        sample = DetDataSample(
-            metainfo=dict(
-                img_shape=(SIZE, SIZE),
-                ori_shape=(SIZE, SIZE),
-                scale_factor=(1.0, 1.0),
-                batch_input_shape=(SIZE, SIZE),
-                pad_shape=(SIZE, SIZE),
-                img_id=0,
-            )
-        )
-        sample.gt_instances = InstanceData(
-            bboxes=boxes,
-            labels=torch.tensor([o.label for o in objects], dtype=torch.long),
-            masks=bitmaps([scramble(o.mask()) if o.label in scrambled else o.mask() for o in objects]),
-        )
-        sample.ignored_instances = InstanceData(
-            bboxes=torch.tensor([o.box for o in ignored], dtype=torch.float32).reshape(-1, 4),
-            labels=torch.tensor([o.label for o in ignored], dtype=torch.long),
-            masks=bitmaps([o.mask() for o in ignored]),
-        )
+        sample = DetDataSample(metainfo=sizes | {"scale_factor": (1.0, 1.0), "img_id": 0})
+        sample.gt_instances, sample.ignored_instances = annotated(objects, scrambled), annotated(ignored)
+        boxes = sample.gt_instances.bboxes
         corners = torch.as_tensor(rng.uniform(0, SIZE - 12, (background, 2)), dtype=torch.float32)
         small = torch.cat([corners, corners + 8], 1)
         near = [boxes + torch.as_tensor(rng.uniform(-3, 3, boxes.shape), dtype=torch.float32) for _ in range(jitter)]
         found = torch.cat([*near, small]).clamp(0, SIZE)
-        proposals.append(
-            InstanceData(bboxes=found, scores=torch.ones(len(found)), labels=torch.zeros(len(found)).long())
-        )
+        proposals.append(InstanceData(bboxes=found, scores=torch.ones(len(found)), labels=0 * found[:, 0].long()))
         samples.append(sample)
-    return Batch(torch.randn(len(images), 3, SIZE, SIZE, generator=generator), samples, proposals)
+    return Batch(pixels, samples, proposals)
 
 
-def bitmaps(masks: list[np.ndarray]) -> mmdet.structures.mask.BitmapMasks:
-    """mmdet's container of masks."""
+def annotated(objects: tuple[Object, ...], scrambled: tuple[int, ...] = ()) -> InstanceData:
+    """Boxes, labels and masks of an image; those with a scrambled label have noise for a mask."""
+    masks = [scramble(o.mask()) if o.label in scrambled else o.mask() for o in objects]
     stacked = np.stack(masks) if masks else np.zeros((0, SIZE, SIZE), dtype=np.uint8)
-    return mmdet.structures.mask.BitmapMasks(stacked, SIZE, SIZE)
+    return InstanceData(
+        bboxes=torch.tensor([o.box for o in objects], dtype=torch.float32).reshape(-1, 4),
+        labels=torch.tensor([o.label for o in objects], dtype=torch.long),
+        masks=mmdet.structures.mask.BitmapMasks(stacked, SIZE, SIZE),
+    )
 
 
 def detector_losses(model: torch.nn.Module, batch: Batch, seed: int = 0) -> dict[str, Tensor]:
