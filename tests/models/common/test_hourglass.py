@@ -140,10 +140,3 @@ def test_gradients_reach_every_parameter_with_few_rois_and_none(depth: int, rois
         assert not still
     else:
         assert all(buffer.equal(before[name]) for name, buffer in net.named_buffers())
-
-
-def test_first_weights_are_glorots() -> None:
-    conv = make(20, channels=64, in_channels=256).stem[0]
-    bound = (6 / (9 * (256 + 64))) ** 0.5
-    assert float(conv.weight.abs().max()) == pytest.approx(bound, rel=0.01)
-    assert float(conv.weight.std()) == pytest.approx(bound / 3**0.5, rel=0.02)

@@ -52,15 +52,6 @@ def test_each_rois_map_is_its_class_channel_of_all_maps(mlp: bool) -> None:
     assert torch.allclose(found[:, 0], expected, atol=1e-5)
 
 
-def test_layers_start_as_in_the_released_code() -> None:
-    head = model().roi_head.mask_head
-    for layer in (head.transfer[0], head.transfer[2]):
-        assert float(layer.weight.detach().std()) == pytest.approx((2 / layer.out_features) ** 0.5, rel=0.1)
-        assert not layer.bias.any()
-    assert float(head.mlp.weight.detach().std()) == pytest.approx(0.001, rel=0.01)
-    assert not head.mlp.bias.any()
-
-
 def test_training_takes_the_channel_of_the_objects_class(monkeypatch: pytest.MonkeyPatch) -> None:
     net, batch = model(), tiny.make_batch()
     results, _ = tiny.sampling(net, batch)

@@ -124,13 +124,10 @@ def test_the_embedding_is_the_mean_of_the_features_in_the_coarse_mask() -> None:
     assert found.shape == (3, 4, 1, 1) and not found[1:].any()
 
 
-def test_layers_start_as_in_the_released_code() -> None:
+def test_first_masks_are_almost_empty() -> None:
     head = tiny.build("shapemask").roi_head.mask_head
     for layer in (head.coarse_logits, head.conv_logits):
         assert float(layer.bias) == pytest.approx(-math.log(99))
-    for layer in (head.convs[0].conv, head.coarse_convs[3].conv, head.shape_logits):
-        assert float(layer.weight.detach().std()) == pytest.approx(0.01, rel=0.1)
-    assert len(head.convs) == len(head.coarse_convs) == 4
 
 
 # ---------------------------------------------------------------------------- losses

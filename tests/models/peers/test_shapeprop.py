@@ -164,19 +164,6 @@ def test_mask_head_concatenates_the_features_and_the_encoded_shape() -> None:
     assert head(torch.randn(3, 32, 14, 14), torch.randn(3, 1, 14, 14)).shape == (3, 1, 28, 28)
 
 
-def test_initialisation_is_the_released_one() -> None:
-    """3x3: Kaiming normal, fan out, gain of ReLU; 1x1: uniform within sqrt(3 / fan in); biases 0."""
-    head = tiny.paper_model("shapeprop").roi_head
-    head.init_weights()
-    for conv in (head.saliency.convs[2].conv, head.propagation.encoder[1].conv, head.mask_head.encoder[1].conv):
-        assert float(conv.weight.std()) == pytest.approx((2 / (9 * conv.out_channels)) ** 0.5, rel=0.05)
-        assert not conv.bias.any()
-    for predictor in (head.saliency.predictor, head.propagation.weights.predictor):
-        bound = (3 / 256) ** 0.5
-        assert 0.98 * bound < float(predictor.weight.abs().max()) <= bound
-        assert not predictor.bias.any()
-
-
 def test_masks_in_boxes_use_the_saliency_of_their_label(monkeypatch: pytest.MonkeyPatch) -> None:
     model = shapeprop().eval()
     for part in ("propagation", "saliency"):
