@@ -79,10 +79,13 @@ def survey(root: Path, given: dict[str, Path] | None = None) -> dict[str, Any]:
     """
     root = root.absolute()
     dataset = {"kind": "folder", "root": str(root)}
+    laid_out = _laid_out(LAYOUTS["folder"], root)
     if given:
         parts: dict[str, Path | None] = {part: file.absolute() for part, file in given.items()}
-    elif _laid_out(LAYOUTS["folder"], root):
-        return dataset
+    elif laid_out:
+        if all(_holds_images(part) for part in laid_out):
+            return dataset
+        parts = {name: part.annotations for name, part in zip(WORDS, laid_out, strict=True)}
     else:
         files = coco_files(root)  # read once: they may be large
         parts = {part: _file_of(files, part, root) for part in WORDS}
@@ -112,18 +115,36 @@ def _file_of(files: list[Path], part: str, root: Path) -> Path | None:
     return None
 
 
-def _images_of(file: Path, part: str, root: Path) -> Path:
-    """The folder below which the images of a file lie: where most of the first ones are found."""
+def _first_names(file: Path) -> list[str] | None:
+    """File names of the first images that a file lists; None if it is no COCO file."""
     coco = parse_person(read_coco_bytes(file), file, lambda _: None)
     rows = coco.get("images") if isinstance(coco, dict) else None
     if not isinstance(rows, list):
+        return None
+    return [str(i.get("file_name")).replace("\\", "/") for i in rows[:SAMPLED] if isinstance(i, dict)]
+
+
+def _holds_images(part: Part) -> bool:
+    """Whether the images lie where the layout has them, or nobody can tell; else they are looked for."""
+    names = _first_names(part.annotations)
+    return not names or any((part.images / end).is_file() for name in names for end in (name, _last(name)))
+
+
+def _last(name: str) -> str:
+    """The last part of a path or an address."""
+    return name.partition("?")[0].rpartition("/")[2]
+
+
+def _images_of(file: Path, part: str, root: Path) -> Path:
+    """The folder below which the images of a file lie: where most of the first ones are found."""
+    names = _first_names(file)
+    if names is None:
         raise DataError(f"{file}: is no COCO file")
-    names = [str(i.get("file_name")).replace("\\", "/") for i in rows[:SAMPLED] if isinstance(i, dict)]
     near = [file.parent, file.parent / "images", root, root / "images", *(root / word for word in WORDS[part])]
     below = sorted(path for path in itertools.islice(root.rglob("*"), 100_000) if path.is_dir())
     folders = [folder for folder in (*near, *below) if folder.is_dir()]
     # file_name may have folders of another machine (file_names.py); the whole name is asked for first
-    for wanted in (names, [name.partition("?")[0].rpartition("/")[2] for name in names]):
+    for wanted in (names, [_last(name) for name in names]):
         best = max(folders, key=lambda folder: sum((folder / name).is_file() for name in wanted))
         if any((best / name).is_file() for name in wanted):
             return best

@@ -39,7 +39,7 @@ def write_ours(path: Path, coco: dict, categories: list[dict]) -> str:
     """
     images, annotations = numbered(coco["images"]), numbered(coco["annotations"])
     by_name = {category["name"]: category["id"] for category in categories}
-    labels = {category["id"]: by_name[category["name"]] for category in coco["categories"]}
+    labels = {c["id"]: by_name[c["name"]] for c in coco["categories"] if c["name"] in by_name}
     sizes = {image["id"]: (image["height"], image["width"]) for image in coco["images"]}
 
     def rows() -> Iterator[dict]:

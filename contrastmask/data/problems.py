@@ -17,7 +17,10 @@ KINDS = {
         "keep one entry of each, and give all its annotations that image_id",
     ),
     "empty": ("files without images or categories", "add some"),
-    "categories": ("categories that train and val do not share", "give both files the same list"),
+    "categories": (
+        "categories of val's objects that train does not list",
+        "correct the name, or add the category to train's list",
+    ),
     "named": ("names in boxes_only that are no category", "use the names in the annotation files"),
     "shared": (
         "images in both train and val",

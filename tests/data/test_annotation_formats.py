@@ -89,6 +89,11 @@ LAYOUTS = {
         "images/Train/a.jpg",
         ["images/Train", "a/instances_Train.json", "images/Train", "a/instances_Validation.json"],
     ),
+    "deeper than the layout": (
+        ["annotations/instances_train.json", "annotations/instances_val.json", "val/images/x.txt"],
+        "train/images/a.jpg",
+        ["train/images", "annotations/instances_train.json", "train/images", "annotations/instances_val.json"],
+    ),
     "valid first": (["train.json", "valid.json", "test.json"], "i/a.jpg", ["i", "train.json", "i", "valid.json"]),
 }
 

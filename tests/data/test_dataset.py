@@ -178,7 +178,7 @@ CORRUPTIONS = {
     "recorded size": (update("images", 0, width=41), ["train/001.jpg", "is 40x30, recorded as 41x30"]),
     "other categories": (
         update("categories", 1, name="bike"),
-        ["instances_val.json: lacks 'bike'", f"{TRAIN}: lacks 'bicycle'", "same list"],
+        [f"{TRAIN}: lacks 'bicycle', a category of objects of instances_val.json", "correct the name"],
     ),
 }
 

@@ -145,6 +145,20 @@ def test_categories_are_told_by_their_names(root, tmp_path):
     assert written["annotations"] == content(root)["annotations"] and written["categories"] == dataset["categories"]
 
 
+def test_val_may_list_fewer_categories_or_others_that_it_does_not_use(root, tmp_path):
+    """Tools that convert train and val apart list what they find in each."""
+    config, _ = copy_of(root, lambda coco: None, tmp_path / "in")
+    path = tmp_path / "in" / "val.json"
+    coco = json.loads(path.read_text())
+    coco["annotations"] = [a for a in coco["annotations"] if a["category_id"] == 2]
+    coco["categories"] = [{"id": 5, "name": "tram"}, {"id": 2, "name": "bicycle"}]
+    path.write_text(json.dumps(coco))
+    dataset = prepare(config, root, tmp_path / "d.json")
+    written = json.loads(Path(dataset["val"]["annotations"]).read_text())
+    assert written["categories"] == dataset["categories"] == content(root)["categories"]
+    assert {a["category_id"] for a in written["annotations"]} == {2}
+
+
 def test_crowds_are_objects_if_asked(root, tmp_path):
     config, _ = copy_of(root, lambda coco: [a.update(iscrowd=1) for a in coco["annotations"]], tmp_path / "in")
     as_they_are = prepare(config, root, tmp_path / "a.json")
