@@ -6,6 +6,7 @@ from typing import Any
 
 from contrastmask.data.images import ImageError
 from contrastmask.data.overlay import draw
+from contrastmask.data.problems import KINDS
 from contrastmask.errors import ConfigError
 from contrastmask.inference.inputs import overlay_names
 from contrastmask.inference.model import Model
@@ -57,7 +58,7 @@ def predict(trained: Trained, images: list[Path], out: Path, threshold: float, d
             try:
                 image, found = model.detect(path, number, threshold)
             except ImageError as problem:
-                done.unreadable[path] = str(problem)
+                done.unreadable[path] = f"{problem}; {KINDS[problem.kind][1]}"
             else:
                 done.results += found
                 height, width = image.shape[:2]

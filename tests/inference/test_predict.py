@@ -87,6 +87,7 @@ def test_unreadable_files_are_named_left_out_and_told_by_the_code(results: Path,
     assert code == 1 and "3 images" in said
     named = [line for line in errors.splitlines() if line.startswith("not read: ")]
     assert [Path(line.split(": ")[1]).name for line in named] == ["cut.jpg", "empty.jpg", "text.png"]
+    assert all(line.endswith("; fetch or export them again") for line in named)
     assert len(read(tmp_path / "out" / "images.json")["images"]) == 3
     assert not list((tmp_path / "out" / "overlays").rglob("cut*"))
 
