@@ -21,8 +21,6 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from contrastmask.models.common.suppression import suppress
-
 #: mmdet's classes: what is built in their place. Configurations name mmdet's, whose results these have.
 IN_PLACE = {
     "DetDataPreprocessor": "MaskPreprocessor",
@@ -203,51 +201,29 @@ class BatchRPNHead(RPNHead):
         rescale: bool = False,
         with_nms: bool = True,
     ) -> InstanceList:
-        """mmdet's; without a GPU, suppression alone is done image by image."""
+        """mmdet's; suppression alone is done image by image."""
         cfg = self.test_cfg if cfg is None else cfg
         assert batch_img_metas is not None
         anchors = self._anchors([s.shape[-2:] for s in cls_scores], cls_scores[0].device)
         levels = []
         for logits, deltas, priors in zip(cls_scores, bbox_preds, anchors, strict=True):
             scores, deltas = flat([logits.detach()], 1)[..., 0].sigmoid(), flat([deltas.detach()], 4)
-            scores, order = (t[:, : cfg.nms_pre] for t in scores.sort(dim=1, descending=True, stable=True))
             priors = priors.expand(len(scores), -1, -1)
-            levels.append((scores, *(t.gather(1, as_rows(order, 4)) for t in (deltas, priors))))
+            if len(priors[0]) > cfg.nms_pre:
+                scores, order = (t[:, : cfg.nms_pre] for t in scores.sort(dim=1, descending=True))
+                deltas, priors = (t.gather(1, as_rows(order, 4)) for t in (deltas, priors))
+            levels.append((scores, deltas, priors))
         scores, deltas, priors = (torch.cat(parts, dim=1) for parts in zip(*levels, strict=True))
-        sizes = [s.shape[1] for s, _, _ in levels]
+        number = torch.arange(len(levels), device=scores.device)
+        level_ids = torch.cat([n.expand(s.shape[1]) for n, (s, _, _) in zip(number, levels, strict=True)])
         boxes = self.bbox_coder.decode(priors.flatten(0, 1), deltas.flatten(0, 1)).view_as(priors)
         sides = boxes.new_tensor([meta["img_shape"][1::-1] * 2 for meta in batch_img_metas])
         boxes = torch.minimum(boxes.clamp(min=0), sides[:, None])
-        if boxes.is_cuda and not rescale and cfg.nms.type == "nms":
-            return self._best(boxes, scores, sizes, cfg)
-        number = torch.arange(len(sizes), device=scores.device)
-        level_ids = torch.cat([n.expand(size) for n, size in zip(number, sizes, strict=True)])
         return [
             self._bbox_post_process(
                 InstanceData(bboxes=b, scores=s, level_ids=level_ids), cfg, rescale, with_nms, img_meta=meta
             )
             for b, s, meta in zip(boxes, scores, batch_img_metas, strict=True)
-        ]
-
-    def _best(self, boxes: Tensor, scores: Tensor, sizes: list[int], cfg: ConfigDict) -> InstanceList:
-        """`_bbox_post_process` of all images at once.
-
-        Args:
-            boxes: (B, N, 4).
-            scores: (B, N), falling within each level.
-            sizes: boxes of each level, which add up to N.
-            cfg: `nms`, `min_bbox_size`, `max_per_img`.
-        """
-        valid = (boxes[..., 2:] - boxes[..., :2] > cfg.get("min_bbox_size", -1)).all(-1)
-        kept = suppress(boxes.split(sizes, dim=1), valid.split(sizes, dim=1), cfg.nms.iou_threshold)
-        scores = scores.masked_fill(~torch.cat(kept, dim=1), -1)
-        best, order = (t[:, : cfg.max_per_img] for t in scores.sort(dim=1, descending=True, stable=True))
-        boxes = boxes.gather(1, as_rows(order, 4))
-        labels = torch.zeros_like(order)
-        counts = (best >= 0).sum(1).tolist()
-        return [
-            InstanceData(bboxes=boxes[n, :count], scores=best[n, :count], labels=labels[n, :count])
-            for n, count in enumerate(counts)
         ]
 
 

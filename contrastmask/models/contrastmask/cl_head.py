@@ -3,9 +3,8 @@
 Shapes: R RoIs, C channels, H x W pixels, P = H x W.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +14,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from contrastmask.config.options import ContrastMaskOptions
-
-LARGE = 28  # pixels a side from which maps inside the encoder are not kept for the backward pass
 
 
 class ContrastiveHead(BaseModule):
@@ -35,7 +32,6 @@ class ContrastiveHead(BaseModule):
         if options.cl_loss:
             self.projector = Projector(in_channels, options.cl_fcs, options.projector_norm)
         self.enhance = options.enhance
-        self.recompute = options.cl_size >= LARGE
 
     def init_weights(self) -> None:
         """Kaiming, and torch's default for the projector's last layer (released code)."""
@@ -45,14 +41,11 @@ class ContrastiveHead(BaseModule):
 
     def encode(self, x: Tensor) -> Tensor:
         """f(X): (R, C, H, W) to (R, C, H, W)."""
-        if not self.recompute:
-            return self.encoder(x)
-        half = len(self.encoder) // 2
-        return recomputed(self.encoder[half:], recomputed(self.encoder[:half], x))
+        return self.encoder(channels_last(x))
 
     def mask_features(self, encoded: Tensor) -> Tensor:
         """Y (R, C, H, W), which enters the mask head: the encoded features, averaged by affinity with `enhance`."""
-        return recomputed(self_affinity_average, encoded) if self.enhance else encoded
+        return self_affinity_average(encoded) if self.enhance else encoded
 
     def project(self, encoded: Tensor, sizes: list[int]) -> Tensor:
         """Z = g(Y): (R, C, H, W) to (R, P, C). BatchNorm, if any, sees one query group at a time, of `sizes` RoIs."""
@@ -74,14 +67,18 @@ class Projector(BaseModule):
         That is what each GPU of 2 images does in the paper's set-up. Running statistics follow every group in turn.
 
         With BatchNorm a group's layers are computed anew in the backward pass, so that those of one group alone are in
-        memory, not seven maps of all pixels of all RoIs (`recomputed`).
+        memory, not seven maps of all pixels of all RoIs.
         """
         if self.norms is None:
             return self._layers(x)
         if len(x) == 0:  # no statistics to take; the parameters stay in the graph
             return self.last(x) + sum(p.sum() for p in self.parameters()) * 0
-        parts = [part for part in x.split(sizes) if len(part)]
-        return torch.cat([recomputed(self._layers, part, context_fn=self._statistics_once) for part in parts])
+        found = [
+            checkpoint(self._layers, p, use_reentrant=False, preserve_rng_state=False, context_fn=self._statistics_once)
+            for p in x.split(sizes)
+            if len(p)
+        ]
+        return torch.cat(found)
 
     def _layers(self, x: Tensor) -> Tensor:
         shape = x.shape
@@ -110,14 +107,9 @@ class Projector(BaseModule):
                 norm.momentum, norm.num_batches_tracked = momentum, number
 
 
-def recomputed(layers: Callable[[Tensor], Tensor], x: Tensor, **how: Any) -> Tensor:
-    """layers(x), whose inner maps are made anew in the backward pass instead of kept; `how` is as in `checkpoint`.
-
-    On a CPU they are kept: there arithmetic is dear and memory is not.
-    """
-    if not x.is_cuda:
-        return layers(x)
-    return checkpoint(layers, x, use_reentrant=False, preserve_rng_state=False, **how)
+def channels_last(x: Tensor) -> Tensor:
+    """Maps (R, C, H, W) as a GPU's convolutions want them, whose own copies would cost more; on a CPU as they are."""
+    return x.contiguous(memory_format=torch.channels_last) if x.is_cuda else x
 
 
 def self_affinity_average(x: Tensor) -> Tensor:
@@ -134,7 +126,7 @@ def self_affinity_average(x: Tensor) -> Tensor:
     """
     # (R, 1, P, C), contiguous: fused kernels want heads, and channels side by side
     pixels = x.flatten(2).transpose(1, 2)[:, None].contiguous()
-    unit = F.normalize(pixels, dim=-1, eps=1e-6).to(pixels.dtype)  # autocast would make it fp32, and halve it twice
+    unit = F.normalize(pixels, dim=-1, eps=1e-6)
     # softmax(Q K^T) V with Q = K = unit vectors and scale 1: the fused kernel never stores the P x P affinity
     averaged = F.scaled_dot_product_attention(unit, unit, pixels, scale=1.0)
     return averaged[:, 0].transpose(1, 2).view_as(x)

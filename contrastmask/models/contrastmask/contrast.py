@@ -27,26 +27,24 @@ class Products(torch.autograd.Function):
         """Queries (R, Q, C), products (R, Q, P) and squares (R, P).
 
         Args:
-            features: (R, P, C), kept as they are: bf16 in half the memory of fp32, of which all else is.
+            features: (R, P, C).
             means: (R, Q, P), the weight of each pixel in a RoI's own mean.
             members: (R, R), the weight of each RoI's mean in a RoI's query.
         """
-        kept, features = features, features.to(means.dtype)
         own = torch.bmm(means, features)
         queries = (members @ own.flatten(1)).view_as(own)
-        ctx.save_for_backward(kept, means, members, queries)
+        ctx.save_for_backward(features, means, members, queries)
         square = torch.linalg.vector_norm(features, dim=-1).square()
         return queries, torch.bmm(queries, features.transpose(1, 2)), square
 
     @staticmethod
     def backward(ctx: Any, of_queries: Tensor, of_dot: Tensor, of_square: Tensor) -> tuple[Tensor, None, None]:
-        kept, means, members, queries = ctx.saved_tensors
-        features = kept.to(means.dtype)
+        features, means, members, queries = ctx.saved_tensors
         of_queries = of_queries + torch.bmm(of_dot, features)
         of_own = (members.T @ of_queries.flatten(1)).view_as(queries)
         gradient = features * (2 * of_square[..., None])
         gradient.baddbmm_(torch.cat([of_dot, means], dim=1).transpose(1, 2), torch.cat([queries, of_own], dim=1))
-        return gradient.to(kept.dtype), None, None
+        return gradient, None, None
 
 
 def products(features: Tensor, regions: Tensor, members: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -62,7 +60,7 @@ def products(features: Tensor, regions: Tensor, members: Tensor) -> tuple[Tensor
 
 def _shares(there: Tensor, features: Tensor) -> Tensor:
     """What each member of a set (..., N) counts in its mean; 0 where there is none."""
-    weights = there.to(torch.promote_types(features.dtype, torch.float32))
+    weights = there.to(features.dtype)
     return weights / weights.sum(-1, keepdim=True).clamp(min=1)
 
 
@@ -122,7 +120,7 @@ def contrastive_loss(
     """L_con of Eq. 4, summed over the query groups.
 
     Args:
-        features: (R, P, C), projected features Z; the loss is in fp32 where they are in bf16.
+        features: (R, P, C), projected features Z.
         regions: I+ and I-, (R, H, W) each.
         keys: the key sets that may be drawn, (R, H, W) each; empty for RoIs that take no part.
         groups: (R,), the RoI's query group.
@@ -146,7 +144,7 @@ def contrastive_loss(
         torch.stack([on, on, off, off]),
         torch.stack([fg_easy, fg_hard, bg_easy, bg_hard]),
         torch.stack([bg_easy, bg_hard, fg_easy, fg_hard]),
-        on.new_tensor([options.tau, 1 - options.tau] * 2),
+        features.new_tensor([options.tau, 1 - options.tau] * 2),
         options.tau_in_denominator,
         pools,
     )

@@ -7,6 +7,8 @@ from mmdet.models.roi_heads.mask_heads import FCNMaskHead
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
+from contrastmask.models.contrastmask.cl_head import channels_last
+
 
 class PriorFusion(nn.Module):
     """Put before a mask head's class among a class's parents, adds Y (CL head) and A (class activation map) to X.
@@ -37,7 +39,7 @@ class PriorFusion(nn.Module):
             x = torch.cat([x, y], dim=1) if self.fusion == "concat" else x + self.fuse(y)
         if prior is not None:
             x = x + prior[:, None]
-        return super().forward(x)
+        return super().forward(channels_last(x))
 
 
 @MODELS.register_module()

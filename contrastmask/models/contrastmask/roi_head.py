@@ -66,7 +66,7 @@ class ContrastMaskRoIHead(CAMRoIHead):
         groups = torch.cat([encoded.new_full((size,), n, dtype=torch.long) for n, size in enumerate(sizes)])
         projected = self.cl_head.project(encoded, sizes)
         with torch.autocast(encoded.device.type, enabled=False):
-            total = contrastive_loss(projected, regions, keys, groups, self.options)
+            total = contrastive_loss(projected.float(), regions, keys, groups, self.options)
         return total / len(sizes) * contrastive_weight(self.progress, self.options)
 
     @torch.no_grad()

@@ -12,10 +12,8 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from models import tiny
 from torch import Tensor
-from torchvision.ops import nms
 
 from contrastmask.models.common.in_place import BatchRPNHead
-from contrastmask.models.common.suppression import suppress
 from contrastmask.training.build import put_in_place
 
 SIZES = [(96, 128), (64, 100), (96, 90)]  # height and width of the images, px
@@ -63,35 +61,6 @@ def test_proposals_are_mmdets(nms_pre: int) -> None:
         for field in ("bboxes", "scores", "labels"):
             assert ours[field].equal(theirs[field]), field
             assert not ours[field].requires_grad
-
-
-@pytest.mark.parametrize("least", [-1, 0, 12])
-def test_proposals_of_all_images_at_once_are_mmdets(least: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a GPU."""
-    scores, deltas, _, metas = case()
-    rpn = head(BatchRPNHead)
-    rpn.test_cfg.min_bbox_size = least
-    theirs = rpn.predict_by_feat(scores, deltas, batch_img_metas=metas)
-    monkeypatch.setattr(Tensor, "is_cuda", True)
-    ours = rpn.predict_by_feat(scores, deltas, batch_img_metas=metas)
-    for one, other in zip(ours, theirs, strict=True):
-        assert len(one) == len(other) > 10
-        for field in ("bboxes", "scores", "labels"):
-            assert one[field].equal(other[field]), field
-
-
-def test_a_chain_of_boxes_is_suppressed_one_by_one() -> None:
-    """Each box overlaps the next alone: every other one is kept, as greedy suppression does it."""
-    left = torch.arange(40.0)[:, None] * 4
-    boxes = torch.cat([left, torch.zeros_like(left), left + 10, torch.full_like(left, 10)], dim=1)
-    shuffled = boxes[torch.randperm(40, generator=torch.Generator().manual_seed(0))]
-    sets = [boxes[None], torch.stack([shuffled, boxes])]
-    everything = [torch.ones(s.shape[:2], dtype=torch.bool) for s in sets]
-    for found, of in zip(suppress(sets, everything, 0.4), sets, strict=True):
-        for kept, rows in zip(found, of, strict=True):
-            falling = torch.arange(40, 0, -1).float()
-            assert kept.nonzero()[:, 0].equal(nms(rows, falling, 0.4).sort().values)
-    assert suppress([boxes[None]], [torch.ones(1, 40, dtype=torch.bool)], 0.4)[0][0, ::2].all()
 
 
 def test_losses_and_gradients_are_mmdets_when_every_anchor_is_sampled() -> None:

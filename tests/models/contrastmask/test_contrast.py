@@ -204,20 +204,6 @@ def test_groups_add_up_and_do_not_meet(options: ContrastMaskOptions) -> None:
     assert float(contrastive_loss(*both, groups, options)) == pytest.approx(total, abs=1e-9)
 
 
-def test_features_in_bf16_are_kept_as_such_and_used_in_fp32() -> None:
-    z, regions, keys = random_case(0)
-    halved = z.float().bfloat16().requires_grad_()
-    full = halved.detach().float().requires_grad_()
-    losses, gradients = [], []
-    for features in (halved, full):
-        torch.manual_seed(0)
-        losses.append(group_loss(features, regions, keys, ContrastMaskOptions()))
-        gradients.append(torch.autograd.grad(losses[-1], features)[0])
-    assert losses[0].dtype == torch.float32
-    assert losses[0].equal(losses[1])
-    assert gradients[0].equal(gradients[1].bfloat16())
-
-
 @three_ways
 def test_gradient_equals_finite_differences(options: ContrastMaskOptions) -> None:
     z, regions, keys = random_case(5, rois=3)
