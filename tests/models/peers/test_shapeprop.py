@@ -180,18 +180,3 @@ def test_no_roi_at_all_is_no_loss_of_masks() -> None:
     losses = tiny.roi_losses(shapeprop(), tiny.make_batch(((), ()), background=0))
     assert all(float(losses[name].detach()) == 0 for name in ("loss_mask", "loss_propagation"))
     assert torch.isfinite(losses["loss_saliency"])
-
-
-# ---------------------------------------------------------------- configuration
-
-
-def test_parameters_at_paper_scale() -> None:
-    """Beside Mask R-CNN's, by hand: two branches of 4 convolutions, encoders, decoder, and a wider first mask layer."""
-    conv = 9 * 256 * 256 + 256
-    saliency = 4 * conv + 257 * 81
-    weights = 4 * conv + 257 * 24 * 9
-    latent = 9 * 24 * 24 + 24
-    encoder, decoder = 9 * 24 + 24 + 2 * latent, 2 * latent + 9 * 24 + 1
-    mask = 9 * 256 + 256 + 3 * conv + 9 * 256 * 256
-    ours, theirs = (tiny.parameters(tiny.paper_model(method, device="meta")) for method in ("shapeprop", "mask-rcnn"))
-    assert ours - theirs == saliency + weights + encoder + decoder + mask
