@@ -94,6 +94,11 @@ class Command:
             os.kill(self.pid, number)
         return running
 
+    def end(self) -> None:
+        """Kill it, and wait until it is gone."""
+        self.kill()
+        self.wait()
+
     @property
     def said(self) -> str:
         """What it wrote to stdout and stderr."""
@@ -157,6 +162,11 @@ class Results:
         """The same, which must end well."""
         command = self.do(*arguments, faults=faults)
         assert command.code == 0, command.said
+
+    def measure(self) -> None:
+        """Train and evaluate."""
+        for verb in ("train", "evaluate"):
+            self.well(verb, self.run)
 
     def begin_training(self, *faults: Fault) -> Command:
         return self.begin("train", self.run, faults=faults)

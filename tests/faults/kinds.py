@@ -92,8 +92,8 @@ class Kind:
     short: int
     on: str
     """`results`, `disk` (with a small disk) or `chain` (Snakemake)."""
-    inject: Callable[[Case], int]
-    """Returns how many faults it injected."""
+    inject: Callable[[Case], int | None]
+    """Returns how many faults it injected; None is one."""
 
 
 KINDS: list[Kind] = []
@@ -103,11 +103,7 @@ def kind(name: str, how: str, full: int, short: int = 0, on: str = "results") ->
     """Decorates a function of a Case that injects one fault, or returns how many."""
 
     def register(inject: Callable[[Case], int | None]) -> Any:
-        def counted(case: Case) -> int:
-            done = inject(case)
-            return 1 if done is None else done
-
-        KINDS.append(Kind(name, how, full, short, on, counted))
+        KINDS.append(Kind(name, how, full, short, on, inject))
         return inject
 
     return register
@@ -149,9 +145,7 @@ def spoil(path: Path, damage: str, moments: random.Random) -> None:
 
 def damaged_checkpoint(damage: str, case: Case) -> None:
     """The newest, or all of them, after a kill."""
-    command = case.results.train_until(2 * EVERY + 1)
-    command.kill()
-    command.wait()
+    case.results.train_until(2 * EVERY + 1).end()
     found = case.results.checkpoints()
     assert found
     for path in found if case.moments.random() < 0.3 else found[-1:]:
@@ -266,8 +260,7 @@ def store_in_trouble(begin: Callable[[Case], None], end: Callable[[Case], None],
     shutil.move(store, case.disk.folder / "mlflow.db")
     store.symlink_to(case.disk.folder / "mlflow.db")
     begin(case)
-    for verb in ("train", "evaluate"):
-        case.results.well(verb, case.results.run)
+    case.results.measure()
     said = case.results.do("sync", "--results", case.results.folder)
     assert said.code == 1 and "tracking: " in said.said and "Traceback" not in said.said, said.said
     end(case)
@@ -302,8 +295,7 @@ def store_gone(case: Case) -> None:
 @kind("no tracking server where one is named", "the run ends well; sync sends it elsewhere", 1)
 def server_gone(case: Case) -> None:
     case.results.environment["MLFLOW_TRACKING_URI"] = "http://127.0.0.1:9"
-    for verb in ("train", "evaluate"):
-        case.results.well(verb, case.results.run)
+    case.results.measure()
     case.results.environment["MLFLOW_TRACKING_URI"] = ""
 
 
@@ -330,9 +322,7 @@ for fault in ("deleted", "cut short", "exchanged"):
 @kind("annotations changed while training, before evaluation", "refused until put back", 2)
 def annotations_changed(case: Case) -> int:
     """The split's file under a training that goes on, val's under an evaluation."""
-    command = case.results.train_until(4)
-    command.kill()
-    command.wait()
+    case.results.train_until(4).end()
     split, val = "nonvoc2voc/instances_train.json", "synthetic/annotations/instances_val.json"
     for name, verb in ((split, "train"), (val, "evaluate")):
         file = case.results.data / name

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+import pandas as pd
 from faults.harness import FULL
 
 from contrastmask.paths import ROOT
@@ -79,17 +80,11 @@ def read(file: Path = FILE) -> list[dict[str, str]]:
 
 def as_markdown(lines: list[dict[str, str]]) -> str:
     """The table of docs/reliability.md; faults that are survived in the same way share a row."""
-    ways: dict[str, list[dict[str, str]]] = {}
-    for line in lines:
-        ways.setdefault(line["how"], []).append(line)
-    rows = []
-    for how, alike in ways.items():
-        injected, survived = (sum(int(line[key]) for line in alike) for key in ("injected", "survived"))
-        rows.append(f"| {'; '.join(line['fault'] for line in alike)} | {injected} | {survived} | {how} |")
-    total = sum(int(line["injected"]) for line in lines)
-    survived = sum(int(line["survived"]) for line in lines)
+    table = pd.DataFrame(lines).astype({"injected": int, "survived": int})
+    ways = table.groupby("how", sort=False).agg({"fault": "; ".join, "injected": "sum", "survived": "sum"})
+    rows = [f"| {way.fault} | {way.injected} | {way.survived} | {way.Index} |" for way in ways.itertuples()]
     head = ["| fault | injected | survived | how |", "|---|---:|---:|---|"]
-    return "\n".join([*head, *rows, f"| **all** | **{total}** | **{survived}** | |"])
+    return "\n".join([*head, *rows, f"| **all** | **{table.injected.sum()}** | **{table.survived.sum()}** | |"])
 
 
 def update(page: Path) -> None:

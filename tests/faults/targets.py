@@ -30,6 +30,7 @@ from pycocotools.coco import COCO
 from safetensors.torch import save
 
 from contrastmask.config import runfile
+from contrastmask.data.dataset import read_dataset
 from contrastmask.errors import ConfigError, Failed
 from contrastmask.paths import CONFIGS
 from contrastmask.tracking.curves import Curves
@@ -106,8 +107,9 @@ def annotations(results: Path) -> Target:
         out.unlink(missing_ok=True)
         if not verb("prepare", root, "--data", '{"kind": "folder"}', "--out", out):
             return False
-        for each in files:
-            usable(each)
+        described = read_dataset(out)
+        for part in ("train", "val"):  # what everything after it reads
+            usable(Path(described[part]["annotations"]))
         for setting in ("nonvoc2voc", "masks2boxes"):
             if verb("split", setting, "--dataset", out, "--out", split):
                 no_novel_mask(split)

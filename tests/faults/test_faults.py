@@ -45,6 +45,7 @@ def test_the_same_commands_go_on(
             ledger.injecting(kind.name, kind.how) as line,
         ):
             done = kind.inject(one)
+            done = 1 if done is None else done
             injected, line.injected = injected + done, line.injected + done - 1
             one.results.go_on()
             check(one.results, undisturbed)
