@@ -51,7 +51,7 @@ def test_tables_follow_from_the_runs(folder: Path) -> None:
 
 
 #: Code that lay over an older checkout, by its digest: the commit that it is of (docs/evidence.md).
-OVER_AN_OLDER_CHECKOUT = {"65236f60b9cf2223": "0966b7f"}
+OVER_AN_OLDER_CHECKOUT = {"65236f60b9cf2223": "0966b7f", "2707efa2ea28f513": "6128d34"}
 
 
 def test_every_run_says_where_it_comes_from(folder: Path) -> None:
