@@ -118,7 +118,9 @@ class View:
 def lay_out(table: Table, results: pd.DataFrame, scale: dict[str, Any], seeds: Sequence[int]) -> View:
     """Lay out what tables.build made from `table`."""
     lines: list[Line] = results.to_dict("records")
-    numbers = METRICS if scale["comparable"] else (*METRICS, IOU, PRINTED)
+    numbers = METRICS if scale["comparable"] else (*METRICS, IOU)
+    if not scale["comparable"] and results["paper_AP"].notna().any():
+        numbers = (*numbers, PRINTED)
     settings = tuple(results["setting"].unique())
     varying = [column for column in _LEADS if results[column].nunique() > 1]
     by_label = results["method"].nunique() == 1 and all(results["variant"])
@@ -144,7 +146,7 @@ def lay_out(table: Table, results: pd.DataFrame, scale: dict[str, Any], seeds: S
         settings=tuple(paper.name("settings", setting) for setting in settings),
         numbers=numbers,
         blocks=tuple(blocks),
-        legend=_legend(blocks, scale["comparable"]),
+        legend=_legend(blocks, scale["comparable"], PRINTED in numbers),
         unreadable=tuple(dict.fromkeys(line["status"] for line in lines if line["status"].startswith("unreadable"))),
         lines=tuple(lines),
     )
@@ -167,15 +169,17 @@ def _cell(line: Line | None, column: str, scale: dict[str, Any]) -> Cell | None:
     return Cell(column, here, sd, printed, diff, judged, **of_run)
 
 
-def _legend(blocks: Sequence[Block], comparable: bool) -> str:
+def _legend(blocks: Sequence[Block], comparable: bool, printed: bool) -> str:
     kinds = {kind for block in blocks for kind, _ in block.lines(comparable)}
     meanings = [f"{kind}: {meaning}" for kind, meaning in KINDS.items() if kind in kinds]
     said = f"Mask AP x 100 on novel categories. {'; '.join(meanings)}."
     if comparable:
         return said
+    said = f"{said} mask IoU: mean x 100 in the true boxes of novel objects."
+    if not printed:
+        return said
     return (
-        f"{said} mask IoU: mean x 100 in the true boxes of novel objects. paper, COCO: AP as printed, of full training"
-        " on COCO, which these numbers are not to be compared with."
+        f"{said} paper, COCO: AP as printed, of full training on COCO, which these numbers are not to be compared with."
     )
 
 

@@ -137,6 +137,14 @@ def test_nothing_is_compared_at_any_scale_but_paper(render: Callable[[View], str
     assert not signs and ('aria-hidden="true">=' in paper or render is not to_html)
 
 
+def test_a_table_of_which_nothing_is_printed_has_no_column_for_it(results: Path):
+    spec = RunSpec("contrastmask", "r50", "1x", "masks2boxes", "paper", ())
+    table = Table("mine", "T", "C", (Row("mine", "a", "contrastmask", "r50", "1x", "masks2boxes", 4, spec),))
+    view = shown(table, results, SMOKE)
+    assert view.numbers[-1] == "IoU"
+    assert "paper, COCO" not in to_markdown(view) + to_html(view) + to_tex(view)
+
+
 # ---------------------------------------------------------------------------- HTML
 
 
@@ -227,7 +235,7 @@ def test_tex_escape(text: str, expected: str):
 def test_markdown_keeps_its_grid_with_any_label(tmp_path_factory: pytest.TempPathFactory, label: str):
     lines = table_lines(to_markdown(shown(labelled(label), tmp_path_factory.getbasetemp())))
     assert len(lines) == 4  # heads, rule, one line of numbers, one remark
-    assert {len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in lines} == {11}
+    assert {len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in lines} == {10}
 
 
 @given(st.text(alphabet="ab_`*[]<>|~$#&\\ ", min_size=1))
