@@ -13,6 +13,7 @@ from inference.made import RUN, picture
 
 from contrastmask.cli import main
 from contrastmask.runtime.provenance import code_digest
+from environment import with_index_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 Done = subprocess.CompletedProcess[str]
@@ -103,16 +104,12 @@ def test_a_checkout_and_its_wheel_are_the_same_code(installed: Path) -> None:
 def test_pip_install_of_the_wheel_brings_what_prediction_needs(wheel: Path, empty: Path, results: Path) -> None:
     """In a fresh environment, without extras; the lock only keeps tomorrow's releases out of this test."""
     environment = empty.parent / "environment"
-    uv = Path(sys.executable).parent / "uv"
+    uv, env = Path(sys.executable).parent / "uv", with_index_settings(sys.executable, dict(os.environ))
     subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, environment], check=True)
-    subprocess.run(
-        [uv, "pip", "install", "--quiet", "--python", environment, "--index-strategy", "unsafe-best-match",
-         "--constraints", ROOT / "requirements.lock", wheel],
-        check=True,
-    )  # fmt: skip
+    install = [uv, "pip", "install", "--quiet", "--python", environment, "--constraints", ROOT / "requirements.lock"]
+    subprocess.run([*install, wheel], env=env, check=True)
     # both builds of OpenCV have come, and wrote over each other's files: docs/predict.md
-    headless = [uv, "pip", "install", "--quiet", "--python", environment, "--constraints", ROOT / "requirements.lock"]
-    subprocess.run([*headless, "--reinstall", "--no-deps", "opencv-python-headless"], check=True)
+    subprocess.run([*install, "--reinstall", "--no-deps", "opencv-python-headless"], env=env, check=True)
     photo = picture(empty.parent / "photo.jpg")
     command = [environment / "bin" / "contrastmask", "predict", photo, "--run", RUN, "--results", results]
     done = subprocess.run(command, cwd=empty, capture_output=True, text=True, check=False)
