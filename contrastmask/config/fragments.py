@@ -18,9 +18,15 @@ def known(kind: str) -> list[str]:
     return sorted(path.stem for path in (paths.CONFIGS / kind).glob("*.py"))
 
 
+def exists(kind: str, name: str) -> bool:
+    """Whether `name` is one of them, without looking at the others: tables ask it for each row."""
+    file = f"{name}.py"
+    return Path(file).name == file and (paths.CONFIGS / kind / file).is_file()
+
+
 def part(kind: str, name: str) -> dict[str, Any]:
     """What configs/<kind>/<name>.py assigns; ConfigError, with the names that there are, if there is no such file."""
-    if name not in known(kind):
+    if not exists(kind, name):
         raise ConfigError(f"unknown {kind.removesuffix('s')} '{name}'; there are: {', '.join(known(kind))}")
     return fragment(paths.CONFIGS / kind / f"{name}.py")
 

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from contrastmask import paths
-from contrastmask.config.fragments import known, merge, part
+from contrastmask.config.fragments import exists, known, merge, part
 from contrastmask.config.options import METHODS, OFFICIAL, check_options, preset_options
 from contrastmask.config.settings import Settings
 from contrastmask.config.yamlfiles import read_yaml
@@ -145,7 +145,7 @@ def _row(table: str, entry: dict[str, Any], preset: str, scale: Scale) -> Row:
     missing = [key for key in ("method", "backbone", "schedule", "setting") if not entry.get(key)]
     if missing:
         raise ConfigError(f"no {', '.join(missing)}: give it in the row or in the file's base")
-    only_printed = entry["method"] in read_names()["methods"].keys() - {*known("methods")}
+    only_printed = entry["method"] in read_names()["methods"] and not exists("methods", entry["method"])
     return Row(
         table=table,
         label=entry.get("label", ""),
@@ -202,7 +202,7 @@ def _detector(entry: dict[str, Any], preset: str, scale: Scale) -> RunSpec | Non
     if method is None:
         return None
     where = f"configs/methods/{entry['method']}.py: detector = '{method}'"
-    if method not in known("methods"):
+    if not exists("methods", method):
         raise ConfigError(f"{where} is unknown; there are: {', '.join(known('methods'))}")
     if part("methods", method).get("detector"):
         raise ConfigError(f"{where} is not trained itself; name the method whose detections it reads")

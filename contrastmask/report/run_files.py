@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -15,6 +16,7 @@ from contrastmask.tracking.curves import Curve, read_curves
 from contrastmask.tracking.sending import mlflow_run
 
 METRICS_FILE = "metrics.json"
+FILES = ("train.json", METRICS_FILE, "config.json")
 SCHEMAS = ("train", "metrics")  # in workflow/schemas
 SOFTWARE = {"Python": "python", "torch": "torch", "mmdet": "mmdet"}
 
@@ -96,11 +98,11 @@ def _took(record: dict[str, Any], what: str) -> str:
     return f"{duration(record['seconds'])}, {what}" if "seconds" in record else ""
 
 
-def read_run_files(folder: Path) -> RunFiles:
-    """What the folder of a run and seed holds; never raises for what is missing or damaged."""
+def read_run_files(folder: Path, names: Iterable[str] = FILES) -> RunFiles:
+    """What those of FILES in the folder of a run and seed hold; never raises for what is missing or damaged."""
     problems: dict[str, str] = {}
-    train, metrics, config = (_json(folder / name, problems) for name in ("train.json", METRICS_FILE, "config.json"))
-    return RunFiles(folder, train, metrics, config, problems)
+    found = {Path(name).stem: _json(folder / name, problems) for name in names}
+    return RunFiles(folder, **found, problems=problems)
 
 
 def _json(path: Path, problems: dict[str, str]) -> dict[str, Any]:

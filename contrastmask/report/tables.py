@@ -78,7 +78,7 @@ def read_run(results: Path, scale: str, run: str, seeds: Iterable[int]) -> Measu
     """Read what the seeds of `run` have measured. A file that cannot be used is logged and listed."""
     finished, unreadable = [], []
     for seed in seeds:
-        files = read_run_files(run_folder(results / scale, run, seed))
+        files = read_run_files(run_folder(results / scale, run, seed), [METRICS_FILE])
         if METRICS_FILE in files.problems:
             file, problem = files.folder / METRICS_FILE, files.problems[METRICS_FILE]
             log.warning("%s cannot be used, the table goes without it: %s", file, problem)

@@ -238,19 +238,19 @@ def send_tables(client: "MlflowClient", uri: str, scale: Path) -> None:
     Raises:
         StoreError: they cannot be sent now; repeat it later.
     """
-    files = [file for pattern in SHOWN for file in sorted(scale.glob(pattern))]
+    files = {str(file.relative_to(scale)): file for pattern in SHOWN for file in sorted(scale.glob(pattern))}
     if not files:
         return
-    digest = hashlib.sha256(b"".join(file.name.encode() + file.read_bytes() for file in files)).hexdigest()
-    newest = round(1000 * max(file.stat().st_mtime for file in files))
+    digest = hashlib.sha256(b"".join(name.encode() + file.read_bytes() for name, file in files.items())).hexdigest()
+    newest = round(1000 * max(file.stat().st_mtime for file in files.values()))
     with errors_named(uri):
         experiment = experiment_id(client, f"contrastmask/{scale.name}", uri)
         run = find_or_create(client, experiment, {"id": TABLES, "time": newest, "title": TABLES})
         if run.info.lifecycle_stage == "deleted" or run.data.tags.get(DIGEST_TAG) == digest:
             return
         with tempfile.TemporaryDirectory() as draft:
-            for file in files:
-                copy = Path(draft, file.relative_to(scale))
+            for name, file in files.items():
+                copy = Path(draft, name)
                 copy.parent.mkdir(exist_ok=True)
                 shutil.copyfile(file, copy)
             send_files(client, uri, run, Path(draft))
