@@ -34,7 +34,7 @@ class Planned:
     state: str
     """`done`, `begun` (it has a checkpoint, or is trained and not evaluated) or `to do`."""
     rows: tuple[str, ...]
-    """The rows that share it, "table: label", or that read its boxes."""
+    """The rows that share it, "table: label", or that read its boxes, or that no row shows it."""
     seconds: float | None
     """Of training and evaluation: taken if it is done, else expected; None if that is not known."""
 
@@ -48,7 +48,7 @@ def make_plan(settings: Settings, tables: dict[str, Table], timer: Timer | None 
         current = config_hash(resolve(run, settings))
         for seed in settings.seeds:
             folder = settings.run_folder(run.id, seed)
-            state = run_state(folder, current, data)
+            state = run_state(folder, current, data, measured=run.id in rows)
             found.append((run, seed, state))
             if state == "done":
                 taken[_system(run)].append(seconds_taken(folder))
@@ -58,7 +58,7 @@ def make_plan(settings: Settings, tables: dict[str, Table], timer: Timer | None 
             if _system(run) not in expected and not run.detector:
                 expected[_system(run)] = timer(run)
     return [
-        Planned(run, seed, state, rows[run.id],
+        Planned(run, seed, state, rows.get(run.id, ("first weights of other runs",)),
                 seconds_taken(settings.run_folder(run.id, seed)) if state == "done" else expected.get(_system(run)))
         for run, seed, state in found
     ]  # fmt: skip
@@ -68,9 +68,12 @@ def _system(run: RunSpec) -> RunSpec:
     return replace(run, setting="", detector=None)
 
 
-def run_state(folder: Path, config: str, data: str | None) -> str:
-    """How far a run's folder is. Results of another configuration (its hash) or other data do not count."""
-    for name, state in (("metrics.json", "done"), ("train.json", "begun")):
+def run_state(folder: Path, config: str, data: str | None, measured: bool) -> str:
+    """How far a run's folder is. Results of another configuration (its hash) or other data do not count.
+
+    A run that no row shows, `measured` false, is trained for the others to start from, and not evaluated.
+    """
+    for name, state in (("metrics.json", "done"), ("train.json", "begun" if measured else "done")):
         record = read_json(folder / name)
         same_data = None in (data, then := record.get("data_digest")) or data == then
         if record.get("config_hash") == config and same_data:

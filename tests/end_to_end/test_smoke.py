@@ -58,7 +58,9 @@ def test_every_table_is_there_in_four_formats_and_says_that_it_means_nothing(pro
             assert (folder / f"{name}.{suffix}").stat().st_size > 0
             assert suffix == "csv" or "mean nothing" in (folder / f"{name}.{suffix}").read_text()
     assert (folder / "table2.md").read_text() in output
-    assert all(words in output for words in ("results/smoke/tables", "make ui", "report", "docs/own-data.md"))
+    assert all(
+        words in output for words in ("results/smoke/tables", "make ui", "report", "scale=garments", "init FOLDER")
+    )
 
 
 def test_a_tables_number_is_the_runs_number(project: Path) -> None:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from contrastmask.cli.runs import plan as command
-from contrastmask.config import Settings, Table, all_runs, config_hash, load_table, resolve, settings_with
+from contrastmask.config import Settings, Table, all_runs, config_hash, load_table, load_tables, resolve, settings_with
 from contrastmask.report.plan import Planned, make_plan, print_plan, summary
 from contrastmask.runtime.terminal import duration
 
@@ -63,6 +63,21 @@ def test_nothing_there(settings: Settings, tables: dict[str, Table]) -> None:
     assert {p.seconds for p in plan} == {None}
     assert "6 distinct runs, 6 with their seeds: 6 to do. 1 serve several rows" in said(plan)
     assert "6 will take is not known" in said(plan) and "--calibrate" in said(plan)
+
+
+def test_a_run_that_others_start_from_is_done_when_it_is_trained(tmp_path: Path) -> None:
+    settings = settings_with(
+        {"scale": "garments", "data_root": "clone", "results": str(tmp_path), "tables": ["table2"]}
+    )
+    tables = load_tables(settings)
+    start = next(run for run in all_runs(tables).values() if run.id.startswith("detector_"))
+    assert states(make_plan(settings, tables))[start.id] == "to do"
+    place = settings.run_folder(start.id, 0)
+    place.mkdir(parents=True)
+    record = {"config_hash": config_hash(resolve(start, settings)), "seconds": 9.0}
+    (place / "train.json").write_text(json.dumps(record))
+    planned = next(p for p in make_plan(settings, tables) if p.run.id == start.id)
+    assert (planned.state, planned.seconds, planned.rows) == ("done", 9.0, ("first weights of other runs",))
 
 
 def test_states_and_seconds(settings: Settings, tables: dict[str, Table], finish: Finish) -> None:

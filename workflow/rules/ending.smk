@@ -28,12 +28,15 @@ def typed(value):
 
 
 def use_it(table):
-    """The command that uses what a person's own data has trained, or the page that says how to train on it."""
+    """The command that uses what a person's own data has trained, or the ways to real photos and to one's own."""
     trained = [run.id for run in TABLES[table].runs if not run.detector]
-    if SETTINGS.scale["dataset"]["kind"] != "folder" or not trained:
-        return {"docs/own-data.md": "photos and categories of your own"}
-    command = ["contrastmask", "predict", "PHOTOS", "--scale", config["scale"], "--run", trained[-1]]
-    return {shlex.join(command): "masks in other photos"}
+    kind, scale = SETTINGS.scale["dataset"]["kind"], config["scale"]
+    if kind == "folder" and trained:
+        command = ["contrastmask", "predict", "PHOTOS", "--scale", scale, "--run", trained[-1]]
+        return {shlex.join(command): "masks in other photos"}
+    photos = f"snakemake --cores {workflow.cores} steps --config scale=garments data_root=CLONE"
+    own = {"contrastmask init FOLDER": "photos of your own: docs/own-data.md"}
+    return ({photos: "real photos, in an hour: README.md"} if kind == "synthetic" else {}) | own
 
 
 def say_what_is_there():
