@@ -54,10 +54,11 @@ def name(text: str) -> str:
 
 
 def numbers(text: str) -> list[int]:
-    """Type of an option: whole numbers between commas."""
-    if not all(part.strip().isdigit() for part in text.split(",")):
-        raise click.BadParameter(f"{text!r} is not whole numbers between commas, such as 0,1,2")
-    return [int(part) for part in text.split(",")]
+    """Type of an option: whole numbers between commas, none twice."""
+    found = [int(part) for part in text.split(",") if part.strip().isdecimal()]
+    if len(set(found)) <= text.count(","):
+        raise click.BadParameter(f"{text!r} is not whole numbers between commas, each once, such as 0,1,2")
+    return found
 
 
 class WithConfig(click.Command):

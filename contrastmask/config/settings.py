@@ -135,7 +135,7 @@ def load_settings(config: dict[str, Any]) -> Settings:
 def _numbers(seeds: Any) -> Any:
     """Seeds as Snakemake's command line gives them, seeds=3 and seeds=[0,1] with texts for numbers, as a list."""
     listed = seeds if isinstance(seeds, list) else [seeds]
-    return [int(seed) if isinstance(seed, str) and seed.isdigit() else seed for seed in listed]
+    return [int(seed) if isinstance(seed, str) and seed.isdecimal() else seed for seed in listed]
 
 
 def _share(gpus: int | str, images: int | None, scale: dict[str, Any]) -> tuple[int, int]:

@@ -216,6 +216,9 @@ def test_a_mistake_in_a_table_names_file_row_and_what_there_is(configs: Path, ro
         ({"preset": "mine"}, ["preset", "official"]),
         ({"seeds": []}, ["seeds"]),
         ({"seeds": [-1]}, ["seeds.0"]),
+        ({"seeds": "0,1"}, ["seeds.0", "'seeds=[0,1,2]'"]),
+        ({"seeds": [2**32]}, ["seeds.0", "32 bits"]),  # NumPy takes no more
+        ({"seeds": "²"}, ["seeds.0"]),
         ({"tables": ["table99"]}, ["table99", "table1"]),
         ({"tabels": "all"}, ["tabels", "tables"]),
         ({"scale": "paper"}, ["data_root"]),

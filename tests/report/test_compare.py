@@ -160,7 +160,9 @@ def test_command(folder: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(command, [*arguments, "--html", str(page)])
     assert result.exit_code == 0, result.output
     assert "mask AP50" in result.output and "mask AP50" in page.read_text()
-    assert CliRunner().invoke(command, ["bad", "good", "--seeds", "zero"]).exit_code == 2
+    for seeds in ("zero", "0,", "²", "0,0", "0,1, 00"):  # one seed taken twice would pass for two
+        refusal = CliRunner().invoke(command, ["bad", "good", "--seeds", seeds])
+        assert refusal.exit_code == 2 and "each once" in refusal.output
 
 
 # ---------------------------------------------------------------------------- what is not there or not right
