@@ -81,7 +81,7 @@ def evaluate(
     started = time.monotonic()
     truth = COCO(run.dataset["val"]["annotations"])
     found, ious = predict(run, truth, Originals(truth).our_detections(detections), threads, stop)
-    write_readings(run.folder, [d for d in found if "segmentation" in d], ious, truth)
+    write_readings(run.folder, found, ious, truth)
     checkpoint = detector["checkpoint_sha256"]
     measured = summary(run, truth, found, ious, checkpoint=checkpoint, started=started, masked=["novel"])
     return measured | {"detector": detector["run"]}

@@ -126,9 +126,9 @@ class Source:
         return self.truth.annToMask(annotation).astype(bool)
 
     def detections(self, run: RunSpec) -> dict[int, list[dict[str, Any]]]:
-        """What evaluation found on the images, by image."""
+        """What evaluation found and segmented on the images, by image."""
         with gzip.open(self.folder(run) / "detections.json.gz", "rt", encoding="utf-8") as file:
-            every = Originals(self.truth).our_detections(json.load(file))
+            every = Originals(self.truth).our_detections(d for d in json.load(file) if "segmentation" in d)
         return {image: [d for d in every if d["image_id"] == image] for image in self.images}
 
     def instance(self, found: dict[str, Any], mask: Array) -> Instance:

@@ -21,6 +21,7 @@ from contrastmask.errors import ConfigError, DataError
 from contrastmask.evaluation import evaluate, grabcut
 from contrastmask.evaluation.coco_metrics import coco_metrics
 from contrastmask.evaluation.grabcut import Task, segment, segment_image, segment_images
+from contrastmask.evaluation.measurements import read_measurements, read_val
 from contrastmask.runtime.locks import Interrupted
 from contrastmask.tracking.curves import read_events
 from contrastmask.training import train
@@ -121,9 +122,10 @@ def test_the_command_measures_records_and_says_where_it_comes_from(results: Path
     # boxes, labels and scores are the baseline's, masks are GrabCut's
     detector = results / "smoke" / "runs" / DETECTOR / "seed0"
     source = read(detector / "detections.json.gz")
-    kept = [d for d in source if d["category_id"] in novel]
-    assert 0 < len(kept) < len(source)
-    assert [{**d, "segmentation": None} for d in found] == [{**d, "segmentation": None} for d in kept]
+    assert [{**d, "segmentation": None} for d in found] == [{**d, "segmentation": None} for d in source]
+    bare = [d for d in found if "segmentation" not in d]
+    assert 0 < len(bare) < len(found) and {d["category_id"] for d in bare}.isdisjoint(novel)
+    found = [d for d in found if "segmentation" in d]
     import cv2
 
     first = found[0]
@@ -146,6 +148,13 @@ def test_the_command_measures_records_and_says_where_it_comes_from(results: Path
         assert base <= (category["segm_AP"] is None and category["gt_box_miou"] is None)
     expected_rows = [a["id"] for a in truth.dataset["annotations"] if a["category_id"] in novel and evaluate.usable(a)]
     assert sorted(int(line.split(",")[0]) for line in ious.splitlines()[1:]) == sorted(expected_rows)
+
+    # what lies behind the numbers gives them again, also for boxes that have no mask (contrastmask compare)
+    measured = read_measurements(results / "smoke", RUN, 0, read_val(results / "smoke"))
+    weights = np.ones((1, len(truth.imgs)))
+    for kind, subset in (("segm", "novel"), ("bbox", "novel"), ("bbox", "base")):
+        ap = measured.average_precision(measured.categories(subset), weights, "AP", kind)[0]
+        assert ap == pytest.approx(metrics[kind][subset]["AP"])
 
     assert metrics["detector"] == DETECTOR and metrics["checkpoint_sha256"] == "c" * 64
     assert metrics["config_hash"] == run_of_results.config_hash
