@@ -12,6 +12,9 @@ from typing import Any
 from contrastmask import paths
 from contrastmask.errors import ConfigError
 
+#: What a free `config` may change beside what configs/base.py assigns.
+FREE = ("one_x", "schedule", "weights", "custom_hooks", "visualizer", "custom_imports")
+
 
 def known(kind: str) -> list[str]:
     """Names of the files in configs/<kind>: methods, backbones or schedules."""
@@ -37,6 +40,20 @@ def fragment(path: Path) -> dict[str, Any]:
     own = {k: v for k, v in runpy.run_path(str(path)).items() if k == "_base_" or not k.startswith("_")}
     base = own.pop("_base_", None)
     return merge(fragment(path.parent / base), own) if base else own
+
+
+def check_free(config: dict[str, Any]) -> None:
+    """Raise ConfigError if the free `config` of a scale or a row has a key that nothing reads or that others decide."""
+    known = {*fragment(paths.CONFIGS / "base.py"), *FREE} - {"variants"}
+    unknown = sorted(str(key) for key in config if key not in known)
+    optimizer = config.get("optimizer")
+    if isinstance(optimizer, dict) and "lr" in optimizer:
+        unknown.append("optimizer.lr")
+    if unknown:
+        raise ConfigError(
+            f"`config` cannot change '{unknown[0]}'; its keys are {', '.join(sorted(known))}. Batch and learning rate "
+            "are the scale's (batch, lr); lr_factor is a multiple of that rate"
+        )
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

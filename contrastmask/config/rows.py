@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from contrastmask import paths
-from contrastmask.config.fragments import exists, known, merge, part
+from contrastmask.config.fragments import check_free, exists, known, merge, part
 from contrastmask.config.options import METHODS, OFFICIAL, check_options, preset_options
 from contrastmask.config.settings import Settings
 from contrastmask.config.yamlfiles import read_yaml
@@ -175,6 +175,7 @@ def run_spec(entry: dict[str, Any], preset: str, scale: Scale = ANY_SCALE) -> Ru
     defaults = preset_options(kind, preset) | scale.get("options", {}).get(kind, {})
     differing = {key: value for key, value in given.items() if value != defaults[key]}
     check_options(kind, defaults | given)
+    check_free(entry.get("config", {}))
     config = json.dumps(entry["config"], sort_keys=True) if entry.get("config") else ""
     return RunSpec(
         method=entry["method"],

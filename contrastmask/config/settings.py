@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from contrastmask import paths
-from contrastmask.config.fragments import part
+from contrastmask.config.fragments import check_free, part
 from contrastmask.config.yamlfiles import check, read_yaml
 from contrastmask.errors import ConfigError
 from contrastmask.runtime.gpu import visible_gpus
@@ -101,11 +101,12 @@ def load_settings(config: dict[str, Any]) -> Settings:
         raise ConfigError(
             f"configs/scales/{config['scale']}.yaml is named '{scale['name']}'; set its name: to its file name"
         )
-    for backbone in scale.get("backbones", {}).values():
-        try:
+    try:
+        check_free(scale.get("config", {}))
+        for backbone in scale.get("backbones", {}).values():
             part("backbones", backbone)
-        except ConfigError as error:
-            raise ConfigError(f"configs/scales/{scale['name']}.yaml: {error}") from None
+    except ConfigError as error:
+        raise ConfigError(f"configs/scales/{scale['name']}.yaml: {error}") from None
     kind, data_root = scale["dataset"]["kind"], config["data_root"]
     if kind == "synthetic" and data_root:
         raise ConfigError(

@@ -194,6 +194,9 @@ def test_options_of_base_and_row_are_merged(configs: Path) -> None:
         ({"options": {"sigma": 2}}, ["row 1", "sigma", "(0, 1]"]),
         ({"options": {"fusion": "sum"}}, ["fusion", "concat"]),
         ({"optoins": {}}, ["table8.yaml", "optoins", "options"]),
+        ({"config": {"optimiser": {"type": "Adam"}}}, ["row 1", "optimiser", "optimizer"]),
+        ({"config": {"optimizer": {"lr": 0.1}}}, ["optimizer.lr", "lr_factor"]),  # the scale's would stay
+        ({"config": {"batch": 4}}, ["batch", "scale's"]),
         ({"method": "contrasmask"}, ["contrasmask", "contrastmask", "mask-rcnn"]),
         ({"backbone": "r34"}, ["r34", "r50", "x101"]),
         ({"schedule": "2x"}, ["2x", "1x", "3x"]),
@@ -326,6 +329,13 @@ def test_a_backbone_of_fixed_width_keeps_its_channels() -> None:
     neck = resolved["model"]["neck"]
     assert neck["in_channels"] == [24, 40, 112, 320] and neck["out_channels"] == 64
     assert resolved["weights"].startswith("package://") and "fixed_width" not in resolved
+
+
+def test_a_key_of_a_scale_s_config_that_nothing_reads_is_named(configs: Path) -> None:
+    path = configs / "scales" / "smoke.yaml"
+    path.write_text(path.read_text().replace("warmup_iterations: 2", "warmup_iteration: 2"))
+    with pytest.raises(ConfigError, match=r"smoke.yaml: .*'warmup_iteration'; .*warmup_iterations"):
+        settings_with({})
 
 
 def test_an_unknown_stand_in_is_named(configs: Path) -> None:
