@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from contrastmask import paths
-from contrastmask.config import Row, RunSpec, load_table, run_spec
+from contrastmask.config import Row, RunSpec, Table, load_table, run_spec
 from contrastmask.config.rows import ANY_SCALE, Scale
 from contrastmask.config.yamlfiles import read_yaml
 from contrastmask.errors import ConfigError
@@ -48,17 +49,13 @@ def load_statements(preset: str, scale: Scale = ANY_SCALE) -> list[Statement]:
     file = paths.CONFIGS / "claims.yaml"
     content = read_yaml(file, "claims")
     named = {side["table"] for claim in _claims(content) for side in _sides(claim) if "table" in side}
-    rows = {table: load_table(table, preset, scale).by_label for table in named}
+    tables = {table: load_table(table, preset, scale) for table in named}
 
     def read(side: dict[str, Any]) -> Side:
         if "table" not in side:
             run = run_spec(content["base"] | side, preset, scale)
             return Side(", ".join(f"{key}={value}" for key, value in run.options) or "default", run, None)
-        row = rows[side["table"]].get(side["row"])
-        if row is None or row.run is None:
-            known = ", ".join(rows[side["table"]])
-            raise ConfigError(f"{file}: {side['table']} has no row '{side['row']}' with a run; its rows: {known}")
-        return Side(row.label, row.run, row)
+        return _row_side(file, tables[side["table"]], side["row"], side.get("setting"))
 
     return [
         Statement(
@@ -72,6 +69,17 @@ def load_statements(preset: str, scale: Scale = ANY_SCALE) -> list[Statement]:
         )
         for claim in _claims(content)
     ]
+
+
+def _row_side(file: Path, table: Table, label: str, setting: str | None) -> Side:
+    """The run of a table's row; `setting` says which, where the row is of several."""
+    found = [Side(label, r.run, r) for r in table.rows if r.run and r.label == label and setting in (None, r.setting)]
+    if not found:
+        which, known = f"'{label}'" + (f" of setting {setting}" if setting else ""), ", ".join(table.by_label)
+        raise ConfigError(f"{file}: {table.name} has no row {which} with a run; its rows: {known}")
+    if len(settings := {side.run.setting: None for side in found}) > 1:
+        raise ConfigError(f"{file}: row '{label}' of {table.name} has several settings; add one: {', '.join(settings)}")
+    return found[0]
 
 
 def _claims(content: dict[str, Any]) -> list[dict[str, Any]]:

@@ -103,6 +103,27 @@ def test_a_row_that_is_not_there_is_named(configs: Path) -> None:
         load_statements("paper")
 
 
+def test_a_row_of_several_settings_is_told_by_its_setting(configs: Path) -> None:
+    content = yaml.safe_load((configs / "claims.yaml").read_text())
+    table = yaml.safe_load((configs / "tables" / "table2.yaml").read_text())
+    del table["base"]["setting"]
+    (configs / "tables" / "both.yaml").write_text(yaml.safe_dump(table | {"settings": ["nonvoc2voc", "voc2nonvoc"]}))
+
+    def first_run(**more: object) -> str:
+        content["claims"][0]["better"] = [{"table": "both", "row": "Baseline + CM"} | more]
+        (configs / "claims.yaml").write_text(yaml.safe_dump(content))
+        return load_statements("paper")[0].better[0].run.setting
+
+    assert [first_run(setting=setting) for setting in ("voc2nonvoc", "nonvoc2voc")] == ["voc2nonvoc", "nonvoc2voc"]
+    for more, words in (
+        ({}, "several settings; add one: nonvoc2voc, voc2nonvoc"),
+        ({"setting": "upper2lower"}, "no row 'Baseline . CM' of setting upper2lower"),
+        ({"options": {"sigma": 0.1}}, "options"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            first_run(**more)
+
+
 # ---------------------------------------------------------------------------- verdicts
 
 
