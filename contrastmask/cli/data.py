@@ -34,7 +34,7 @@ def download(root: Path, base_url: str | None) -> None:
 
 
 @click.command(short_help="Look at a folder of your own data, and write its scale and table.")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=options.PATH)
 @click.option("--name", type=options.name, help="Of the scale and the table.  [default: the folder's name]")
 @click.option(
     "--recipe",
@@ -158,7 +158,7 @@ def look(scale: str | None, results: Path | None, setting: str, images: int, see
 
 
 @click.command(short_help="Split one annotation file into train and val.")
-@click.argument("annotations", type=click.Path(path_type=Path))
+@click.argument("annotations", type=options.PATH)
 @click.option(
     "--val",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),

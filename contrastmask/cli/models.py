@@ -14,7 +14,7 @@ from contrastmask.errors import ConfigError
 @options.run_options(required=False)
 @click.option(
     "--model",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     help="Instead of --run: a folder that `export` wrote, or a checkpoint with config.json and categories.json beside.",
 )
 @click.option(
@@ -105,7 +105,7 @@ def _device(asked: str | None) -> str:
 
 @click.command(short_help="Write a trained model as a folder to share.")
 @options.run_options()
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write; it must not exist yet.")
+@click.option("--out", type=options.PATH, required=True, help="Folder to write; it must not exist yet.")
 def export(run: str, seed: int, scale: str | None, results: Path | None, out: Path) -> None:
     """Write a trained run as a folder to keep or to share.
 

@@ -16,10 +16,21 @@ from contrastmask.config import Settings, settings_with
 from contrastmask.config.options import PRESETS
 from contrastmask.config.yamlfiles import load_yaml, read_yaml
 
-FOLDER = click.Path(path_type=Path, file_okay=False)
-FILE = click.Path(path_type=Path, dir_okay=False)
-EXISTING_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
-EXISTING_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
+
+class Place(click.Path):
+    """A path; not the empty text of a variable that is not set, which pathlib takes for the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("an empty text is no path", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = Place(path_type=Path)
+FOLDER = Place(path_type=Path, file_okay=False)
+FILE = Place(path_type=Path, dir_okay=False)
+EXISTING_FILE = Place(path_type=Path, dir_okay=False, exists=True)
+EXISTING_FOLDER = Place(path_type=Path, file_okay=False, exists=True)
 
 
 def json_object(text: str) -> dict[str, Any]:

@@ -28,6 +28,8 @@ def export(run: Path, out: Path) -> Trained:
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} exists and is not an empty folder: give another --out, or remove it")
+    if not out.name:
+        raise ConfigError(f"{out} has no name: give that of a new folder")
     trained = load_run(run)
     check_config(trained.config, str(run / CONFIG))
     unfinished = out.with_name(f"{out.name}.unfinished")

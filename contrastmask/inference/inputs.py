@@ -24,14 +24,16 @@ def find_images(given: tuple[str, ...], out: Path) -> list[Path]:
         path = Path(argument)
         if path.is_file():
             images = [path]
-        elif path.is_dir():
+        elif argument and path.is_dir():
             images = _inside(path, out)
         elif glob.has_magic(argument):
             matched = sorted(map(Path, glob.glob(argument, recursive=True)), key=natural)
             images = [image for match in matched for image in (_inside(match, out) if match.is_dir() else [match])]
             images = [image for image in images if _is_image(image)]
         else:
-            raise ConfigError(f"{argument} does not exist: give image files, folders of images, or a glob in quotes")
+            raise ConfigError(
+                f"{argument or 'empty text'} does not exist: give image files, folders of images, or a glob in quotes"
+            )
         if not images:
             raise ConfigError(f"{argument} has no image; looked for {', '.join(SUFFIXES)}")
         for image in images:

@@ -114,6 +114,22 @@ def test_wrong_input_is_said_before_any_work(tmp_path: Path) -> None:
         assert code == 2 and said in text, text
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("report", "--out", ""),
+        ("compare", "a", "b", "--html", ""),
+        ("init", ""),
+        ("evaluate", ""),
+        ("tables", "table7", "--results", ""),
+        ("predict", "x.jpg", "--model", ""),
+    ],
+)
+def test_the_empty_text_of_a_variable_that_is_not_set_is_no_path(arguments: tuple[str, ...]) -> None:
+    code, text = run(*arguments)
+    assert code == 2 and "an empty text is no path" in text
+
+
 @pytest.mark.parametrize("verb", ["train", "evaluate", "diagnose"])
 def test_a_folder_that_is_no_run_is_refused_before_any_work(verb: str, tmp_path: Path) -> None:
     known = "mask-rcnn_r50_1x_nonvoc2voc"

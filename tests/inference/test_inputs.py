@@ -57,6 +57,12 @@ def test_what_names_nothing_is_refused(tree: Path, argument: str, said: str) -> 
         found(tree, argument)
 
 
+def test_an_empty_text_is_not_the_current_folder(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree)
+    with pytest.raises(ConfigError, match="empty text does not exist"):
+        find_images(("",), tree / "out")
+
+
 def test_a_folder_without_images_is_refused(tree: Path) -> None:
     (tree / "empty").mkdir()
     with pytest.raises(ConfigError, match="has no image"):

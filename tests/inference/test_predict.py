@@ -160,6 +160,16 @@ def test_export_replaces_nothing(results: Path, tmp_path: Path) -> None:
     assert (tmp_path / "model" / "mine").read_text() == "precious"
 
 
+def test_a_folder_without_a_name_is_no_place_for_an_export(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for out, said in ((".", "has no name"), ("", "an empty text is no path")):
+        code, _, errors = contrastmask("export", "--run", RUN, "--results", results, "--out", out)
+        assert code == 2 and said in errors, errors
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_signal_ends_the_work_with_its_code(run: Path, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as end:
         predict(load_run(run), [photos / "a" / "x.jpg"], tmp_path / "out", 0.3, "cpu", Stop(signal.SIGINT))
