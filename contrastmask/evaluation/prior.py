@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from contrastmask.errors import DataError
 from contrastmask.runtime.files import atomic_writer
 from contrastmask.runtime.terminal import markdown, number
 
@@ -50,12 +51,20 @@ def means(objects: pd.DataFrame) -> "pd.Series[float]":
 
 
 def by_run(files: Iterable[Path]) -> pd.DataFrame:
-    """One line for each run and split: MEASURES, means over the seeds, from prior.csv of each run and seed."""
+    """One line for each run and split: MEASURES, means over the seeds, from prior.csv of each run and seed.
+
+    Raises:
+        DataError: a file is not what `diagnose` writes.
+    """
     lines = []
     for file in files:
-        objects = pd.read_csv(file)
-        for split in ("novel", "base"):
-            lines.append({"run": file.parent.parent.name, "split": split, **means(objects[objects["split"] == split])})
+        run = file.absolute().parent.parent.name
+        try:
+            objects = pd.read_csv(file)
+            for split in ("novel", "base"):
+                lines.append({"run": run, "split": split, **means(objects[objects["split"] == split])})
+        except (ValueError, KeyError) as error:
+            raise DataError(f"{file} is no prior.csv of `contrastmask diagnose`, or is damaged: {error}") from None
     seeds = pd.DataFrame(lines).groupby(["run", "split"], sort=False)
     return seeds.mean().assign(seeds=seeds.size()).reset_index()[[*LEAD, *MEASURES]]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from contrastmask.errors import DataError
 from contrastmask.evaluation.prior import COLUMNS, MEASURES, by_run, means, write_table
 
 
@@ -53,3 +54,10 @@ def test_a_run_s_line_is_the_mean_over_its_seeds_in_both_files(tmp_path: Path) -
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "prior.csv"), found, check_dtype=False, atol=1e-6)
     text = (tmp_path / "prior.md").read_text()
     assert "a-run" in text and all(meaning in text for meaning in MEASURES.values())
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n", ",".join(COLUMNS) + "\n1,2,novel,yes" + ",x" * (len(COLUMNS) - 4)])
+def test_what_diagnose_did_not_write_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "prior.csv").write_text(text)
+    with pytest.raises(DataError, match=r"prior.csv is no prior.csv of `contrastmask diagnose`"):
+        by_run([tmp_path / "prior.csv"])
