@@ -39,6 +39,7 @@ KINDS = {
     ),
     "missing": ("image files missing", "check data_root, or fetch the images again"),
     "huge": ("images of more than 178 megapixels", "cut them into tiles, which their objects are large in"),
+    "thin": ("images of which the model's size leaves less than a pixel", "crop them"),
     "format": ("images of a format that is not read here", "save them as JPEG or PNG"),
     "unreadable": ("image files that are damaged or no images", "fetch or export them again"),
     "depth": ("images of a depth that has no agreed range of brightness", "save them with 8 or 16 bits a channel"),

@@ -95,14 +95,19 @@ class Model:
         Raises:
             ImageError: saying why the file cannot be read.
         """
+        import cv2
         from pycocotools.coco import COCO
 
         from contrastmask.evaluation.evaluate import predict_image
 
         sample = self._load({"img_path": str(image), "img_id": number})
         pixels = np.ascontiguousarray(sample["img"][..., ::-1])
-        for transform in self._prepare:
-            sample = transform(sample)
+        try:
+            for transform in self._prepare:
+                sample = transform(sample)
+        except cv2.error:
+            height, width = pixels.shape[:2]
+            raise ImageError("thin", f"is {width}x{height}, too thin for the model's size of images") from None
         entries, _ = predict_image(self._network, sample, COCO(), [category["id"] for category in self.categories])
         return pixels, sorted((e for e in entries if e["score"] >= threshold), key=lambda e: -e["score"])
 

@@ -92,6 +92,14 @@ def test_unreadable_files_are_named_left_out_and_told_by_the_code(results: Path,
     assert not list((tmp_path / "out" / "overlays").rglob("cut*"))
 
 
+def test_an_image_too_thin_for_the_model_costs_no_other_its_results(results: Path, tmp_path: Path) -> None:
+    picture(tmp_path / "all" / "y.png")
+    Image.new("RGB", (3000, 1)).save(tmp_path / "all" / "x.png")
+    code, said, errors = predict_run(tmp_path / "all", results, tmp_path / "out")
+    assert code == 1 and "1 images" in said and "x.png: is 3000x1, too thin" in errors and "; crop them" in errors
+    assert [image["id"] for image in read(tmp_path / "out" / "images.json")["images"]] == [2]
+
+
 def test_every_suffix_that_is_looked_for_can_be_read(results: Path, tmp_path: Path) -> None:
     for suffix in SUFFIXES:
         picture(tmp_path / "all" / f"{suffix[1:]}{suffix}")
