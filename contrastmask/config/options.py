@@ -269,7 +269,7 @@ class ShapePropOptions(PeerOptions):
 
 @method("opmask")
 @dataclass(frozen=True)
-class OPMaskOptions(PeerOptions, CAMOptions):
+class OPMaskOptions(CAMOptions, PeerOptions):  # in this order, or PeerOptions' own copy of `box_head` would win
     """Options of OPMask."""
 
     box_head: Literal["conv"] = "conv"
