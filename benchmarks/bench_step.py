@@ -32,7 +32,7 @@ class Trainer:
     The learning rate is 0: all steps do the same work, and random weights cannot run away.
 
     Args:
-        config: from `experiment.resolve`.
+        config: from `config.resolve`.
         settings: of which images of a pass, categories and threads are read.
         build: makes the detector; takes what `build_model` does.
         fused: as this project trains; False: torch's optimiser as mmdet has it.

@@ -44,9 +44,12 @@ def fragment(path: Path) -> dict[str, Any]:
 
 def check_free(config: dict[str, Any]) -> None:
     """Raise ConfigError if the free `config` of a scale or a row has a key that nothing reads or that others decide."""
-    known = {*fragment(paths.CONFIGS / "base.py"), *FREE} - {"variants"}
+    base = fragment(paths.CONFIGS / "base.py")
+    known = {*base, *FREE} - {"variants"}
     unknown = sorted(str(key) for key in config if key not in known)
-    optimizer = config.get("optimizer")
+    optimizer, image = config.get("optimizer"), config.get("image")
+    if isinstance(image, dict):
+        unknown += sorted(f"image.{key}" for key in image.keys() - {*base["image"], "_delete_"})
     if isinstance(optimizer, dict) and "lr" in optimizer:
         unknown.append("optimizer.lr")
     if unknown:

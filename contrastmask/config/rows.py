@@ -258,7 +258,9 @@ def find_run(tables: dict[str, Table], run: str) -> RunSpec:
     """The run of that id, detectors included; ConfigError if no table needs it."""
     runs = all_runs(tables)
     if run not in runs:
-        raise ConfigError(f"no row of a table in configs/tables has the run '{run}'")
+        raise ConfigError(
+            f"no row of a table in configs/tables has the run '{run}'; `contrastmask plan TABLE` lists them"
+        )
     return runs[run]
 
 

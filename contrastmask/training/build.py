@@ -28,7 +28,7 @@ def build_model(
     """The detector for a dataset's categories, with masks of the split's base categories.
 
     Args:
-        config: from `experiment.resolve`.
+        config: from `config.resolve`.
         dataset: content of dataset.json.
         split: content of split.json.
         weights: file of backbone weights, or None for random ones.

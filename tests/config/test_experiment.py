@@ -196,6 +196,7 @@ def test_options_of_base_and_row_are_merged(configs: Path) -> None:
         ({"optoins": {}}, ["table8.yaml", "optoins", "options"]),
         ({"config": {"optimiser": {"type": "Adam"}}}, ["row 1", "optimiser", "optimizer"]),
         ({"config": {"optimizer": {"lr": 0.1}}}, ["optimizer.lr", "lr_factor"]),  # the scale's would stay
+        ({"config": {"image": {"flipp": 0}}}, ["image.flipp"]),
         ({"config": {"batch": 4}}, ["batch", "scale's"]),
         ({"method": "contrasmask"}, ["contrasmask", "contrastmask", "mask-rcnn"]),
         ({"backbone": "r34"}, ["r34", "r50", "x101"]),

@@ -42,7 +42,7 @@ def identities() -> dict[str, dict[str, str]]:
 
 
 def smoke_systems() -> list[Any]:
-    """Every network of the main tables, and the first of each method that only others name, as scale smoke trains it."""
+    """Every network of some tables, and the first of each method that only others name, as scale smoke trains it."""
     from benchmarks.systems import TABLES, systems, without_data
     from contrastmask.paths import CONFIGS
 

@@ -1,6 +1,6 @@
 """OPMask (Biertimpel et al., ICCV 2021): the class activation map as an object mask prior.
 
-What that paper adds to the shared RoI head with a map (`models.cam_roi_head`): a wide convolutional box head whose one
+What that paper adds to the shared RoI head with a map (`models.common.cam`): a wide convolutional box head whose one
 trunk serves class and box, and a deep mask head with BatchNorm. Checked against the authors' dbtmpl/OPMask.
 Shapes: R RoIs, K classes.
 """
