@@ -81,6 +81,12 @@ def test_every_command_gets_what_was_meant(
     nothing_was_run(project)
 
 
+def test_another_working_folder_gets_this_project_s_package(project: Path, tmp_path: Path) -> None:
+    (project / "contrastmask" / "__main__.py").write_text(FAKE)
+    done = snakemake(tmp_path, "--snakefile", str(project / "Snakefile"), "results/smoke/data/dataset.json")
+    assert done.returncode == 0 and (tmp_path / "calls").exists(), done.stdout + done.stderr
+
+
 def test_results_that_are_no_name_are_refused_with_the_way_to_write_them(project: Path) -> None:
     for name, words in (("2025_11", "results=./2025_11"), ("a{b}", "No braces"), ("-a", "no -")):
         done = snakemake(project, "-n", "--config", f"results={name}")

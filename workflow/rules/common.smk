@@ -1,11 +1,14 @@
 # The checked settings and the tables, what every command is told, and the lock of this folder.
 import json
+import os
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-sys.path.insert(0, workflow.basedir)  # the package, also where it is not installed
+# the package of this project, also where none or another is installed, and whatever folder Snakemake works in
+sys.path.insert(0, workflow.basedir)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [workflow.basedir, os.environ.get("PYTHONPATH")]))
 
 from contrastmask import config as experiment
 from contrastmask.runtime.locks import RunLock
