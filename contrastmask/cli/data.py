@@ -153,7 +153,10 @@ def look(scale: str | None, results: Path | None, setting: str, images: int, see
         write_split(described, setting, split.parent)
     picture = draw_training_images(read_dataset(described), split, images, seed)
     out.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(out)
+    try:
+        picture.save(out)
+    except ValueError as error:  # PIL goes by the name's end
+        raise ConfigError(f"--out {out}: {error}; let it end in .png") from None
     click.echo(f"{out}: {picture.width}x{picture.height}, solid lines base, dashed novel")
 
 

@@ -168,6 +168,8 @@ def export_config(folder: Path, out: Path) -> None:
     from contrastmask.training.mmdet_config import write
     from contrastmask.training.run import Run
 
+    if out.suffix != ".py":
+        raise click.UsageError(f"--out {out} must end in .py: mmengine reads it as Python by its name")
     run = Run.read(folder)
     if run.decided["files"]["detector"]:
         raise click.UsageError(f"{run.id} is not trained: it segments what another run detected")

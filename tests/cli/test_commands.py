@@ -130,6 +130,11 @@ def test_the_empty_text_of_a_variable_that_is_not_set_is_no_path(arguments: tupl
     assert code == 2 and "an empty text is no path" in text
 
 
+def test_a_configuration_for_mmengine_is_a_python_file(tmp_path: Path) -> None:
+    code, text = run("export-config", str(tmp_path), "--out", str(tmp_path / "x.txt"))
+    assert code == 2 and "must end in .py" in text
+
+
 @pytest.mark.parametrize("verb", ["train", "evaluate", "diagnose"])
 def test_a_folder_that_is_no_run_is_refused_before_any_work(verb: str, tmp_path: Path) -> None:
     known = "mask-rcnn_r50_1x_nonvoc2voc"

@@ -58,6 +58,8 @@ def test_from_a_folder_to_a_scale_a_table_and_a_picture(
     asked = ("--scale", "my-photos", "--results", tmp_path / "results", "--images", 5)
     done = run("look", *asked, "--out", tmp_path / "a" / "look.png")
     assert done.exit_code == 0, done.output
+    refused = run("look", *asked, "--out", tmp_path / "look")
+    assert refused.exit_code == 2 and "let it end in .png" in refused.output
     assert Image.open(tmp_path / "a" / "look.png").size == (4 * (448 + 8), 2 * (480 + 8))
 
 
