@@ -11,6 +11,7 @@ from contrastmask.config.fragments import fragment
 from contrastmask.config.options import METHODS, OFFICIAL, preset_options
 from contrastmask.config.resolve import narrow
 from contrastmask.errors import ConfigError
+from tests.golden.golden import shipped
 
 ROW = {"method": "contrastmask", "backbone": "r50", "schedule": "1x", "setting": "nonvoc2voc"}
 
@@ -131,8 +132,8 @@ def test_comments_do_not_change_the_hash_and_values_do(configs: Path) -> None:
 
 def test_mask_head_depth_is_what_the_row_prints() -> None:
     settings = settings_with({})
-    for table in load_tables(settings).values():
-        for row in table.rows:
+    for name in shipped(CONFIGS / "tables"):
+        for row in load_table(name, "paper").rows:
             if row.run and not row.run.detector:
                 head = resolve(row.run, settings)["model"]["roi_head"]["mask_head"]
                 assert head.get("depth", head["num_convs"]) == row.mask_layers
@@ -173,9 +174,9 @@ def test_each_control_changes_one_thing() -> None:
     assert all(value == preset_options("contrastmask", "paper")[key] for key, value in runs["A6"].options)
 
 
-def test_only_marked_runs_use_novel_masks(configs: Path) -> None:
-    for table in load_tables(settings_with({})).values():
-        for row in table.rows:
+def test_only_marked_runs_use_novel_masks() -> None:
+    for name in shipped(CONFIGS / "tables"):
+        for row in load_table(name, "paper").rows:
             if row.run:
                 assert row.run.uses_novel_masks == ("all masks" in row.label or "true masks" in row.label)
 
