@@ -29,7 +29,6 @@ from contrastmask.evaluation.measurements import (
     read_measurements,
     read_val,
 )
-from contrastmask.paths import run_folder
 from contrastmask.report.paper import METRICS
 from contrastmask.runtime.terminal import NOTHING
 
@@ -98,7 +97,7 @@ def compare(
         subset=subset,
         seeds=seeds,
         notes=tuple(_notes(scale, val, seeds, resamples)),
-        config=differences(_config(folder, a, seeds[0]), _config(folder, b, seeds[0])),
+        config=differences(_config(pair.a), _config(pair.b)),
         metrics=pd.DataFrame(_metrics(pair, chosen)),
         sizes=pd.DataFrame({"size": name} | pair.iou(chosen, size) for name, size in SIZES.items()),
         category_ap=_sorted(pd.DataFrame({"category": names[c]} | pair.ap([c]) for c in chosen)),
@@ -197,12 +196,24 @@ def _sorted(gains: pd.DataFrame) -> pd.DataFrame:
     return gains.sort_values(["gain", gains.columns[0]], ascending=[False, True])
 
 
-def _config(folder: Path, run: str, seed: int) -> dict[str, Any]:
-    file = run_folder(folder, run, seed) / "config.json"
+def _config(seeds: Sequence[Measurements]) -> dict[str, Any]:
+    """The resolved configuration that all seeds of a run were measured with."""
+    file = seeds[0].folder / runfile.NAME
     try:
-        return runfile.resolved(json.loads(file.read_text(encoding="utf-8")))
+        content = json.loads(file.read_text(encoding="utf-8"))
+        config, hashes = runfile.resolved(content), {content.get("config_hash")}
     except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise MeasurementError(f"{file} cannot be read: {error}; train the run again") from None
+        run = file.parents[1].name
+        raise MeasurementError(
+            f"{file} cannot be read: {error}; `contrastmask configure {run}` writes it anew"
+        ) from None
+    hashes |= {seed.metrics.get("config_hash") for seed in seeds}
+    if len(hashes - {None}) > 1:
+        raise MeasurementError(
+            f"{file} and metrics.json of its seeds ({', '.join(seed.folder.name for seed in seeds)}) are of different "
+            "configurations: let Snakemake make the run again"
+        )
+    return config
 
 
 def differences(a: dict[str, Any], b: dict[str, Any]) -> pd.DataFrame:

@@ -203,6 +203,16 @@ def test_measurements_of_another_run_are_found_out(tmp_path: Path, pair: tuple[P
     refused(tmp_path, r"detections.json.gz cannot be read")
 
 
+def test_a_configuration_that_was_not_measured_is_found_out(tmp_path: Path, pair: tuple[Path, Path]) -> None:
+    """As after a change that was not trained to its end, or for one seed alone."""
+    config, metrics = pair[0] / "config.json", pair[0] / "metrics.json"
+    config.write_text(json.dumps({"config": {"lr": 1}, "config_hash": "new"}))
+    metrics.write_text(json.dumps(json.loads(metrics.read_text()) | {"config_hash": "old"}))
+    refused(tmp_path, r"good/seed0/config.json and metrics.json of its seeds \(seed0\) are of different configurations")
+    config.unlink()
+    refused(tmp_path, "config.json cannot be read: .*; `contrastmask configure good` writes it anew")
+
+
 def test_other_data_are_found_out(tmp_path: Path, pair: tuple[Path, Path]) -> None:
     file = tmp_path / "data" / "dataset.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"digest": "d2"}))
