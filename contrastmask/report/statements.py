@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from contrastmask import paths
@@ -55,30 +54,36 @@ def load_statements(preset: str, scale: Scale = ANY_SCALE) -> list[Statement]:
         if "table" not in side:
             run = run_spec(content["base"] | side, preset, scale)
             return Side(", ".join(f"{key}={value}" for key, value in run.options) or "default", run, None)
-        return _row_side(file, tables[side["table"]], side["row"], side.get("setting"))
+        return _row_side(tables[side["table"]], side["row"], side.get("setting"))
 
-    return [
-        Statement(
-            text=claim["text"],
-            where=claim["where"],
-            subset=claim.get("subset", "novel"),
-            better=tuple(map(read, claim["better"])),
-            than=tuple(map(read, claim["than"])),
-            printed=claim.get("printed"),
-            beyond=claim not in content["claims"],
-        )
-        for claim in _claims(content)
-    ]
+    def statement(claim: dict[str, Any]) -> Statement:
+        better, than = (tuple(map(read, claim[side])) for side in ("better", "than"))
+        subset, settings = claim.get("subset", "novel"), sorted({side.run.setting for side in (*better, *than)})
+        if len(settings) > 1 and subset != "all":
+            raise ConfigError(
+                f"its runs are of the settings {', '.join(settings)}, whose {subset} categories differ: choose runs of "
+                "one, or `subset: all`"
+            )
+        beyond = claim not in content["claims"]
+        return Statement(claim["text"], claim["where"], subset, better, than, claim.get("printed"), beyond)
+
+    found = []
+    for claim in _claims(content):
+        try:
+            found.append(statement(claim))
+        except ConfigError as error:
+            raise ConfigError(f"{file}, '{claim['text']}': {error}") from None
+    return found
 
 
-def _row_side(file: Path, table: Table, label: str, setting: str | None) -> Side:
+def _row_side(table: Table, label: str, setting: str | None) -> Side:
     """The run of a table's row; `setting` says which, where the row is of several."""
     found = [Side(label, r.run, r) for r in table.rows if r.run and r.label == label and setting in (None, r.setting)]
     if not found:
         which, known = f"'{label}'" + (f" of setting {setting}" if setting else ""), ", ".join(table.by_label)
-        raise ConfigError(f"{file}: {table.name} has no row {which} with a run; its rows: {known}")
+        raise ConfigError(f"{table.name} has no row {which} with a run; its rows: {known}")
     if len(settings := {side.run.setting: None for side in found}) > 1:
-        raise ConfigError(f"{file}: row '{label}' of {table.name} has several settings; add one: {', '.join(settings)}")
+        raise ConfigError(f"row '{label}' of {table.name} has several settings; add one: {', '.join(settings)}")
     return found[0]
 
 

@@ -103,6 +103,24 @@ def test_a_row_that_is_not_there_is_named(configs: Path) -> None:
         load_statements("paper")
 
 
+@pytest.mark.parametrize(
+    ("better", "words"),
+    [
+        ({"options": {"tua": 0.5}}, "claims.yaml, 'Mine': method 'contrastmask' has no option 'tua'"),
+        (
+            {"setting": "voc2nonvoc"},
+            "'Mine': .* nonvoc2voc, voc2nonvoc, whose novel categories differ: .*`subset: all`",
+        ),
+    ],
+)
+def test_a_claim_that_cannot_be_held_against_its_runs_is_named(configs: Path, better: dict, words: str) -> None:
+    content = yaml.safe_load((configs / "claims.yaml").read_text())
+    content["claims"].append({"text": "Mine", "where": "here", "better": [better], "than": [{}]})
+    (configs / "claims.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(ConfigError, match=words):
+        load_statements("paper")
+
+
 def test_a_row_of_several_settings_is_told_by_its_setting(configs: Path) -> None:
     content = yaml.safe_load((configs / "claims.yaml").read_text())
     table = yaml.safe_load((configs / "tables" / "table2.yaml").read_text())
@@ -110,7 +128,7 @@ def test_a_row_of_several_settings_is_told_by_its_setting(configs: Path) -> None
     (configs / "tables" / "both.yaml").write_text(yaml.safe_dump(table | {"settings": ["nonvoc2voc", "voc2nonvoc"]}))
 
     def first_run(**more: object) -> str:
-        content["claims"][0]["better"] = [{"table": "both", "row": "Baseline + CM"} | more]
+        content["claims"][0] |= {"better": [{"table": "both", "row": "Baseline + CM"} | more], "subset": "all"}
         (configs / "claims.yaml").write_text(yaml.safe_dump(content))
         return load_statements("paper")[0].better[0].run.setting
 

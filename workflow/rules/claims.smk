@@ -12,7 +12,6 @@ rule claims:
                 for run in claim.runs
                 if not claim.beyond
             )
-            if run.id in RUNS
             for seed in SETTINGS.seeds
         ],
         str(SETTINGS.dataset),
