@@ -108,11 +108,22 @@ def load_tables(settings: Settings) -> dict[str, Table]:
     """Every table, by name: the wanted ones first, then the others, which are made when asked for by name.
 
     Raises:
-        ConfigError: naming the file and the row.
+        ConfigError: naming the file and the row, or a setting of the scale that does not exist.
     """
+    _check_settings(settings.scale)
     every = sorted(path.stem for path in (paths.CONFIGS / "tables").glob("*.yaml"))
     names = dict.fromkeys([*settings.tables, *every])
     return {name: load_table(name, settings.preset, settings.scale) for name in names}
+
+
+def _check_settings(scale: Scale) -> None:
+    """Raise ConfigError for a setting in a scale's file that does not exist, since no row has it."""
+    stand_ins, detector = scale.get("settings", {}), scale.get("detector")
+    for setting in (*stand_ins, *stand_ins.values(), *([detector["setting"]] if detector else [])):
+        try:
+            split_lists(setting)
+        except ConfigError as error:
+            raise ConfigError(f"configs/scales/{scale['name']}.yaml: {error}") from None
 
 
 def load_table(name: str, preset: str, scale: Scale = ANY_SCALE) -> Table:

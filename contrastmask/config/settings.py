@@ -2,11 +2,13 @@
 
 import re
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from contrastmask import paths
 from contrastmask.config.fragments import check_free, part
+from contrastmask.config.options import METHODS
 from contrastmask.config.yamlfiles import check, read_yaml
 from contrastmask.errors import ConfigError
 from contrastmask.runtime.gpu import visible_gpus
@@ -103,8 +105,10 @@ def load_settings(config: dict[str, Any]) -> Settings:
         )
     try:
         check_free(scale.get("config", {}))
-        for backbone in scale.get("backbones", {}).values():
+        for backbone in chain(*scale.get("backbones", {}).items()):
             part("backbones", backbone)
+        if unknown := sorted(scale.get("options", {}).keys() - METHODS.keys()):
+            raise ConfigError(f"options of an unknown method '{unknown[0]}'; there are: {', '.join(sorted(METHODS))}")
     except ConfigError as error:
         raise ConfigError(f"configs/scales/{scale['name']}.yaml: {error}") from None
     kind, data_root = scale["dataset"]["kind"], config["data_root"]

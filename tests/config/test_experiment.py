@@ -340,8 +340,19 @@ def test_a_key_of_a_scale_s_config_that_nothing_reads_is_named(configs: Path) ->
         settings_with({})
 
 
-def test_an_unknown_stand_in_is_named(configs: Path) -> None:
-    path = configs / "scales" / "coco-mini.yaml"
-    path.write_text(path.read_text().replace("{r50: lite0}", "{r50: lite9}"))
-    with pytest.raises(ConfigError, match=r"coco-mini.yaml: unknown backbone 'lite9'; there are: .*lite0"):
-        settings_with(dict(scale="coco-mini", data_root="/data"))
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("backbones: {r50: lite9}", "unknown backbone 'lite9'; there are: .*lite0"),
+        ("backbones: {r5O: lite0}", "unknown backbone 'r5O'; there are: .*r50"),
+        ("options: {mask-rnn: {box_head: conv}}", "unknown method 'mask-rnn'; there are: .*mask-rcnn"),
+        ("settings: {nonvoc2vco: lower2upper}", "'nonvoc2vco' must be <base>2<novel>"),
+        ("settings: {nonvoc2voc: lower2uper}", "'lower2uper' must be <base>2<novel>"),
+        ("detector: {setting: nonvoc2vco, one_x: {iterations: 1}}", "'nonvoc2vco' must be <base>2<novel>"),
+    ],
+)
+def test_a_name_in_a_scale_that_no_row_can_have_is_named(configs: Path, line: str, words: str) -> None:
+    path = configs / "scales" / "smoke.yaml"
+    path.write_text(f"{path.read_text()}\n{line}\n")
+    with pytest.raises(ConfigError, match=f"smoke.yaml: .*{words}"):
+        load_tables(settings_with({}))
