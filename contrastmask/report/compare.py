@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from contrastmask.config import runfile
+from contrastmask.config import config_hash, runfile
 from contrastmask.evaluation import bootstrap
 from contrastmask.evaluation.bootstrap import Floats
 from contrastmask.evaluation.measurements import (
@@ -201,14 +201,13 @@ def _config(seeds: Sequence[Measurements]) -> dict[str, Any]:
     file = seeds[0].folder / runfile.NAME
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        config, hashes = runfile.resolved(content), {content.get("config_hash")}
+        config = runfile.resolved(content)
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         run = file.parents[1].name
         raise MeasurementError(
             f"{file} cannot be read: {error}; `contrastmask configure {run}` writes it anew"
         ) from None
-    hashes |= {seed.metrics.get("config_hash") for seed in seeds}
-    if len(hashes - {None}) > 1:
+    if {seed.metrics.get("config_hash") for seed in seeds} - {None, config_hash(config)}:
         raise MeasurementError(
             f"{file} and metrics.json of its seeds ({', '.join(seed.folder.name for seed in seeds)}) are of different "
             "configurations: let Snakemake make the run again"

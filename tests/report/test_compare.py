@@ -14,6 +14,7 @@ from report.made_up import write_run, write_val
 from rich.console import Console
 
 from contrastmask.cli.results import compare as command
+from contrastmask.config import config_hash
 from contrastmask.evaluation.bootstrap import image_weights
 from contrastmask.evaluation.measurements import MeasurementError, read_measurements, read_val
 from contrastmask.report.compare import Comparison, compare, differences
@@ -204,10 +205,13 @@ def test_measurements_of_another_run_are_found_out(tmp_path: Path, pair: tuple[P
 
 
 def test_a_configuration_that_was_not_measured_is_found_out(tmp_path: Path, pair: tuple[Path, Path]) -> None:
-    """As after a change that was not trained to its end, or for one seed alone."""
+    """As after a change that was not trained to its end or for one seed alone, or after an edit of the file."""
     config, metrics = pair[0] / "config.json", pair[0] / "metrics.json"
-    config.write_text(json.dumps({"config": {"lr": 1}, "config_hash": "new"}))
-    metrics.write_text(json.dumps(json.loads(metrics.read_text()) | {"config_hash": "old"}))
+    whole, was = json.loads(metrics.read_text()), config_hash({"lr": 1})
+    metrics.write_text(json.dumps(whole | {"config_hash": was}))
+    config.write_text(json.dumps({"config": {"lr": 1}, "config_hash": was}))
+    assert compare(tmp_path, "bad", "good", SCALE, resamples=100).config["key"].tolist() == ["method", "lr"]
+    config.write_text(json.dumps({"config": {"lr": 2}, "config_hash": was}))
     refused(tmp_path, r"good/seed0/config.json and metrics.json of its seeds \(seed0\) are of different configurations")
     config.unlink()
     refused(tmp_path, "config.json cannot be read: .*; `contrastmask configure good` writes it anew")
