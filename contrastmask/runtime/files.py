@@ -52,7 +52,7 @@ def read_record(path: Path, fields: dict[str, type]) -> dict[str, Any]:
     Raises:
         DataError: it is missing, or damaged.
     """
-    content = parse_coco(read_coco_bytes(path), path)
+    content = parse_coco(read_coco_bytes(path), path, "It is damaged: delete it, and it is made again.")
     lacking = [
         key for key, kind in fields.items() if not isinstance(content, dict) or not isinstance(content.get(key), kind)
     ]
@@ -99,8 +99,10 @@ SURROGATE = re.compile(
 )  # a half of a character, if its other half is not beside it
 
 
-def parse_coco(raw: bytes, path: Path) -> Any:
+def parse_coco(raw: bytes, path: Path, mend: str = "The file may be cut short: fetch or export it again.") -> Any:
     """Parse JSON, refusing NaN and Infinity, which JSON does not have but Python's reader accepts.
+
+    `mend` says what to do about a file that is no JSON.
 
     Raises:
         DataError: `raw` is not valid JSON; the message gives the position.
@@ -122,9 +124,7 @@ def parse_coco(raw: bytes, path: Path) -> Any:
         half = error.object[error.start]
         raise DataError(f"{path}: {half!r} is half of a character, which no file can hold. Write it whole.") from None
     except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"{path}: not valid JSON ({error}). The file may be cut short: fetch or export it again."
-        ) from error
+        raise DataError(f"{path}: not valid JSON ({error}). {mend}") from error
 
 
 def parse_person(raw: bytes, path: Path, warn: Callable[[str], None]) -> Any:

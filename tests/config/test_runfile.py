@@ -83,8 +83,9 @@ def test_what_was_edited_wrongly_is_named(tmp_path: Path, change: dict, words: l
 @pytest.mark.parametrize("content", ["{", "[1]", '{"a": NaN}', "\ufeff{}", "[" * 100_000, ""])
 def test_a_damaged_file_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content)
-    with pytest.raises(ConfigError, match=r"config\.json"):
+    with pytest.raises(ConfigError, match=r"config\.json") as caught:
         runfile.read(tmp_path)
+    assert "fetch" not in str(caught.value)  # as what a person has from elsewhere
 
 
 def test_where_there_is_none_the_command_is_named(tmp_path: Path) -> None:
