@@ -87,6 +87,14 @@ def test_another_working_folder_gets_this_project_s_package(project: Path, tmp_p
     assert done.returncode == 0 and (tmp_path / "calls").exists(), done.stdout + done.stderr
 
 
+def test_after_a_failure_the_table_that_was_asked_for_is_written_as_far_as_it_goes(project: Path) -> None:
+    (project / "contrastmask" / "__main__.py").write_text(FAKE.replace('"train":', '"makes nothing":'))
+    assert snakemake(project, "table7", "--keep-going", "--latency-wait", "0").returncode != 0
+    calls = [json.loads(line) for line in (project / "calls").read_text().splitlines()]
+    (words,) = [words for verb, *words in calls if verb == "tables"]
+    assert words[:2] == ["table7", "--scale"] and "--folder=partial" in words
+
+
 def test_results_that_are_no_name_are_refused_with_the_way_to_write_them(project: Path) -> None:
     for name, words in (("2025_11", "results=./2025_11"), ("a{b}", "No braces"), ("-a", "no -")):
         done = snakemake(project, "-n", "--config", f"results={name}")

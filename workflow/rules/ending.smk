@@ -63,7 +63,7 @@ def say_what_is_there():
 
 
 def render_what_is_there():
-    """After a failure: the tables as far as they go, missing runs marked `not run`.
+    """After a failure: the wanted tables as far as they go, missing runs marked `not run`.
 
     Not in tables/: Snakemake would take them for finished.
     """
@@ -72,7 +72,8 @@ def render_what_is_there():
         logger.info("Nothing was trained: the data cannot be used as it is. Mend what is named above, then try again.")
         return
     of_settings = ["--scale", config["scale"], "--preset", SETTINGS.preset, "--seeds", SEEDS]
-    contrastmask("tables", *SETTINGS.tables, *of_settings, "--results", RESULTS, "--folder=partial")
+    wanted = sorted(workflow.dag_settings.targets & TABLES.keys()) or SETTINGS.tables
+    contrastmask("tables", *wanted, *of_settings, "--results", RESULTS, "--folder=partial")
     logger.info(
         f"Runs are missing. The tables as far as they go: {OUT / 'partial'}. The same command goes on from here."
     )
