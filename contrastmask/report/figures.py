@@ -105,8 +105,13 @@ class Source:
 
     @property
     def objects(self) -> list[dict[str, Any]]:
-        """Annotations of the largest novel objects."""
-        return [a for image in self.images for a in largest(self.truth.imgToAnns[image], self.split["novel"])]
+        """Annotations of the largest novel objects; DataError if there are none."""
+        found = [a for image in self.images for a in largest(self.truth.imgToAnns[image], self.split["novel"])]
+        if not found:
+            raise DataError(
+                f"configs/figures.yaml, images.{self.settings.scale['name']}: none of these images has a novel object"
+            )
+        return found
 
     def folder(self, run: RunSpec) -> Path:
         """That of the seed that is shown."""
@@ -157,10 +162,13 @@ def figure6(source: Source) -> tuple[list[str], list[list[Panel]]]:
 
 def figure7(source: Source) -> tuple[list[str], list[list[Panel]]]:
     """A column an object: its crop, its CAM and its pseudo mask."""
-    examples = read_examples(source.folder(next(iter(source.runs.values()))))
+    run = next(iter(source.runs.values()))
+    examples = read_examples(source.folder(run))
     columns = []
     for a in source.objects:
         image, seen = crop(source.image(a["image_id"]), a["bbox"]), examples[a["id"]]
+        if "cam" not in seen:
+            raise DataError(f"configs/figures.yaml, figure7: {run.id} has no class activation map: choose another row")
         columns.append([Panel(image), Panel(image, map=seen["cam"]), Panel(image, map=pseudo_mask_colours(seen))])
     return ["image", "CAM", "pseudo mask"], columns
 

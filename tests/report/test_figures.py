@@ -1,6 +1,7 @@
 """Which images and objects the figures show, and how a pseudo mask is coloured."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,21 @@ def test_a_row_that_does_not_exist_is_named(configs: Path):
     (configs / "figures.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(ConfigError, match=r"figures.yaml, figure7: table2 has no row 'Baseline \+ nothing'.*CL"):
         figure_rows("figure7", "paper")
+
+
+def test_a_figure_of_objects_without_any_or_without_a_map_says_so(tmp_path: Path):
+    row = SimpleNamespace(id="mask-rcnn")
+    source = SimpleNamespace(
+        settings=SimpleNamespace(scale={"name": "mine"}), images=[1], split={"novel": [3]}, runs={"Baseline": row},
+        truth=SimpleNamespace(imgToAnns={1: [{"id": 7, "image_id": 1, "category_id": 2, "bbox": [0, 0, 4, 4]}]}),
+        folder=lambda run: tmp_path, image=lambda id: np.zeros((8, 8, 3)),
+    )  # fmt: skip
+    with pytest.raises(DataError, match=r"images.mine: none of these images has a novel object"):
+        figures.Source.objects.fget(source)  # type: ignore[attr-defined]
+    source.objects = source.truth.imgToAnns[1]
+    np.savez(tmp_path / FILE, **{"7/mask": np.ones((4, 4), bool)})
+    with pytest.raises(DataError, match="figure7: mask-rcnn has no class activation map"):
+        figures.figure7(source)  # type: ignore[arg-type]
 
 
 def test_a_pseudo_mask_has_three_colours():
