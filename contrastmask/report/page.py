@@ -154,16 +154,21 @@ def _compared(settings: Settings, tables: Mapping[str, Table]) -> Iterator[tuple
 
 
 def embedded(folder: Path) -> dict[str, str]:
-    """The figures that have been made, as data URIs."""
+    """The figures that have been made, as data URIs; one that cannot be read is logged."""
     from PIL import Image
 
     found = {}
-    for name in TEXTS:
-        if (folder / f"{name}.png").exists():
-            with Image.open(folder / f"{name}.png") as file:
+    for path in (folder / f"{name}.png" for name in TEXTS):
+        try:
+            with Image.open(path) as file:
                 image: Image.Image = file.convert("RGB")
-            image.thumbnail((FIGURE_WIDTH, 10 * FIGURE_WIDTH))
-            buffer = io.BytesIO()
-            image.save(buffer, "WEBP", quality=85)
-            found[name] = "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+        except FileNotFoundError:
+            continue
+        except (OSError, SyntaxError) as error:  # SyntaxError: PIL's, of a broken PNG
+            log.warning("%s cannot be read, the page goes without it: %s", path, error)
+            continue
+        image.thumbnail((FIGURE_WIDTH, 10 * FIGURE_WIDTH))
+        buffer = io.BytesIO()
+        image.save(buffer, "WEBP", quality=85)
+        found[path.stem] = "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
     return found

@@ -14,7 +14,7 @@ from report.made_up_page import HOSTILE, MISSING, make_up, write
 from contrastmask.cli.results import report as command
 from contrastmask.config import Settings, load_tables
 from contrastmask.report.claims import Claim, Effect
-from contrastmask.report.page import shown_tables
+from contrastmask.report.page import embedded, shown_tables
 from contrastmask.report.run_files import RunFiles
 
 
@@ -128,6 +128,14 @@ def busy_html(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_damaged_files_are_named(busy_html: str):
     assert "train.json: " in busy_html and "unreadable" in busy_html
+
+
+def test_a_damaged_figure_costs_no_page(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    Image.new("RGB", (40, 20), "green").save(tmp_path / "figure7.png")
+    (tmp_path / "figure6.png").write_bytes((tmp_path / "figure7.png").read_bytes()[:60])
+    (tmp_path / "objects.png").touch()
+    assert [*embedded(tmp_path)] == ["figure7"]
+    assert "figure6.png cannot be read" in caplog.text and "objects.png cannot be read" in caplog.text
 
 
 def test_figures_are_embedded_where_they_exist(busy_html: str, smoke_html: str):
