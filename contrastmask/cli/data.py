@@ -11,6 +11,7 @@ import click
 from contrastmask import paths
 from contrastmask.cli import run_options as options
 from contrastmask.config import backbone_config, own_data
+from contrastmask.config.rows import RULES
 from contrastmask.config.settings import ALL_MASKS
 from contrastmask.errors import ConfigError
 from contrastmask.runtime.terminal import say
@@ -80,6 +81,8 @@ def init(
     from contrastmask.runtime.gpu import visible_gpus
 
     name = name or re.sub(r"[^a-z0-9]+", "-", folder.absolute().name.lower()).strip("-") or "mine"
+    if name in RULES:
+        raise ConfigError(f"a rule of the workflow is named '{name}', as the table would be: give another --name")
     files = {kind: paths.CONFIGS / kind / f"{name}.yaml" for kind in ("scales", "tables")}
     for file in files.values():
         if file.exists():

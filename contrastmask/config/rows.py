@@ -23,6 +23,11 @@ Scale = Mapping[str, Any]  # the content of a file in configs/scales, of which r
 ANY_SCALE: Scale = {}  # one that says nothing of them
 SPLITS = paths.CONFIGS / "splits"  # lists of categories
 LIST_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+#: Rules of the workflow, in which each table is a rule of its own.
+RULES = {
+    "all", "all_masks", "claims", "dataset", "diagnose", "download", "evaluate", "figure6", "figure7", "grabcut",
+    "objects", "prior", "report", "shape_priors", "split", "train", "weights",
+}  # fmt: skip
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # names become file names: they cannot leave the results folder
 
 
@@ -137,6 +142,8 @@ def load_table(name: str, preset: str, scale: Scale = ANY_SCALE) -> Table:
     path = paths.CONFIGS / "tables" / f"{name}.yaml"
     if not NAME.fullmatch(name):
         raise ConfigError(f"{path}: a table's file name may hold letters, digits, '-' and '_' only")
+    if name in RULES:
+        raise ConfigError(f"{path}: a rule of the workflow is named '{name}'; give the file another name")
     content = read_yaml(path, "table")
     rows = []
     for number, entry in enumerate(content["rows"], start=1):

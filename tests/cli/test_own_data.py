@@ -54,6 +54,7 @@ def test_from_a_folder_to_a_scale_a_table_and_a_picture(
     assert scale["one_x"] == {"iterations": 450}  # 100 passes over 18 images in batches of 4
     assert scale["dataset"]["train_images_dir"] == "train" and not scale["comparable"]
     assert "exists: give another --name" in run("init", folder).output
+    assert "a rule of the workflow is named 'dataset'" in run("init", folder, "--name", "dataset").output
 
     asked = ("--scale", "my-photos", "--results", tmp_path / "results", "--images", 5)
     done = run("look", *asked, "--out", tmp_path / "a" / "look.png")

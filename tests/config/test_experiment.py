@@ -1,5 +1,6 @@
 """Rows to runs to configurations."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,10 @@ from contrastmask.config import CONFIGS, RunSpec, load_table, load_tables, resol
 from contrastmask.config.fragments import fragment
 from contrastmask.config.options import METHODS, OFFICIAL, preset_options
 from contrastmask.config.resolve import narrow
+from contrastmask.config.rows import RULES
 from contrastmask.errors import ConfigError
+from contrastmask.paths import ROOT
+from contrastmask.report.figure_rows import TEXTS
 from tests.golden.golden import shipped
 
 ROW = {"method": "contrastmask", "backbone": "r50", "schedule": "1x", "setting": "nonvoc2voc"}
@@ -143,6 +147,15 @@ def test_a_new_table_is_one_file(configs: Path) -> None:
     write_table(configs, rows=[{"label": "delta=0.2", "options": {"delta": 0.2}}, {"label": "0.1"}])
     table = load_tables(settings_with({}))["table8"]
     assert [row.run.options for row in table.rows if row.run] == [(("delta", 0.2),), ()]
+
+
+def test_no_table_has_the_name_of_a_rule(configs: Path) -> None:
+    texts = [file.read_text() for file in (ROOT / "workflow" / "rules").glob("*.smk")]
+    assert {"all", *TEXTS, *(rule for text in texts for rule in re.findall(r"^rule (\w+):", text, re.M))} == RULES
+    write_table(configs)
+    (configs / "tables" / "table8.yaml").rename(configs / "tables" / "dataset.yaml")
+    with pytest.raises(ConfigError, match=r"dataset.yaml: a rule of the workflow is named 'dataset'"):
+        load_tables(settings_with({}))
 
 
 def test_other_tables_wait_to_be_asked_for(configs: Path) -> None:
