@@ -115,9 +115,11 @@ def shown_tables(tables: Mapping[str, Table], wanted: Sequence[str], seeds: plot
 
 
 def missing(plan: Sequence[Planned], seeds: plots.Seeds) -> list[tuple[Planned, str]]:
-    """What has not been evaluated or cannot be read, with its state."""
+    """What has not been evaluated, cannot be read or is no longer what is asked for, with its state."""
     states = {(run, files.seed): files.state for run, of_run in seeds.items() for files in of_run}
+    old = "evaluated with another configuration or on other data"
     found = [(p, states[p.run.id, p.seed]) for p in plan]
+    found = [(p, old if state == "evaluated" and p.state != "done" else state) for p, state in found]
     return [(p, state) for p, state in found if state != "evaluated"]
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from contrastmask.config import Settings, all_runs, load_tables, settings_with
+from contrastmask.config import Settings, all_runs, config_hash, load_tables, resolve, settings_with
 from contrastmask.report.page import write_report
 from contrastmask.report.paper import METRICS
 from contrastmask.tracking.curves import Curves
@@ -13,13 +13,13 @@ HOSTILE = '"><script>alert(1)</script>&<img src=x onerror=alert(1)> $x_1$'
 MISSING = "contrastmask-paper_r50_1x_nonvoc2voc_tau-0.9"
 
 
-def metrics(run: str, seed: int, scale: str) -> dict[str, Any]:
+def metrics(run: str, seed: int, scale: str, identity: str) -> dict[str, Any]:
     """metrics.json in which every AP is 0.351, 0.353, … by seed; one category has a hostile name."""
     numbers = dict.fromkeys(METRICS, 0.351 + 0.002 * seed)
     subsets = {"novel": numbers, "base": numbers, "all": numbers | {"APl": None}}
     categories = [(1, HOSTILE, "novel", 0.3), (2, "cup", "base", 0.5), (3, "fork", "base", None)]
     return {
-        "run": run, "seed": seed, "scale": scale, "preset": "paper", "config_hash": "c" * 16,
+        "run": run, "seed": seed, "scale": scale, "preset": "paper", "config_hash": identity,
         "checkpoint_sha256": "e" * 64, "data_digest": "d" * 32, "n_images": 8, "seconds": 3.0,
         "segm": subsets, "bbox": subsets, "gt_box_miou": dict.fromkeys(subsets, 0.5),
         "per_category": [
@@ -29,17 +29,17 @@ def metrics(run: str, seed: int, scale: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write_run(folder: Path, run: str, seed: int, scale: str) -> None:
+def write_run(folder: Path, run: str, seed: int, scale: str, identity: str) -> None:
     """Everything that a finished run leaves, without weights."""
     (folder / "work").mkdir(parents=True)
     provenance = {"git.commit": "a" * 40, "git.dirty": "true", "hw.cpu": "Some CPU", "hw.cores": "2", "hw.gpu": "none",
                   "version.python": "3.11", "version.torch": "2", "version.mmdet": "3"}  # fmt: skip
     train = {
-        "run": run, "seed": seed, "config_hash": "c" * 16, "data_digest": "d" * 32, "split_digest": "f" * 32,
+        "run": run, "seed": seed, "config_hash": identity, "data_digest": "d" * 32, "split_digest": "f" * 32,
         "code_digest": "b" * 16, "iterations": 4, "batch": 4, "seconds": 7200.0 + seed, "gpu_memory_bytes": None,
         "checkpoint_sha256": "e" * 64, "provenance": provenance,
     }  # fmt: skip
-    files = {"train.json": train, "metrics.json": metrics(run, seed, scale), "config.json": {"method": run}}
+    files = {"train.json": train, "metrics.json": metrics(run, seed, scale, identity), "config.json": {"method": run}}
     for name, content in files.items():
         (folder / name).write_text(json.dumps(content))
     curves = Curves(folder)
@@ -56,9 +56,9 @@ def make_up(results: Path, scale: str = "smoke") -> Settings:
         changes["data_root"] = "/data"
     settings = settings_with(changes)
     tables = load_tables(settings)
-    for run in all_runs({name: tables[name] for name in settings.tables}):
+    for run, spec in all_runs({name: tables[name] for name in settings.tables}).items():
         for seed in settings.seeds if run != MISSING else ():
-            write_run(settings.run_folder(run, seed), run, seed, scale)
+            write_run(settings.run_folder(run, seed), run, seed, scale, config_hash(resolve(spec, settings)))
     return settings
 
 

@@ -12,9 +12,10 @@ from report.html_page import Page
 from report.made_up_page import HOSTILE, MISSING, make_up, write
 
 from contrastmask.cli.results import report as command
-from contrastmask.config import Settings, load_tables
+from contrastmask.config import Settings, load_table, load_tables
 from contrastmask.report.claims import Claim, Effect
-from contrastmask.report.page import embedded, shown_tables
+from contrastmask.report.page import embedded, missing, shown_tables
+from contrastmask.report.plan import Planned
 from contrastmask.report.run_files import RunFiles
 
 
@@ -70,7 +71,6 @@ def test_what_is_recorded_of_a_run(smoke_html: str):
     for word in (
         "aaaaaaaaaaaa, with local changes",
         "b" * 16,
-        "c" * 16,
         "d" * 32,
         "e" * 64,
         "f" * 32,
@@ -78,13 +78,22 @@ def test_what_is_recorded_of_a_run(smoke_html: str):
         "2 h, 4 iterations",
     ):
         assert word in section
+    assert re.search(r"Configuration\W.{,40}[0-9a-f]{16}", section, re.DOTALL)
     assert 'href="http://127.0.0.1:5000/#/runs/ab12"' in section and "secret" not in smoke_html
     assert section.count("<img") == 2 and "table5: tau=0.7" in section
 
 
 def test_what_is_missing_is_listed(smoke_html: str):
-    missing = smoke_html[smoke_html.index('<section id="missing"') : smoke_html.index('<section id="runs"')]
-    assert missing.count(f"#run-{MISSING}") == 2 and missing.count("#run-") == 2 and "table5" in missing
+    section = smoke_html[smoke_html.index('<section id="missing"') : smoke_html.index('<section id="runs"')]
+    assert section.count(f"#run-{MISSING}") == 2 and section.count("#run-") == 2 and "table5" in section
+
+
+def test_what_was_measured_of_another_configuration_is_missing(tmp_path: Path):
+    spec = load_table("table7", "paper").runs[0]
+    plan = [Planned(spec, seed, state, (), None) for seed, state in enumerate(("done", "to do"))]
+    seeds = {spec.id: [RunFiles(tmp_path / spec.id / f"seed{n}", metrics={"run": spec.id}) for n in (0, 1)]}
+    ((found, state),) = missing(plan, seeds)
+    assert found.seed == 1 and "another configuration" in state
 
 
 def test_curves_over_the_swept_number(smoke_html: str):
