@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem
 from contrastmask import paths
 from contrastmask.config import Settings, settings_with
 from contrastmask.config.options import PRESETS
+from contrastmask.config.settings import read_scale
 from contrastmask.config.yamlfiles import load_yaml, read_yaml
 
 
@@ -191,7 +192,7 @@ def asked(**options: Any) -> dict[str, Any]:
 
 def scale_of(asked: dict[str, Any]) -> dict[str, Any]:
     """The file in configs/scales that `asked` names."""
-    return read_yaml(paths.CONFIGS / "scales" / f"{asked['scale']}.yaml", "scale")
+    return read_scale(asked["scale"])
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -85,6 +85,14 @@ def settings_with(changes: dict[str, Any]) -> Settings:
     return load_settings(read_yaml(paths.CONFIGS / "config.yaml", "config") | changes)
 
 
+def read_scale(name: str) -> dict[str, Any]:
+    """configs/scales/<name>.yaml; ConfigError if it is not valid, or named otherwise inside, as a copy is."""
+    scale = read_yaml(paths.CONFIGS / "scales" / f"{name}.yaml", "scale")
+    if scale["name"] != name:
+        raise ConfigError(f"configs/scales/{name}.yaml is named '{scale['name']}'; set its name: to its file name")
+    return scale
+
+
 def load_settings(config: dict[str, Any]) -> Settings:
     """Check a configuration (configs/config.yaml with the command line's changes) and load its scale.
 
@@ -98,11 +106,7 @@ def load_settings(config: dict[str, Any]) -> Settings:
             "--config results=./2025_11 (in configs/config.yaml quotes do, results: '2025_11')"
         )
     check(config, "config", "the configuration (configs/config.yaml and --config)")
-    scale = read_yaml(paths.CONFIGS / "scales" / f"{config['scale']}.yaml", "scale")
-    if scale["name"] != config["scale"]:
-        raise ConfigError(
-            f"configs/scales/{config['scale']}.yaml is named '{scale['name']}'; set its name: to its file name"
-        )
+    scale = read_scale(config["scale"])
     try:
         check_free(scale.get("config", {}))
         for backbone in chain(*scale.get("backbones", {}).items()):

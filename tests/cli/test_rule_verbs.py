@@ -1,6 +1,7 @@
 """The verbs that the rules call: what each does, and that a mistake is one message, as everywhere."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,11 @@ def test_tables_prints_the_paths_that_it_wrote_or_the_table(tmp_path: Path) -> N
     assert {Path(path).parent for path in paths} == {tmp_path / "smoke" / "tables"}
     shown = ok("tables", "table4", "--results", tmp_path, "--print", "--folder", "partial")
     assert shown.startswith("# Table 4.") and (tmp_path / "smoke" / "partial" / "table4.csv").exists()
+
+
+@pytest.mark.parametrize("verb", [("tables", "table4"), ("claims",), ("compare", "a", "b"), ("configure",)])
+def test_a_copied_scale_that_kept_its_name_is_not_the_other_one(configs: Path, verb: tuple[str, ...]) -> None:
+    shutil.copy(configs / "scales" / "smoke.yaml", configs / "scales" / "mine.yaml")
+    scale = ("--config", "scale=mine") if verb == ("configure",) else ("--scale", "mine")
+    code, text = run(*verb, *scale)
+    assert code == 2 and "mine.yaml is named 'smoke'; set its name" in text
