@@ -1,5 +1,6 @@
 """Reading and writing of the data layer's files: errors that name the fix, writes that are all or nothing."""
 
+import errno
 import hashlib
 import json
 import os
@@ -27,7 +28,13 @@ def raise_problems(what: str, problems: list[str]) -> None:
 
 @contextmanager
 def atomic_writer(path: Path) -> Iterator[IO[str]]:
-    """Open a text file that appears under `path` only when the block ends without an exception."""
+    """Open a text file that appears under `path` only when the block ends without an exception.
+
+    A link stays one. What is no file, such as /dev/null, is never replaced: OSError.
+    """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "is no file that can be replaced", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
