@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -112,12 +113,20 @@ def open_ports(pid: int) -> tuple[set[str], list[psutil.Process]]:
     return {socket.laddr.ip for socket in sockets if socket.status == psutil.CONN_LISTEN}, family
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
+@pytest.fixture
+def heard(request: pytest.FixtureRequest) -> Iterator[signal.Signals]:
+    """A signal that what the test starts does not ignore, as it would a SIGHUP where the tests run under nohup."""
+    before = signal.signal(request.param, signal.SIG_DFL)
+    yield request.param
+    signal.signal(request.param, before)
+
+
+@pytest.mark.parametrize("heard", [signal.SIGTERM, signal.SIGHUP], indirect=True)
 def test_a_stopped_run_goes_on_with_another_number_of_processes(
-    project: Path, alone: Path, how: signal.Signals
+    project: Path, alone: Path, heard: signal.Signals
 ) -> None:
     """Every process gets the signal, as from a terminal or Slurm; while they train, no other machine can reach them."""
-    results = copy_of_data(project, f"stopped by {how.name}")
+    results = copy_of_data(project, f"stopped by {heard.name}")
     folder = results / FOLDER
     with subprocess.Popen(
         train(project, results, 2), cwd=project, env=environment(results), start_new_session=True
@@ -126,8 +135,8 @@ def test_a_stopped_run_goes_on_with_another_number_of_processes(
             time.sleep(0.05)
             assert first.poll() is None
         listening, family = open_ports(first.pid)
-        os.killpg(first.pid, how)
-    assert first.returncode == 128 + how
+        os.killpg(first.pid, heard)
+    assert first.returncode == 128 + heard
     assert len(family) == 2 and listening and listening <= {"127.0.0.1", "::1"}
     assert psutil.wait_procs(family, timeout=30)[1] == []
     again = subprocess.run(
