@@ -4,7 +4,9 @@ Snakemake reads them for every job, and importing mmengine takes seconds, since 
 """
 
 import copy
+import difflib
 import runpy
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -47,16 +49,35 @@ def check_free(config: dict[str, Any]) -> None:
     base = fragment(paths.CONFIGS / "base.py")
     known = {*base, *FREE} - {"variants"}
     unknown = sorted(str(key) for key in config if key not in known)
-    optimizer, image = config.get("optimizer"), config.get("image")
-    if isinstance(image, dict):
-        unknown += sorted(f"image.{key}" for key in image.keys() - {*base["image"], "_delete_"})
-    if isinstance(optimizer, dict) and "lr" in optimizer:
+    unknown += sorted(f"image.{key}" for key in config.get("image", {}).keys() - {*base["image"], "_delete_"})
+    if "lr" in config.get("optimizer", {}):
         unknown.append("optimizer.lr")
+    model = config.get("model", {})
+    if "options" in model.get("roi_head", {}):
+        unknown.append("model.roi_head.options")
     if unknown:
         raise ConfigError(
             f"`config` cannot change '{unknown[0]}'; its keys are {', '.join(sorted(known))}. Batch and learning rate "
-            "are the scale's (batch, lr); lr_factor is a multiple of that rate"
+            "are the scale's (batch, lr); lr_factor is a multiple of that rate. Options are in `options`"
         )
+    if model.keys() & {"train_cfg", "test_cfg"}:
+        files = (paths.CONFIGS / "base.py", *(paths.CONFIGS / "methods").glob("*.py"))
+        read = {key for file in files for key in _selections(fragment(file))}
+        for key in _selections(config):
+            if key not in read:
+                near = ", ".join(difflib.get_close_matches(key, sorted(read), n=5, cutoff=0.4))
+                raise ConfigError(f"`config`: no method reads '{key}'; there are {near}, …")
+
+
+def _selections(node: dict[str, Any]) -> Iterator[str]:
+    """Places two levels below `train_cfg` and `test_cfg`, wherever these are: mmdet passes over other keys there."""
+    for name, value in node.items():
+        if name in ("train_cfg", "test_cfg"):
+            yield from (
+                f"model.{name}.{part}.{key}" for part, keys in value.items() for key in keys if key != "_delete_"
+            )
+        elif isinstance(value, dict):
+            yield from _selections(value)
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

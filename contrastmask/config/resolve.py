@@ -37,7 +37,7 @@ def resolve(spec: RunSpec, settings: Settings) -> dict[str, Any]:
         config["weights"] = weights_source(backbone, settings)
     put(config, scale.get("config", {}))
     put(config, json.loads(spec.config) if spec.config else {})
-    _check_sections(config, spec, scale)
+    _check_whole(config, spec, scale)
     config["optimizer"]["lr"] = scale["lr"] * config.pop("lr_factor")
     check_groups(spec, settings)
     if spec.method == DETECTOR:
@@ -74,22 +74,21 @@ def assembled(method: str, backbone: str, schedule: str, options: Mapping[str, A
     return config
 
 
-def _check_sections(config: dict[str, Any], spec: RunSpec, scale: dict[str, Any]) -> None:
-    """What the free `config` of a scale or a row must leave as it is: mappings where the project's own are."""
-    model = config.get("model")
-    head = model.get("roi_head") if isinstance(model, dict) else None
-    sections = {
-        "model": model,
-        "model.backbone": model.get("backbone") if isinstance(model, dict) else None,
-        "model.roi_head": head,
-        "model.roi_head.options": head.get("options") if isinstance(head, dict) else None,
-        **{name: config.get(name) for name in ("optimizer", "image", "schedule")},
-    }
-    wrong = [name for name, section in sections.items() if not isinstance(section, dict)]
-    if wrong or type(config.get("lr_factor")) not in (int, float):
+def _check_whole(config: dict[str, Any], spec: RunSpec, scale: dict[str, Any]) -> None:
+    """A `_delete_` in the free `config` of a scale or a row must leave what every run needs."""
+    model = config["model"]
+    sections = (
+        ("optimizer", config["optimizer"], ("type",)),
+        ("image", config["image"], ("train", "test", "flip", "masks")),
+        ("schedule", config["schedule"], ("length", "drops")),
+        ("model", model, ("backbone", "roi_head")),
+        ("model.roi_head", model.get("roi_head", {}), ("options",)),
+    )
+    missing = [f"{name}.{key}" for name, section, keys in sections for key in keys if key not in section]
+    if missing:
         raise ConfigError(
-            f"the `config` of scale '{scale['name']}' or of a row of {spec.id} replaces "
-            f"{', '.join(wrong) or 'lr_factor'} by something of another kind; give the keys below it that change"
+            f"the `config` of scale '{scale['name']}' or of a row of {spec.id} deletes {', '.join(missing)}, which "
+            "every run needs: give it beside `_delete_`, or only the keys that change"
         )
 
 

@@ -1,14 +1,19 @@
 """Reading the YAML files that people write, with errors that name the file, the key and the fix."""
 
+import math
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import yaml
+from referencing import Registry
+from referencing.jsonschema import DRAFT202012
 
 from contrastmask.errors import ConfigError
 from contrastmask.paths import SCHEMAS
+
+SHARED = "free.schema.yaml"  # which others refer to
 
 
 class _Loader(yaml.SafeLoader):
@@ -54,13 +59,23 @@ def _is_whole(_: Any, value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-_TYPES = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_whole)
+def _is_finite(_: Any, value: Any) -> bool:
+    """Neither .nan nor .inf, which lie within any limits."""
+    return _is_whole(_, value) or (isinstance(value, float) and math.isfinite(value))
+
+
+_TYPES = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many({"integer": _is_whole, "number": _is_finite})
 _Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=_TYPES)
 
 
 @cache
 def _validator(schema: str) -> jsonschema.Draft202012Validator:
-    return _Validator(yaml.safe_load((SCHEMAS / f"{schema}.schema.yaml").read_text()))
+    shared = Registry().with_resource(SHARED, DRAFT202012.create_resource(_contents(SHARED)))
+    return _Validator(_contents(f"{schema}.schema.yaml"), registry=shared)
+
+
+def _contents(file: str) -> Any:
+    return yaml.safe_load((SCHEMAS / file).read_text(encoding="utf-8"))
 
 
 def _place(error: jsonschema.ValidationError) -> str:

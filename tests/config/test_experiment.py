@@ -212,6 +212,22 @@ def test_options_of_base_and_row_are_merged(configs: Path) -> None:
         ({"config": {"optimizer": {"lr": 0.1}}}, ["optimizer.lr", "lr_factor"]),  # the scale's would stay
         ({"config": {"image": {"flipp": 0}}}, ["image.flipp"]),
         ({"config": {"batch": 4}}, ["batch", "scale's"]),
+        (
+            {"config": {"model": {"roi_head": {"options": {"tau": 9}}}}},
+            ["roi_head.options", "options"],
+        ),
+        ({"config": {"model": {"test_cfg": {"rcnn": {"score_th": 0.1}}}}}, ["rcnn.score_th'", "rcnn.score_thr,"]),
+        ({"config": {"model": {"train_cfg": {"rccn": {"sampler": {"num": 9}}}}}}, ["rccn", "train_cfg.rcnn.sampler"]),
+        ({"config": {"image": {"test": [96]}}}, ["rows.0.config.image.test", "Long and short side"]),
+        ({"config": {"one_x": {"iterations": 0}}}, ["rows.0.config.one_x.iterations"]),
+        ({"config": {"schedule": {"lenght": 2}}}, ["lenght", "length"]),
+        ({"config": {"warmup_iterations": "long"}}, ["rows.0.config.warmup_iterations", "integer"]),
+        ({"config": {"lr_factor": float("nan")}}, ["rows.0.config.lr_factor"]),
+        (
+            {"config": {"weights": "r50.pth"}},
+            ["rows.0.config.weights", "--config weights"],
+        ),
+        ({"config": {"model": None}}, ["rows.0.config.model"]),
         ({"method": "contrasmask"}, ["contrasmask", "contrastmask", "mask-rcnn"]),
         ({"backbone": "r34"}, ["r34", "r50", "x101"]),
         ({"schedule": "2x"}, ["2x", "1x", "3x"]),
@@ -351,6 +367,27 @@ def test_a_key_of_a_scale_s_config_that_nothing_reads_is_named(configs: Path) ->
     path.write_text(path.read_text().replace("warmup_iterations: 2", "warmup_iteration: 2"))
     with pytest.raises(ConfigError, match=r"smoke.yaml: .*'warmup_iteration'; .*warmup_iterations"):
         settings_with({})
+
+
+def test_a_rate_that_is_no_number_is_named(configs: Path) -> None:
+    path = configs / "scales" / "smoke.yaml"
+    for rate in (".nan", ".inf"):
+        path.write_text(re.sub(r"(?m)^lr: \S+", f"lr: {rate}", path.read_text()))
+        with pytest.raises(ConfigError, match=r"smoke.yaml .*\n  lr: (nan|inf) is not of type 'number'"):
+            settings_with({})
+
+
+@pytest.mark.parametrize(
+    ("config", "deleted"),
+    [
+        ({"optimizer": {"_delete_": True, "weight_decay": 0.1}}, "optimizer.type"),
+        ({"model": {"roi_head": {"_delete_": True, "type": "PartialRoIHead"}}}, "model.roi_head.options"),
+        ({"image": {"_delete_": True, "test": [96, 96]}}, "image.train"),
+    ],
+)
+def test_what_a_config_must_not_delete_is_named(config: dict, deleted: str) -> None:
+    with pytest.raises(ConfigError, match=f"contrastmask-paper_r50_1x_nonvoc2voc.* deletes {deleted}"):
+        resolve(run_spec(ROW | {"config": config}, "paper"), settings_with({}))
 
 
 @pytest.mark.parametrize(
