@@ -1,7 +1,6 @@
 """Verbs that get, verify and prepare what is trained on."""
 
 import json
-import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -80,7 +79,7 @@ def init(
     from contrastmask.runtime.files import atomic_writer
     from contrastmask.runtime.gpu import visible_gpus
 
-    name = name or re.sub(r"[^a-z0-9]+", "-", folder.absolute().name.lower()).strip("-") or "mine"
+    name = own_data.name_for(folder, name)
     if name in RULES:
         raise ConfigError(f"a rule of the workflow is named '{name}', as the table would be: give another --name")
     files = {kind: paths.CONFIGS / kind / f"{name}.yaml" for kind in ("scales", "tables")}

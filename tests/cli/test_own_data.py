@@ -64,6 +64,23 @@ def test_from_a_folder_to_a_scale_a_table_and_a_picture(
     assert Image.open(tmp_path / "a" / "look.png").size == (4 * (448 + 8), 2 * (480 + 8))
 
 
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [("My Photos!", "my-photos"), ("2024", "mine-2024"), ("2024-05-01", "mine-2024-05-01"), ("1e3", "mine-1e3"),
+     ("Null", "mine-null"), ("写真", "mine")],
+)  # fmt: skip
+def test_a_name_is_one_that_can_be_asked_for(folder: str, name: str) -> None:
+    from contrastmask.config.own_data import name_for
+
+    assert name_for(Path("/data") / folder, None) == name_for(Path(), name) == name
+
+
+@pytest.mark.parametrize("name", ["Mine", "a_b", "mine.yaml", "2024", "yes", "nan"])
+def test_a_name_that_nothing_takes_later_is_refused(name: str, folder: Path) -> None:
+    refused = run("init", folder, "--name", name)
+    assert refused.exit_code == 2 and f"--name {name}: give lower-case letters" in refused.output
+
+
 LENGTHS = {
     "few": ("coco-mini", 4, 100, 10),
     "some": ("coco-mini", 343, 3000, 50),
