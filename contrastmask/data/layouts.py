@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from contrastmask.errors import DataError
 from contrastmask.runtime.files import parse_person, read_coco_bytes
@@ -87,7 +88,7 @@ def survey(root: Path, given: dict[str, Path] | None = None) -> dict[str, Any]:
             return dataset
         parts = {name: part.annotations for name, part in zip(WORDS, laid_out, strict=True)}
     else:
-        files = coco_files(root)  # read once: they may be large
+        files = _unsplit(coco_files(root))  # read once: they may be large
         parts = {part: _file_of(files, part, root) for part in WORDS}
         if len(files) == 1 or not all(parts.values()):
             raise DataError("\n".join([f"{root}: no files for train and val found", *what_is_here(root, files)]))
@@ -107,12 +108,23 @@ def _relative(path: Path, root: Path) -> str:
 def _file_of(files: list[Path], part: str, root: Path) -> Path | None:
     """The file of a part: the first word that names one, and only one; beside files of key points, that of objects."""
     for word in WORDS[part]:
-        named = [f for f in files if word in re.split(r"[^a-z]+", f.relative_to(root).as_posix().lower())]
+        named = [f for f in files if word == _word(f.relative_to(root))]
         objects = [f for f in named if "instances" in f.name.lower()]
         for found in (named, objects):
             if len(found) == 1:
                 return found[0]
     return None
+
+
+def _word(file: Path) -> str:
+    """The last word of a path that names a part: a file's own name counts before those of its folders."""
+    words = re.split(r"[^a-z]+", file.as_posix().lower())
+    return next((word for word in reversed(words) if any(word in named for named in WORDS.values())), "")
+
+
+def _unsplit(files: list[Path]) -> list[Path]:
+    """Without those that `split-data` split: its two files lie beside."""
+    return [f for f in files if not all(f.with_name(f"{f.stem}-{part}.json") in files for part in WORDS)]
 
 
 def _first_names(file: Path) -> list[str] | None:
@@ -131,8 +143,9 @@ def _holds_images(part: Part) -> bool:
 
 
 def _last(name: str) -> str:
-    """The last part of a path or an address."""
-    return name.partition("?")[0].rpartition("/")[2]
+    """The last part of a path or an address, as file_names.py reads them."""
+    before, _, query = name.partition("?")
+    return unquote(query.removeprefix("d=") if query.startswith("d=") else before).rpartition("/")[2]
 
 
 def _images_of(file: Path, part: str, root: Path) -> Path:

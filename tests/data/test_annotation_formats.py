@@ -74,6 +74,11 @@ LAYOUTS = {
         "pics/a.jpg",
         ["pics", "all-train.json", "pics", "all-val.json"],
     ),
+    "split though it was named train, as an export without other parts": (
+        ["train/c.json", "train/c-train.json", "train/c-val.json"],
+        "train/a.jpg",
+        ["train", "train/c-train.json", "train", "train/c-val.json"],
+    ),
     "folders": (
         ["x/train/c.json", "x/test/c.json"],
         "x/img/a.jpg",
@@ -106,6 +111,13 @@ def test_files_and_images_are_found_by_their_names(tmp_path, name):
     keys = ("train_images_dir", "train_annotations", "val_images_dir", "val_annotations")
     assert [dataset[key] for key in keys] == [part or "." for part in expected]
     assert find_parts({key: dataset[key] for key in ("kind", *keys)}, root)
+
+
+@pytest.mark.parametrize("name", ["/data/local-files/?d=up/b%20c.jpg", "https://x.org/up/b%20c.jpg?sig=1"])
+def test_images_are_found_by_an_address(tmp_path, name):
+    text = json.dumps(COCO | {"images": [{"id": 1, "file_name": name}]})
+    root = fill(tmp_path / "data", {"train.json": text, "val.json": text, "i/b c.jpg": ""})
+    assert survey(root)["train_images_dir"] == "i"
 
 
 def test_images_that_are_nowhere_are_named(tmp_path):
