@@ -16,7 +16,7 @@ KINDS = {
         "images listed more than once in one file",
         "keep one entry of each, and give all its annotations that image_id",
     ),
-    "empty": ("files without images or categories", "add some"),
+    "empty": ("files without images, annotations or categories", "add some"),
     "categories": (
         "categories of val's objects that train does not list",
         "correct the name, or add the category to train's list",

@@ -69,7 +69,7 @@ def _wrong_field(row: Any, fields: dict[str, Any]) -> str | None:
 
 
 def check_lists(coco: dict, path: Path, found: Problems) -> None:
-    """Whether ids and names are unique within the file, and there are images and categories."""
+    """Whether ids and names are unique within the file, and there is something of each list."""
     for key, field in (
         *(("images", "id"), ("images", "file_name"), ("annotations", "id")),
         *(("categories", "id"), ("categories", "name")),
@@ -82,7 +82,7 @@ def check_lists(coco: dict, path: Path, found: Problems) -> None:
     texts = {id for id in ids if isinstance(id, str)}
     for text in sorted(texts & set(map(str, ids - texts))) if texts else ():
         found.add("twice", f"{path}: annotations: id {text!r} is there as a number and as a text, alike in a csv")
-    for key in ("images", "categories"):
+    for key in FIELDS:
         if not coco[key]:
             found.add("empty", f"{path}: holds no {key}")
 

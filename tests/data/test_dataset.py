@@ -137,6 +137,7 @@ TRAIN = "instances_train.json"
 CORRUPTIONS = {
     "no list": (lambda coco: coco.pop("annotations"), [TRAIN, '"annotations"']),
     "no images": (lambda coco: coco.update(images=[], annotations=[]), [TRAIN, "no images"]),
+    "no annotations": (lambda coco: coco.update(annotations=[]), [TRAIN, "no annotations", "add some"]),
     "no key": (drop("images", 1, "file_name"), [TRAIN, "images[1]", '"file_name"', "a text"]),
     "wide": (update("images", 1, width=40.5), [TRAIN, "images[1]", '"width"', "a whole number, not 40.5"]),
     "wrong type": (update("annotations", 0, bbox="1 2 3 4"), [TRAIN, "annotations[0]", '"bbox"']),
