@@ -14,6 +14,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from contrastmask.data.shape_priors import read_priors
+from contrastmask.errors import ConfigError
 from contrastmask.models.common.in_place import put_in_place
 from contrastmask.training.weights import read as read_weights
 
@@ -33,11 +34,19 @@ def build_model(
         split: content of split.json.
         weights: file of backbone weights, or None for random ones.
         priors: ShapeMask's file of shape priors; None if none are needed or they come with the detector's weights.
+
+    Raises:
+        ConfigError: the configuration names a part that is not there, or gives one what it does not take.
     """
     init_default_scope("mmdet")
     if weights:
         read_weights(Path(weights), weights)  # tensors only: mmengine would run any other pickle
-    detector = MODELS.build(ConfigDict(model_config(config, dataset, split, weights)))
+    try:
+        detector = MODELS.build(ConfigDict(model_config(config, dataset, split, weights)))
+    except (KeyError, TypeError) as error:
+        if any(said in str(error) for said in (" registry. ", "unexpected keyword argument")):  # no fault of the code
+            raise ConfigError(f"mmdet cannot make the configuration's model: {error}") from error
+        raise
     if priors is not None:
         detector.roi_head.mask_head.priors.copy_(torch.from_numpy(read_priors(priors)))
     return detector

@@ -16,17 +16,18 @@ KEYS = ("custom_hooks", "visualizer", "custom_imports")
 
 
 def extended_runner(config: dict[str, Any], hooks: list[Any], **arguments: Any) -> Runner:
-    """mmengine's runner with our hooks and those of a resolved configuration.
+    """mmengine's runner with its optimiser, our hooks and those of a resolved configuration.
 
     Raises:
         ConfigError: mmengine cannot make one of them; the message has its reason.
     """
     added = {key: copy.deepcopy(config[key]) for key in KEYS if key in config}  # mmengine takes keys out of them
-    if not added:
-        return Runner(custom_hooks=hooks, **arguments)
     try:
         import_modules_from_strings(added.get("custom_imports", []))
         theirs = {"custom_hooks": [*hooks, *added.get("custom_hooks", [])], "visualizer": added.get("visualizer")}
-        return Runner(**theirs, **arguments)
+        runner = Runner(**theirs, **arguments)
+        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)  # else made when the training begins
+        return runner
     except (KeyError, TypeError, ValueError, AttributeError, ImportError, AssertionError) as error:
-        raise ConfigError(f"mmengine cannot use the configuration's {', '.join(added)}: {error}") from error
+        used = ", ".join((f"optimizer {config['optimizer']['type']}", "amp", *added))
+        raise ConfigError(f"mmengine cannot use the configuration's {used}: {error}") from error

@@ -27,7 +27,7 @@ def total_iterations(config: dict[str, Any], n_images: int) -> int:
     schedule, one_x = config["schedule"], config["one_x"]
     length = schedule["length"]
     if "iterations" in one_x:
-        return round(one_x["iterations"] * length)
+        return max(1, round(one_x["iterations"] * length))
     if "iterations" in schedule:
         return math.ceil(schedule["iterations"] * schedule["batch"] / config["batch"])
     return math.ceil(one_x["epochs"] * length * n_images / config["batch"])
@@ -177,11 +177,11 @@ def optim_wrapper(config: dict[str, Any]) -> dict[str, Any]:
 def schedulers(config: dict[str, Any], total: int) -> list[dict[str, Any]]:
     """Linear warm-up, then a division by 10 at each drop."""
     drops = [round(share * total) for share in config["schedule"]["drops"]]
-    warmup = min(config["warmup_iterations"], total)
-    return [
-        {"type": "LinearLR", "start_factor": config["warmup_factor"], "by_epoch": False, "begin": 0, "end": warmup},
-        {"type": "MultiStepLR", "milestones": drops, "gamma": 0.1, "by_epoch": False, "begin": 0, "end": total},
-    ]
+    found = [{"type": "MultiStepLR", "milestones": drops, "gamma": 0.1, "by_epoch": False, "begin": 0, "end": total}]
+    if config["warmup_iterations"] < 2:  # LinearLR cannot be without any, and never leaves a single one's rate
+        return found
+    begin, end = config["warmup_factor"], min(config["warmup_iterations"], total)
+    return [{"type": "LinearLR", "start_factor": begin, "by_epoch": False, "begin": 0, "end": end}, *found]
 
 
 # ---------------------------------------------------------------------------- command

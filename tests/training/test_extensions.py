@@ -119,8 +119,27 @@ class Kept(BaseVisBackend):
 
 def test_what_mmengine_does_not_know_is_named(settings: Settings) -> None:
     for config in ({"custom_hooks": [{"type": "NoSuchHook"}]}, {"custom_imports": ["no_such_module"]}):
-        with pytest.raises(ConfigError, match=r"the configuration's custom_\w+: .*(NoSuchHook|no_such_module)"):
+        with pytest.raises(ConfigError, match=r"the configuration's .*custom_\w+: .*(NoSuchHook|no_such_module)"):
             train(run_with(settings, config, "wrong"), Stop())
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"optimizer": {"momentum": 0.9}}, "optimizer AdamW, .*'momentum'"),
+        ({"optimizer": {"type": "AdamX"}}, "optimizer AdamX, "),
+        ({"model": {"neck": {"norm_cgf": {}}}}, "model: .*FPN.*'norm_cgf'"),
+        ({"model": {"neck": {"type": "FNP"}}}, "model: .*FNP is not in"),
+        pytest.param(
+            {"amp": True},
+            "optimizer AdamW, amp: .* only available .*gpu",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU"),
+        ),
+    ],
+)
+def test_what_no_part_takes_is_named(settings: Settings, config: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=f"the configuration's {words}"):
+        train(run_with(settings, config, "wrong"), Stop())
 
 
 def test_the_exported_configuration_has_them_and_mmdet_draws(settings: Settings, tmp_path: Path) -> None:

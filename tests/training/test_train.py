@@ -35,25 +35,37 @@ def test_3x_is_three_times_as_long() -> None:
     length = {"length": 3, "drops": [0.75, 11 / 12]}
     assert total_iterations(config(schedule=length), 16_000) == 36_000
     assert total_iterations(config(schedule=length, one_x={"iterations": 7}), 5) == 21
+    assert total_iterations(config(schedule=length | {"length": 0.01}, one_x={"iterations": 7}), 5) == 1
 
 
 def test_a_smaller_batch_takes_more_iterations() -> None:
     assert total_iterations(config(batch=2), 16_000) == 8 * total_iterations(config(), 16_000)
 
 
-def test_learning_rate_warms_up_and_drops_where_the_paper_says() -> None:
-    """12 epochs of 1000 iterations: 0.02, /10 after 8 epochs, /100 after 11."""
+def rates_of(config: dict[str, Any], total: int) -> list[float]:
+    """The learning rate of each iteration."""
     from mmengine.optim.scheduler import LinearLR, MultiStepLR
 
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.02)
     kinds = {"LinearLR": LinearLR, "MultiStepLR": MultiStepLR}
-    built = [kinds[s.pop("type")](optimizer, **s) for s in schedulers(config(), 12_000)]
+    built = [kinds[s.pop("type")](optimizer, **s) for s in schedulers(config, total)]
     rates = []
-    for _ in range(12_000):
+    for _ in range(total):
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         for scheduler in built:
             scheduler.step()
+    return rates
+
+
+@pytest.mark.parametrize("iterations", [0, 1])
+def test_without_warm_up_the_rate_is_whole_from_the_start(iterations: int) -> None:
+    assert rates_of(config(warmup_iterations=iterations), 3) == pytest.approx([0.02, 0.02, 0.002])
+
+
+def test_learning_rate_warms_up_and_drops_where_the_paper_says() -> None:
+    """12 epochs of 1000 iterations: 0.02, /10 after 8 epochs, /100 after 11."""
+    rates = rates_of(config(), 12_000)
     assert rates[0] == pytest.approx(0.02 / 1000)
     assert rates[250] == pytest.approx(0.01, rel=0.02)
     assert rates[500] == rates[7_999] == pytest.approx(0.02)
