@@ -141,6 +141,11 @@ def test_a_mistake_stops_before_any_work_with_one_message(
     assert not (project / "results").exists()
 
 
+def test_a_seed_has_one_folder(unmade: Path) -> None:
+    done = snakemake(unmade, "-n", of(OURS).replace("seed0", "seed007"))
+    assert done.returncode != 0 and "seed007" in done.stdout + done.stderr
+
+
 def test_a_lock_left_by_a_killed_snakemake_does_not_stop_the_next(project: Path) -> None:
     locks = project / ".snakemake" / "locks"
     locks.mkdir(parents=True)

@@ -68,6 +68,6 @@ wildcard_constraints:
     setting="[A-Za-z0-9_-]+",
     backbone="[A-Za-z0-9_-]+",
     run=r"[A-Za-z0-9_.\-]+",
-    seed="[0-9]+",
+    seed="0|[1-9][0-9]*",  # seed007 would be a folder beside that of seed 7, which is trained
     priors="[0-9]+",
     area="[0-9]+",
