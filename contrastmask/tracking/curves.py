@@ -94,7 +94,11 @@ class Curves:
         self._unwritten, self._failing, self._open = b"", False, False
         self._points: dict[str, tuple[int, float]] = {}  # last (step, value) of each curve
         self._unfinished: set[str] = set()  # phases that began and did not finish
-        self._resumes, self._begun, self.status = 0, False, ""
+        self._resumes, self.status = 0, ""
+        self.id = ""
+        """Of the record, by which MLflow's run is found."""
+        self.facts: dict[str, str] = {}
+        """The tags."""
         for event, _ in read_events(self.path):
             self._take_in(event)
 
@@ -157,7 +161,7 @@ class Curves:
         self._open = True
         if self.path.exists() and not ends_line(self.path, self.path.stat().st_size):
             self._write(b"\n")
-        if not self._begun:
+        if not self.id:
             self._append("run", id=uuid.uuid4().hex, title=self._title or "/".join(self.path.parent.parts[-2:]))
 
     def _append(self, kind: str, **content: object) -> None:
@@ -187,7 +191,9 @@ class Curves:
     def _take_in(self, event: Event) -> None:
         match event["event"]:
             case "run":
-                self._begun = True
+                self.id = event["id"]
+            case "tags":
+                self.facts |= event["values"]
             case "session":
                 self._unfinished.add(event["phase"])
                 self._resumes, self.status = event["resumes"], RUNNING
@@ -197,6 +203,17 @@ class Curves:
                     self._unfinished.discard(event["phase"])
             case "metrics":
                 self._points |= {key: (event["step"], float(value)) for key, value in event["values"].items()}
+
+
+def set_aside(folder: Path, facts: Mapping[str, str]) -> None:
+    """Let a new record begin, in MLflow a new run, if the one in `folder` has other values of these tags.
+
+    For a training from the start, under the run's lock: the steps of a record only rise, so points of two trainings
+    would mix. The old record is kept in work/.
+    """
+    old = Curves(folder)
+    if any(old.facts.get(key, value) != value for key, value in facts.items()):
+        old.path.replace(old.path.parent / "work" / f"curves-{old.id}.jsonl")
 
 
 def _status_of(error: BaseException) -> str:

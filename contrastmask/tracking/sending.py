@@ -61,7 +61,7 @@ def send(client: "MlflowClient", uri: str, folder: Path) -> int:
     """
     folder = Path(folder).resolve()
     path = folder / NAME
-    header = next((event for event, _ in read_events(path) if event["event"] == "run"), None)
+    header = _header(path)
     if header is None:
         return 0
     with errors_named(uri):
@@ -75,6 +75,11 @@ def send(client: "MlflowClient", uri: str, folder: Path) -> int:
                 write_json(_note(folder), {"uri": without_password(uri), "run_id": run.info.run_id})
             _nest(client, run, folder)
             return _send_new(client, uri, run, path)
+
+
+def _header(path: Path) -> Event | None:
+    """The line that says which run the file is the record of."""
+    return next((event for event, _ in read_events(path) if event["event"] == "run"), None)
 
 
 def find_or_create(client: "MlflowClient", experiment: str, header: Event) -> "Run":
@@ -111,7 +116,8 @@ def _send_new(client: "MlflowClient", uri: str, run: "Run", path: Path) -> int:
         size = os.fstat(file.fileno()).st_size
     offset = int(run.data.tags.get(SENT_TAG, "0"))
     found = list(read_events(path, offset if offset <= size and ends_line(path, offset) else 0))
-    if not found:
+    header = _header(path)
+    if not found or header is None or header["id"] != run.data.tags[ID_TAG]:  # set aside for another since
         return 0
     events = [event for event, _ in found]
     _send_datasets(client, run, events)

@@ -5,7 +5,7 @@ from typing import Any
 
 from contrastmask.runtime.files import write_json
 from contrastmask.runtime.provenance import provenance
-from contrastmask.tracking.curves import Curves
+from contrastmask.tracking.curves import Curves, set_aside
 from contrastmask.training.run import Run
 
 
@@ -33,6 +33,22 @@ def record_facts(run: Run, tracker: Curves, total: int, step: dict[str, Any]) ->
     tracker.dataset(run.dataset["name"], run.dataset["digest"], run.dataset["train"]["annotations"], "training")
 
 
+def begin_record(run: Run, start: int) -> Curves:
+    """The record of a training from iteration `start`: a new one unless it goes on with what the old one is of."""
+    if start == 0:
+        set_aside(run.folder, _made_of(run))
+    return Curves(run.folder, run.title)
+
+
+def _made_of(run: Run) -> dict[str, str]:
+    return {
+        "config.hash": run.config_hash,
+        "data.digest": run.dataset["digest"],
+        "split.digest": run.split["digest"],
+        "code.digest": run.code,
+    }
+
+
 def record_run(run: Run, tracker: Curves, params: dict[str, Any]) -> None:
     """Parameters, rows, provenance: what a person needs to trust the run and to compare it."""
     names = ("run", "method", "backbone", "schedule", "setting", "preset", "seed")
@@ -47,11 +63,8 @@ def record_run(run: Run, tracker: Curves, params: dict[str, Any]) -> None:
             "source": "contrastmask",
             "description": f"Rows: {'; '.join(run.decided['table_rows']) or 'none'}  \n"
             f"Scale: {run.decided['scale']['note']}  \nFiles: `{run.scale}/runs/{run.id}/seed{run.seed}` under results",
-            "config.hash": run.config_hash,
-            "data.digest": run.dataset["digest"],
-            "split.digest": run.split["digest"],
-            "code.digest": run.code,
         }
+        | _made_of(run)
         | provenance()
     )
     tracker.text("config.json", json.dumps(run.decided, indent=1))

@@ -15,10 +15,10 @@ from contrastmask.runtime.files import check_unchanged, read_record
 from contrastmask.runtime.gpu import lease
 from contrastmask.runtime.locks import RunLock, Stop, on_signals
 from contrastmask.runtime.progress import Progress
-from contrastmask.tracking.curves import LOCK_NAME, Curves
+from contrastmask.tracking.curves import LOCK_NAME
 from contrastmask.tracking.sync import live
 from contrastmask.training import processes
-from contrastmask.training.record import record_facts, step_facts, write_train_record
+from contrastmask.training.record import begin_record, record_facts, step_facts, write_train_record
 from contrastmask.training.run import Run
 
 
@@ -52,7 +52,7 @@ def train(run: Run, stop: Stop) -> None:
     stream = open_stream(run)
     total = total_iterations(run.config, len(stream))
     start, state = where_to_go_on(run, total)
-    tracker = Curves(run.folder, run.title) if rank == 0 else None
+    tracker = begin_record(run, start) if rank == 0 else None
     progress = Progress("iteration", total, start)
     record = Record(tracker, total, run.config["batch"], progress if tracker else None, "visualizer" in run.config)
     resume = Resume(run, state, stop, record)

@@ -20,6 +20,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import psutil
@@ -32,8 +33,8 @@ from contrastmask.errors import Failed
 from contrastmask.runtime.locks import Interrupted, RunLock, on_signals
 from contrastmask.tracking import store
 from contrastmask.tracking import sync as sync_module
-from contrastmask.tracking.curves import LOCK_NAME, NAME, Curves, end_if_killed, read_curves, read_events
-from contrastmask.tracking.sending import mlflow_run, send
+from contrastmask.tracking.curves import LOCK_NAME, NAME, Curves, end_if_killed, read_curves, read_events, set_aside
+from contrastmask.tracking.sending import _send_new, mlflow_run, send
 from contrastmask.tracking.store import StoreError, connect, tracking_uri, without_password
 from contrastmask.tracking.sync import live, sync
 
@@ -202,6 +203,21 @@ def test_curves_are_those_of_the_training_with_the_last_value_of_a_step(tmp_path
     curves.metrics({"train/loss": math.inf}, 3)
     curves.metrics({"train/loss": 9.0}, 2)
     assert read_curves(tmp_path) == {"loss": [(1, 3.0), (2, 1.5), (3, math.inf)]}
+
+
+def test_a_training_of_something_else_begins_a_new_record(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    old = Curves(tmp_path)
+    old.tags({"config.hash": "a"})
+    old.metrics({"train/loss": 1.0}, 9)
+    set_aside(tmp_path, {"config.hash": "a"})
+    assert read_curves(tmp_path) == {"loss": [(9, 1.0)]}
+    set_aside(tmp_path, {"config.hash": "b"})
+    Curves(tmp_path).metrics({"train/loss": 2.0}, 3)
+    assert read_curves(tmp_path) == {"loss": [(3, 2.0)]} and Curves(tmp_path).id != old.id
+    assert (tmp_path / "work" / f"curves-{old.id}.jsonl").exists()
+    known = SimpleNamespace(data=SimpleNamespace(tags={"contrastmask.run": old.id}))
+    assert _send_new(None, "", known, tmp_path / NAME) == 0  # type: ignore[arg-type]  # it found the old one
 
 
 def test_training_imports_no_mlflow_in_its_thread(tmp_path: Path) -> None:

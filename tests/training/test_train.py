@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from contrastmask.errors import Failed
 from contrastmask.training import checkpoint, train
 from contrastmask.training.hooks import Record, _check_finite
+from contrastmask.training.record import _made_of, begin_record
 from contrastmask.training.train import optim_wrapper, schedulers, total_iterations
 
 
@@ -96,6 +98,17 @@ def test_where_a_training_goes_on(tmp_path: Path, iteration: int, code: str, exp
         checkpoint.save(tmp_path, {"identity": "me", "iteration": iteration, "code": code}, iteration)
     found, state = train.where_to_go_on(FakeRun(tmp_path), 10)  # type: ignore[arg-type]
     assert found == expected and (state is not None) == bool(expected) == bool(list(tmp_path.glob("iter_*.pth")))
+
+
+@pytest.mark.parametrize("key", ["config_hash", "code", "dataset", "split"])
+def test_a_training_from_the_start_mixes_with_no_other(tmp_path: Path, key: str) -> None:
+    (tmp_path / "work").mkdir()
+    same = {"config_hash": "a", "code": "a", "dataset": {"digest": "a"}, "split": {"digest": "a"}}
+    run: Any = SimpleNamespace(folder=tmp_path, title="", **same)
+    first = begin_record(run, 0)
+    first.tags(_made_of(run))
+    other: Any = SimpleNamespace(**vars(run) | {key: {"digest": "b"} if key in ("dataset", "split") else "b"})
+    assert begin_record(run, 0).id == begin_record(other, 4).id == first.id != begin_record(other, 0).id
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), torch.tensor(float("nan"))])
