@@ -108,7 +108,7 @@ def train_pipeline(config: dict[str, Any]) -> list[dict[str, Any]]:
         {"type": "LoadVerifiedImage"},
         {"type": load, "with_bbox": True, "with_mask": True},
         resize | {"keep_ratio": True},
-        {"type": "RandomFlip", "prob": config["image"]["flip"]},
+        {"type": "RandomFlip", "prob": float(config["image"]["flip"])},
         {"type": "PackDetInputs"},
     ]
 

@@ -218,6 +218,7 @@ def test_options_of_base_and_row_are_merged(configs: Path) -> None:
         ),
         ({"config": {"model": {"test_cfg": {"rcnn": {"score_th": 0.1}}}}}, ["rcnn.score_th'", "rcnn.score_thr,"]),
         ({"config": {"model": {"train_cfg": {"rccn": {"sampler": {"num": 9}}}}}}, ["rccn", "train_cfg.rcnn.sampler"]),
+        ({"config": {"model": {"test_cfg": {"rcnn": {"nms": {"type": "soft_nms"}}}}}}, ["rcnn.nms.type", "installed"]),
         ({"config": {"image": {"test": [96]}}}, ["rows.0.config.image.test", "Long and short side"]),
         ({"config": {"one_x": {"iterations": 0}}}, ["rows.0.config.one_x.iterations"]),
         ({"config": {"schedule": {"lenght": 2}}}, ["lenght", "length"]),

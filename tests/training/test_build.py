@@ -92,7 +92,7 @@ def test_more_than_two_training_scales_are_a_choice(dataset: dict[str, Any]) -> 
 
 def test_boxes_and_masks_are_flipped_together(dataset: dict[str, Any]) -> None:
     config = tiny.resolved("mask-rcnn", "paper", {})
-    config["image"] |= {"train": [[96, 64]], "test": [96, 64], "flip": 1.0}
+    config["image"] |= {"train": [[96, 64]], "test": [96, 64], "flip": 1}  # mmdet takes 1.0 alone
     truth = build_dataset(config, dataset, "train")[0]["data_samples"].gt_instances
     np.testing.assert_allclose(truth.bboxes.tensor[0], [46, 10, 86, 50])
     y, x = np.nonzero(truth.masks.to_ndarray()[0])
