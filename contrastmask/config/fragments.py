@@ -5,6 +5,7 @@ Snakemake reads them for every job, and importing mmengine takes seconds, since 
 
 import copy
 import difflib
+import json
 import runpy
 from collections.abc import Iterator
 from functools import cache
@@ -46,6 +47,10 @@ def fragment(path: Path) -> dict[str, Any]:
 
 def check_free(config: dict[str, Any]) -> None:
     """Raise ConfigError if the free `config` of a scale or a row has a key that nothing reads or that others decide."""
+    try:
+        json.dumps(config, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"`config` holds what config.json cannot, such as .nan, .inf or a date: {error}") from None
     base = fragment(paths.CONFIGS / "base.py")
     known = {*base, *FREE} - {"variants"}
     unknown = sorted(str(key) for key in config if key not in known)

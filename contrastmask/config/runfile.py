@@ -109,6 +109,13 @@ def read(folder: Path) -> dict[str, Any]:
             "is trained with is part of its name: write a row for another configuration (README.md, Add an ablation), "
             f"or `contrastmask configure {content['run']}` to have this one again"
         )
+    gpus, images, batch = content["gpus_per_run"], content["images_per_gpu"], content["config"].get("batch", 0)
+    group = run_options_of(content["config"]).get("query_group_size", 1)
+    if batch % (gpus * images) or (images < batch and images % group):
+        raise ConfigError(
+            f"{file}: gpus_per_run={gpus} with images_per_gpu={images} does not make the batch of {batch}, or cuts "
+            f"query groups of {group} images: `contrastmask configure {content['run']}` writes what does"
+        )
     return content
 
 

@@ -168,7 +168,7 @@ def optim_wrapper(config: dict[str, Any]) -> dict[str, Any]:
     kind = {"type": "AmpOptimWrapper", "dtype": "bfloat16"} if config["amp"] else {"type": "OptimWrapper"}
     # copies: mmengine takes keys out of what it is given, and the configuration is the run's identity
     optimizer = copy.deepcopy(config["optimizer"])
-    if optimizer["type"] in ("SGD", "Adam", "AdamW"):
+    if optimizer["type"] in ("SGD", "Adam", "AdamW") and not optimizer.keys() & {"fused", "foreach"}:
         optimizer["fused"] = True
     found = {"optimizer": optimizer, "paramwise_cfg": config["paramwise"], "clip_grad": config["clip_grad"]}
     return kind | copy.deepcopy(found)

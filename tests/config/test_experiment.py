@@ -1,6 +1,7 @@
 """Rows to runs to configurations."""
 
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -219,6 +220,9 @@ def test_options_of_base_and_row_are_merged(configs: Path) -> None:
         ({"config": {"model": {"test_cfg": {"rcnn": {"score_th": 0.1}}}}}, ["rcnn.score_th'", "rcnn.score_thr,"]),
         ({"config": {"model": {"train_cfg": {"rccn": {"sampler": {"num": 9}}}}}}, ["rccn", "train_cfg.rcnn.sampler"]),
         ({"config": {"model": {"test_cfg": {"rcnn": {"nms": {"type": "soft_nms"}}}}}}, ["rcnn.nms.type", "installed"]),
+        ({"config": {"paramwise": {"bias_lr_mul": 2}}}, ["bias_lr_mul", "bias_lr_mult"]),
+        ({"config": {"model": {"neck": {"since": date(2025, 1, 1)}}}}, ["row 1", "date"]),
+        ({"config": {"model": {"neck": {"eps": float("inf")}}}}, ["row 1", "config.json", ".inf"]),
         ({"config": {"image": {"test": [96]}}}, ["rows.0.config.image.test", "Long and short side"]),
         ({"config": {"one_x": {"iterations": 0}}}, ["rows.0.config.one_x.iterations"]),
         ({"config": {"schedule": {"lenght": 2}}}, ["lenght", "length"]),

@@ -70,6 +70,8 @@ def test_a_file_that_says_the_same_is_left_alone_and_any_other_written_anew(tmp_
         ({"threads": 0}, ["threads", "config.json"]),
         ({"thread": 1}, ["thread", "known keys"]),
         ({"files": {}}, ["files", "dataset"]),
+        ({"gpus_per_run": 3}, ["gpus_per_run=3", f"configure {MAIN}"]),  # a third of a batch is stepped on by itself
+        ({"images_per_gpu": 1}, ["images_per_gpu=1", "query groups of 2"]),
     ],
 )
 def test_what_was_edited_wrongly_is_named(tmp_path: Path, change: dict, words: list[str]) -> None:

@@ -81,6 +81,12 @@ def test_amp_is_bf16_autocast() -> None:
     assert optim_wrapper(config())["type"] == "OptimWrapper"
 
 
+def test_the_optimiser_is_fused_unless_the_configuration_says_otherwise() -> None:
+    assert optim_wrapper(config())["optimizer"] == {"type": "SGD", "lr": 0.02, "fused": True}
+    for said in ({"type": "SGD", "foreach": True}, {"type": "AdamW", "fused": False}):
+        assert optim_wrapper(config(optimizer=said))["optimizer"] == said
+
+
 class FakeRun:
     """The attributes that `where_to_go_on` reads."""
 
