@@ -16,6 +16,7 @@ from torch import nn
 from contrastmask.data.shape_priors import read_priors
 from contrastmask.errors import ConfigError
 from contrastmask.models.common.in_place import put_in_place
+from contrastmask.training.weights import check_fit
 from contrastmask.training.weights import read as read_weights
 
 
@@ -36,17 +37,19 @@ def build_model(
         priors: ShapeMask's file of shape priors; None if none are needed or they come with the detector's weights.
 
     Raises:
-        ConfigError: the configuration names a part that is not there, or gives one what it does not take.
+        ConfigError: the configuration names a part that is not there, or gives one what it does not take; the weights
+            do not fit.
     """
     init_default_scope("mmdet")
-    if weights:
-        read_weights(Path(weights), weights)  # tensors only: mmengine would run any other pickle
+    state = read_weights(Path(weights), weights) if weights else {}  # tensors only: mmengine would run any other pickle
     try:
         detector = MODELS.build(ConfigDict(model_config(config, dataset, split, weights)))
     except (KeyError, TypeError) as error:
         if any(said in str(error) for said in (" registry. ", "unexpected keyword argument")):  # no fault of the code
             raise ConfigError(f"mmdet cannot make the configuration's model: {error}") from error
         raise
+    if weights:  # mmengine would leave out what does not fit
+        check_fit(state, dict(detector.backbone.named_parameters()), config["backbone"], weights)
     if priors is not None:
         detector.roi_head.mask_head.priors.copy_(torch.from_numpy(read_priors(priors)))
     return detector

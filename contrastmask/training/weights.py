@@ -12,6 +12,7 @@ import re
 import sys
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -156,12 +157,19 @@ def check(state: dict[str, torch.Tensor], backbone: str, model: dict[str, Any], 
     init_default_scope("mmdet")
     wanted = MODELS.build(copy.deepcopy(model)).state_dict()
     # old files lack BatchNorm's counters, and nothing reads them
-    needed = {key: value.shape for key, value in wanted.items() if not key.endswith("num_batches_tracked")}
-    wrong = [key for key, shape in needed.items() if getattr(state.get(key), "shape", None) != shape]
+    check_fit(state, {k: v for k, v in wanted.items() if not k.endswith("num_batches_tracked")}, backbone, source)
+    return {key: state[key] for key in wanted if key in state}
+
+
+def check_fit(
+    state: Mapping[str, torch.Tensor], needed: Mapping[str, torch.Tensor], backbone: str, source: str
+) -> None:
+    """Raise WeightsError, naming the first keys, unless `state` holds what is needed, in its shape."""
+    wrong = [key for key, value in needed.items() if getattr(state.get(key), "shape", None) != value.shape]
     if wrong:
         raise WeightsError(
             f"{source} does not fit backbone '{backbone}': {len(wrong)} of {len(needed)} parameters are missing or of "
             f"another shape, such as {', '.join(wrong[:3])}; give the right file: "
-            f"--config weights='{{{backbone}: PATH}}'"
+            f"--config weights='{{{backbone}: PATH}}'. For a backbone that a scale's `width` or a `config` changes "
+            "there is none: from_scratch: true in the scale, or a backbone of fixed_width, as lite0"
         )
-    return {key: state[key] for key in wanted if key in state}

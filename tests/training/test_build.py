@@ -1,6 +1,7 @@
 """From a configuration and annotations to the model and the datasets."""
 
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ import pytest
 import torch
 from models import tiny
 
+from contrastmask.errors import ConfigError
 from contrastmask.training.build import build_dataset, build_model
+
+from mmdet.registry import MODELS  # isort: skip
 
 CATEGORIES = [{"id": 9, "name": "boat"}, {"id": 2, "name": "bicycle"}]  # not in the order of ids or names
 SQUARE = [[10, 10, 50, 10, 50, 50, 10, 50]]
@@ -116,6 +120,14 @@ def test_backbone_weights_come_from_the_file(tmp_path: Path) -> None:
     for name, value in first.backbone.state_dict().items():
         assert second.backbone.state_dict()[name].equal(value), name
     assert "init_cfg" not in config["model"]["backbone"], "the configuration is left alone"
+
+
+def test_weights_of_a_backbone_that_was_narrowed_are_refused(tmp_path: Path) -> None:
+    config = tiny.resolved("mask-rcnn", "paper", {})
+    wide = deepcopy(config["model"]["backbone"]) | {"base_channels": 16}
+    torch.save(MODELS.build(wide).state_dict(), tmp_path / "wide.pth")
+    with pytest.raises(ConfigError, match=r"wide.pth does not fit backbone 'r50': .*conv1.weight.*from_scratch"):
+        build_model(config, tiny.DATASET, tiny.SPLIT, weights=str(tmp_path / "wide.pth"))
 
 
 def test_the_paper_scales_channels_are_the_papers() -> None:
