@@ -15,6 +15,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -93,18 +94,25 @@ def find_or_create(client: "MlflowClient", experiment: str, header: Event) -> "R
 
 
 def _nest(client: "MlflowClient", run: "Run", folder: Path) -> None:
-    """Put the seeds of a run, if it has several, under one parent. Its id is kept beside them: made once, by one."""
+    """Put the seeds of a run, if it has several, under one parent."""
     if "mlflow.parentRunId" in run.data.tags or len(list(folder.parent.glob(f"*/{NAME}"))) < 2:
         return
-    with FileLock(folder.parent / "mlflow.lock", timeout=LOCK_TIMEOUT_S):
-        note = folder.parent / "mlflow.json"
-        if not note.exists():
-            write_json(note, {"id": uuid.uuid4().hex})
-        header = {"id": json.loads(note.read_text())["id"], "time": run.info.start_time, "title": folder.parent.name}
+    with _kept_id(folder.parent) as id:
+        header = {"id": id, "time": run.info.start_time, "title": folder.parent.name}
         parent = find_or_create(client, run.info.experiment_id, header)
         if parent.info.status == RUNNING:
             client.set_terminated(parent.info.run_id)
     client.set_tag(run.info.run_id, "mlflow.parentRunId", parent.info.run_id)
+
+
+@contextmanager
+def _kept_id(folder: Path) -> Iterator[str]:
+    """The id of the MLflow run that stands for a folder, kept in it; within, nobody else makes that run."""
+    with FileLock(folder / "mlflow.lock", timeout=LOCK_TIMEOUT_S):
+        note = folder / "mlflow.json"
+        if not note.exists():
+            write_json(note, {"id": uuid.uuid4().hex})
+        yield json.loads(note.read_text())["id"]
 
 
 def _send_new(client: "MlflowClient", uri: str, run: "Run", path: Path) -> int:
@@ -241,6 +249,8 @@ def send_files(client: "MlflowClient", uri: str, run: "Run", folder: Path) -> No
 def send_tables(client: "MlflowClient", uri: str, scale: Path) -> None:
     """Show the tables and figures of the folder `scale` as one run of its experiment, sent again when they changed.
 
+    A store may hold several result folders with a scale of that name: each has a run of its own.
+
     Raises:
         StoreError: they cannot be sent now; repeat it later.
     """
@@ -251,7 +261,8 @@ def send_tables(client: "MlflowClient", uri: str, scale: Path) -> None:
     newest = round(1000 * max(file.stat().st_mtime for file in files.values()))
     with errors_named(uri):
         experiment = experiment_id(client, f"contrastmask/{scale.name}", uri)
-        run = find_or_create(client, experiment, {"id": TABLES, "time": newest, "title": TABLES})
+        with _kept_id(scale) as id:
+            run = find_or_create(client, experiment, {"id": id, "time": newest, "title": TABLES})
         if run.info.lifecycle_stage == "deleted" or run.data.tags.get(DIGEST_TAG) == digest:
             return
         with tempfile.TemporaryDirectory() as draft:

@@ -34,7 +34,7 @@ from contrastmask.runtime.locks import Interrupted, RunLock, on_signals
 from contrastmask.tracking import store
 from contrastmask.tracking import sync as sync_module
 from contrastmask.tracking.curves import LOCK_NAME, NAME, Curves, end_if_killed, read_curves, read_events, set_aside
-from contrastmask.tracking.sending import _send_new, mlflow_run, send
+from contrastmask.tracking.sending import _send_new, mlflow_run, send, send_tables
 from contrastmask.tracking.store import StoreError, connect, tracking_uri, without_password
 from contrastmask.tracking.sync import live, sync
 
@@ -319,6 +319,17 @@ def test_tables_and_figures_of_a_scale_are_one_run(results: Path, elsewhere: boo
         shown = {str(file.relative_to(files)): file.read_text() for file in files.rglob("*.*")}
         assert shown == {"tables/t.md": changed, "figures/f.png": "2", "claims.md": "3"}
     assert run.info.status == "FINISHED" and len(runs(folder)) == 2
+
+
+def test_two_result_folders_in_a_store_have_tables_of_their_own(shared: Path, tmp_path: Path) -> None:
+    client, uri = connect(tracking_uri(shared)), tracking_uri(shared)
+    for name in ("a", "b", "a"):
+        table = tmp_path / name / "twice" / "tables" / "t.md"
+        table.parent.mkdir(parents=True, exist_ok=True)
+        table.write_text(name)
+        send_tables(client, uri, table.parents[1])
+    shown = (shared / "mlartifacts" / "contrastmask" / "twice").glob("*/artifacts/tables/t.md")
+    assert sorted(file.read_text() for file in shown) == ["a", "b"]
 
 
 # ---------------------------------------------------------------------------- status is true however a run ends
