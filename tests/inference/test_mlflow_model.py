@@ -15,6 +15,7 @@ import contrastmask
 from contrastmask.cli import main
 from contrastmask.data.images import ImageError
 from contrastmask.tracking.curves import Curves
+from contrastmask.tracking.store import connect, tracking_uri
 
 COLUMNS = ["image", "category", "novel", "score", "x1", "y1", "x2", "y2", "height", "width", "rle"]
 
@@ -27,8 +28,10 @@ def test_mlflow_predicts_image_paths_as_load_model_does(
     data, run = tmp_path / "results" / "smoke" / "data", tmp_path / "results" / "smoke" / "runs" / RUN / "seed0"
     photos = [str(picture(data / "none" / f"{n}.png", seed=n)) for n in range(3)]
     (data / "none.json").write_text(json.dumps({"images": [{"file_name": Path(photo).name} for photo in photos]}))
-    Curves(run).tags({"a": "b"})
     asked = ["log-model", "--run", RUN, "--scale", "smoke", "--results", str(run.parents[3]), "--images", "2"]
+    refused = CliRunner().invoke(main, asked)
+    assert refused.exit_code == 1 and "it has no curves.jsonl" in refused.output
+    Curves(run).tags({"a": "b"})
     done = CliRunner().invoke(main, [*asked, "--device", "cpu"])
     assert done.exit_code == 0, done.output
     run_id = done.stdout.split("runs:/")[1].split("/model")[0]
@@ -48,3 +51,7 @@ def test_mlflow_predicts_image_paths_as_load_model_does(
     assert list(model.predict(pd.DataFrame({"image": photos}), params={"threshold": 1.0})) == COLUMNS
     with pytest.raises(ImageError):
         model.predict(pd.DataFrame({"image": [__file__]}))
+
+    connect(tracking_uri(run.parents[3])).delete_run(run_id)
+    refused = CliRunner().invoke(main, asked)
+    assert refused.exit_code == 1 and f"{run_id} of {run} was deleted in MLflow" in refused.output
