@@ -129,6 +129,11 @@ def _is_category(entry: Any) -> bool:
 
 def _read(path: Path) -> dict[str, Any]:
     """A JSON object."""
+    if not path.exists():
+        raise ConfigError(
+            f"{path} is missing: give a folder that `contrastmask export` wrote, the folder of a run and seed, or a "
+            f"weights file with {CONFIG} and {CATEGORIES} beside it"
+        )
     content = parse_coco(read_coco_bytes(path), path)
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: must hold a JSON object")

@@ -12,7 +12,7 @@ from models import tiny
 from contrastmask.config import CONFIGS, all_runs, load_tables, resolve, settings_with
 from contrastmask.config.yamlfiles import read_yaml
 from contrastmask.errors import ConfigError
-from contrastmask.inference.received import LARGEST, check_config
+from contrastmask.inference.received import LARGEST, check_config, read_model
 
 
 @pytest.mark.parametrize("scale", sorted(path.stem for path in (CONFIGS / "scales").glob("*.yaml")))
@@ -102,6 +102,11 @@ def test_a_scale_of_ones_own_changes_numbers_alone(tmp_path: Path) -> None:
 def test_what_is_no_configuration_is_refused(content: Any) -> None:
     with pytest.raises(ConfigError):
         check_config(content, "config.json")
+
+
+def test_a_folder_that_holds_no_model_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"config\.json is missing: give a folder that `contrastmask export` wrote"):
+        read_model(tmp_path)
 
 
 def test_a_method_is_never_looked_for_outside_configs(tmp_path: Path) -> None:

@@ -144,9 +144,9 @@ def test_broken_weights_are_refused(tmp_path: Path, suffix: str, content: bytes)
     [
         ("config.json", "{", "not valid JSON"),
         ("config.json", "[" * 100_000, "not valid JSON"),
-        ("config.json", None, "No such file"),
+        ("config.json", None, "is missing: give a folder"),
         ("config.json", '{"model": {"type": "os.system"}}', "unknown method"),
-        ("categories.json", None, "No such file"),
+        ("categories.json", None, "is missing: give a folder"),
         ("categories.json", '["person"]', "JSON object"),
         ("categories.json", '{"categories": ["person"]}', "split"),
         ("categories.json", '{"categories": [{"id": 1, "name": "a"}]}', "split"),
