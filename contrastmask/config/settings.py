@@ -8,7 +8,7 @@ from typing import Any
 
 from contrastmask import paths
 from contrastmask.config.fragments import check_free, part
-from contrastmask.config.options import METHODS
+from contrastmask.config.options import METHODS, check_options
 from contrastmask.config.yamlfiles import check, read_yaml
 from contrastmask.errors import ConfigError
 from contrastmask.runtime.gpu import visible_gpus
@@ -113,6 +113,8 @@ def load_settings(config: dict[str, Any]) -> Settings:
             part("backbones", backbone)
         if unknown := sorted(scale.get("options", {}).keys() - METHODS.keys()):
             raise ConfigError(f"options of an unknown method '{unknown[0]}'; there are: {', '.join(sorted(METHODS))}")
+        for method, options in scale.get("options", {}).items():
+            check_options(method, options)
     except ConfigError as error:
         raise ConfigError(f"configs/scales/{scale['name']}.yaml: {error}") from None
     kind, data_root = scale["dataset"]["kind"], config["data_root"]

@@ -401,6 +401,7 @@ def test_what_a_config_must_not_delete_is_named(config: dict, deleted: str) -> N
         ("backbones: {r50: lite9}", "unknown backbone 'lite9'; there are: .*lite0"),
         ("backbones: {r5O: lite0}", "unknown backbone 'r5O'; there are: .*r50"),
         ("options: {mask-rnn: {box_head: conv}}", "unknown method 'mask-rnn'; there are: .*mask-rcnn"),
+        ("options: {mask-rcnn: {box_haed: conv}}", "no option 'box_haed'; it has: .*box_head"),
         ("settings: {nonvoc2vco: lower2upper}", "'nonvoc2vco' must be <base>2<novel>"),
         ("settings: {nonvoc2voc: lower2uper}", "'lower2uper' must be <base>2<novel>"),
         ("detector: {setting: nonvoc2vco, one_x: {iterations: 1}}", "'nonvoc2vco' must be <base>2<novel>"),
