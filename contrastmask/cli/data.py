@@ -10,7 +10,7 @@ import click
 from contrastmask import paths
 from contrastmask.cli import run_options as options
 from contrastmask.config import backbone_config, own_data
-from contrastmask.config.rows import RULES
+from contrastmask.config.rows import RULES, split_lists
 from contrastmask.config.settings import ALL_MASKS
 from contrastmask.errors import ConfigError
 from contrastmask.runtime.terminal import say
@@ -135,23 +135,26 @@ def _shown(file: Path) -> Path:
 def look(scale: str | None, results: Path | None, setting: str, images: int, seed: int, out: Path) -> None:
     """Draw training images with what training learns from: masks of base categories, boxes of novel ones.
 
-    From the verified data of a scale, which is made first if it is not there.
+    From the verified data of a scale, which is verified first if it was not, or if its annotation files were edited.
 
     \b
     Examples:
       contrastmask look --scale mine
       contrastmask look --scale coco-mini --setting nonvoc2voc --images 9 --out coco-mini.png
     """
-    from contrastmask.data.dataset import prepare, read_dataset
+    from contrastmask.data.dataset import is_current, prepare, read_dataset
     from contrastmask.data.look import draw_training_images
     from contrastmask.data.splits import write_split
+    from contrastmask.runtime.files import is_newest
 
     settings = options.load({}, scale, results)
+    setting = settings.setting(setting)
     described, split = settings.dataset, settings.split(setting)
-    if not described.exists():
-        config = {key: value for key, value in settings.scale["dataset"].items() if key != "root"}
-        prepare(config, Path(settings.data_root or described.parent / "synthetic"), described)
-    if not split.exists():
+    config = {key: value for key, value in settings.scale["dataset"].items() if key != "root"}
+    root = Path(settings.data_root or described.parent / "synthetic")
+    if not is_current(described, config, root):
+        prepare(config, root, described)
+    if not is_newest(split, [described, *map(Path, split_lists(setting))]):
         write_split(described, setting, split.parent)
     picture = draw_training_images(read_dataset(described), split, images, seed)
     out.parent.mkdir(parents=True, exist_ok=True)

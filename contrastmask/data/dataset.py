@@ -16,7 +16,7 @@ from contrastmask.data import amend, normalise, verify
 from contrastmask.data.layouts import FOLDER_KEYS, Part, find_parts
 from contrastmask.data.problems import Problems
 from contrastmask.errors import DataError
-from contrastmask.runtime.files import parse_person, read_coco_bytes, read_record, write_json
+from contrastmask.runtime.files import is_newest, parse_person, read_coco_bytes, read_record, write_json
 from contrastmask.runtime.terminal import say
 
 PATHS = ("annotations", "images")  # of a part: relative to dataset.json where they lie beside or below it
@@ -137,6 +137,20 @@ def read_dataset(path: Path) -> dict[str, Any]:
     for part in (dataset["train"], dataset["val"]):
         part |= {key: str(path.absolute().parent / part[key]) for key in PATHS}
     return dataset
+
+
+def is_current(out: Path, config: dict[str, Any], root: Path) -> bool:
+    """Whether `out` describes the annotation files that `prepare` would read, unedited since: as Snakemake asks.
+
+    Raises:
+        DataError: the data set is not there, or `out` is damaged.
+    """
+    if not out.exists() or config["kind"] in ("synthetic", "clothing"):
+        return out.exists()
+    dataset, folder = read_dataset(out), out.absolute().parent
+    described = [folder / dataset[part].get("source", dataset[part]["annotations"]) for part in PARTS]
+    there = [part.annotations for part in find_parts(config, Path(os.path.abspath(root)))]
+    return described == there and is_newest(out, there)
 
 
 def _check_config(config: dict[str, Any]) -> str:

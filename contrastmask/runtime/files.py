@@ -53,6 +53,11 @@ def write_json(path: Path, value: Any) -> None:
         stream.write(json.dumps(value, indent=1) + "\n")
 
 
+def is_newest(made: Path, sources: Iterable[Path]) -> bool:
+    """Whether `made` is there, and no file that it was made from is newer."""
+    return made.exists() and all(source.stat().st_mtime <= made.stat().st_mtime for source in sources)
+
+
 def read_record(path: Path, fields: dict[str, type]) -> dict[str, Any]:
     """A JSON object that this project wrote, with the `fields` of these types.
 

@@ -62,6 +62,13 @@ def test_from_a_folder_to_a_scale_a_table_and_a_picture(
     refused = run("look", *asked, "--out", tmp_path / "look")
     assert refused.exit_code == 2 and "let it end in .png" in refused.output
     assert Image.open(tmp_path / "a" / "look.png").size == (4 * (448 + 8), 2 * (480 + 8))
+    file = folder / "result-train.json"
+    coco = json.loads(file.read_text())
+    three = list(dict.fromkeys(a["image_id"] for a in coco["annotations"]))[:3]
+    file.write_text(json.dumps(coco | {"annotations": [a for a in coco["annotations"] if a["image_id"] in three]}))
+    done = run("look", *asked, "--out", tmp_path / "look.png")
+    assert done.exit_code == 0, done.output
+    assert Image.open(tmp_path / "look.png").size == (3 * (448 + 8), 480 + 8)  # what training would see now
 
 
 @pytest.mark.parametrize(
