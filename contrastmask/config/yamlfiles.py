@@ -1,6 +1,7 @@
 """Reading the YAML files that people write, with errors that name the file, the key and the fix."""
 
 import math
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,21 @@ SHARED = "free.schema.yaml"  # which others refer to
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses what no file and no terminal can hold: an escape of YAML may write half of a character."""
+    """Refuses a key that stands twice, of which YAML takes the last without a word, and what no file and no terminal
+    can hold: an escape of YAML may write half of a character."""
 
     def construct_scalar(self, node: yaml.ScalarNode) -> Any:
         text = super().construct_scalar(node)
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise yaml.constructor.ConstructorError(None, None, f"half of a character in {text!r}", node.start_mark)
         return text
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        said = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<")
+        if twice := [key for key, count in said.items() if count > 1]:
+            raise yaml.constructor.ConstructorError(None, None, f"'{twice[0]}' stands twice", node.start_mark)
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
 
 
 def load_yaml(text: str | bytes) -> Any:

@@ -374,6 +374,13 @@ def test_a_key_of_a_scale_s_config_that_nothing_reads_is_named(configs: Path) ->
         settings_with({})
 
 
+def test_a_key_that_stands_twice_is_named(configs: Path) -> None:
+    path = configs / "scales" / "smoke.yaml"
+    path.write_text(f"{path.read_text()}\nconfig: {{amp: false}}\n")  # the one above would be lost
+    with pytest.raises(ConfigError, match=r"smoke.yaml cannot be read as YAML: 'config' stands twice"):
+        settings_with({})
+
+
 def test_a_rate_that_is_no_number_is_named(configs: Path) -> None:
     path = configs / "scales" / "smoke.yaml"
     for rate in (".nan", ".inf"):
