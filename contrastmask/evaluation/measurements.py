@@ -23,7 +23,7 @@ from contrastmask.errors import DataError
 from contrastmask.evaluation import bootstrap
 from contrastmask.evaluation.bootstrap import Floats, Ranking
 from contrastmask.evaluation.coco_metrics import METRICS, IouType, matches
-from contrastmask.paths import run_folder
+from contrastmask.paths import check_place, run_folder
 
 Size = tuple[float, float]
 """From and up to, of a mask's area in pixels."""
@@ -159,7 +159,7 @@ class Measurements:
 def finished_seeds(folder: Path, run: str) -> list[int]:
     """Seeds of a run that have been evaluated, in a scale's results folder."""
     files = (folder / "runs" / run).glob("seed*/metrics.json")
-    return sorted(int(name) for file in files if (name := file.parent.name.removeprefix("seed")).isdigit())
+    return sorted(int(name) for file in files if (name := file.parent.name.removeprefix("seed")).isdecimal())
 
 
 def check_run(folder: Path, run: str) -> None:
@@ -185,6 +185,7 @@ def read_measurements(folder: Path, run: str, seed: int, val: Val) -> Measuremen
     try:
         metrics = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
         check(metrics, "metrics", "metrics.json")
+        check_place(metrics, place)
         ious = pd.read_csv(
             place / "gt_box_iou.csv",
             usecols=["annotation_id", "iou"],

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from contrastmask.config.yamlfiles import check
+from contrastmask.paths import check_place
 from contrastmask.runtime.terminal import duration
 from contrastmask.tracking.curves import Curve, read_curves
 from contrastmask.tracking.sending import mlflow_run
@@ -112,7 +113,7 @@ def _json(path: Path, problems: dict[str, str]) -> dict[str, Any]:
             raise ValueError("it holds no JSON object")
         if path.stem in SCHEMAS:
             check(content, path.stem, path.name)
-            _check_place(content, path)
+            check_place(content, path.parent)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
@@ -123,15 +124,6 @@ def _json(path: Path, problems: dict[str, str]) -> dict[str, Any]:
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"it holds {constant}, which is no number")
-
-
-def _check_place(content: dict[str, Any], path: Path) -> None:
-    """Raise ValueError if a record is of another run than its folder: one was copied."""
-    folder = path.parent
-    here = {"scale": folder.parents[2].name, "run": folder.parent.name, "seed": folder.name.removeprefix("seed")}
-    for key, value in here.items():
-        if str(content.get(key, value)) != value:
-            raise ValueError(f"its {key} is {content[key]!r}, not {value!r}")
 
 
 def thin(curve: Curve, most: int) -> Curve:

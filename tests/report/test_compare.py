@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from rich.console import Console
 from contrastmask.cli.results import compare as command
 from contrastmask.config import config_hash
 from contrastmask.evaluation.bootstrap import image_weights
-from contrastmask.evaluation.measurements import MeasurementError, read_measurements, read_val
+from contrastmask.evaluation.measurements import MeasurementError, finished_seeds, read_measurements, read_val
 from contrastmask.report.compare import Comparison, compare, differences
 from contrastmask.report.compare_views import print_text, to_html
 
@@ -59,6 +60,16 @@ def test_measurements_give_the_metrics(folder: Path) -> None:
                 found = measurements.average_precision(chosen, once, metric, kind)[0]
                 assert found == (pytest.approx(expected) if expected is not None else pytest.approx(None, nan_ok=True))
         assert measurements.mean_iou(chosen, once)[0] == pytest.approx(measurements.metrics["gt_box_miou"][subset])
+
+
+def test_a_copied_seed_is_no_second_one(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "smoke")
+    runs = tmp_path / "smoke" / "runs" / "good"
+    for name in ("seed7", "seed²"):
+        shutil.copytree(runs / "seed0", runs / name)
+    assert finished_seeds(tmp_path / "smoke", "good") == [0, 1, 2, 7]
+    with pytest.raises(MeasurementError, match=r"good/seed7.*its seed is 0, not '7'"):
+        read_measurements(tmp_path / "smoke", "good", 7, read_val(tmp_path / "smoke"))
 
 
 def test_gains_are_b_minus_a_and_positive_for_the_better_run(compared: Comparison) -> None:
