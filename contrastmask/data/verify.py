@@ -6,6 +6,7 @@ counts of what training leaves out by itself and of what was read otherwise than
 
 import filecmp
 import math
+import os
 import shlex
 from collections import Counter
 from collections.abc import Container, Iterable
@@ -104,11 +105,20 @@ def check_named(train: dict, boxes_only: Iterable[str], found: Problems) -> None
 
 
 def check_shared(train: dict, val: dict, folders: tuple[Path, Path], found: Problems) -> None:
-    """Whether an image of val is one of train; names may be alike, since parts may number their images alike."""
+    """Whether an image of val is one of train, however its path is written, or a copy of the same name.
+
+    Names alone may be alike, since parts may number their images alike.
+    """
+    mine, others = (
+        {os.path.normpath(folder / image["file_name"]) for image in coco["images"]}
+        for coco, folder in zip((train, val), folders, strict=True)
+    )
+    for path in sorted(filter(os.path.isfile, mine & others)):
+        found.add("shared", path)
     for name in sorted({i["file_name"] for i in train["images"]} & {i["file_name"] for i in val["images"]}):
-        mine, other = (folder / name for folder in folders)
-        if mine.is_file() and other.is_file() and filecmp.cmp(mine, other, shallow=False):
-            found.add("shared", f"{mine}" + (f" and its copy {other}" if mine != other else ""))
+        image, copy = (folder / name for folder in folders)
+        if image != copy and image.is_file() and copy.is_file() and filecmp.cmp(image, copy, shallow=False):
+            found.add("shared", f"{image} and its copy {copy}")
 
 
 # ---------------------------------------------------------------------------- annotations

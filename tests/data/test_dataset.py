@@ -308,6 +308,8 @@ def test_train_and_val_must_not_share_images(root):
     edit(root, update("images", 0, file_name="001.jpg"), part="val")
     message = failure(root)
     assert "1 images in both train and val" in message and "train/001.jpg and its copy" in message
+    edit(root, update("images", 0, file_name="../train/001.jpg"), part="val")  # its path otherwise written
+    assert "1 images in both train and val" in (message := failure(root)) and "and its copy" not in message
 
 
 def test_what_training_leaves_out_is_counted(root, capsys):
