@@ -9,6 +9,8 @@ from contrastmask.runtime.terminal import natural
 
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif", ".jp2")
 
+LONGEST = 255  # bytes of a file's name
+
 
 def find_images(given: tuple[str, ...], out: Path) -> list[Path]:
     """Every image that `given` names, each once: arguments in their order, folders and globs in natural order.
@@ -58,8 +60,10 @@ def overlay_names(images: list[Path]) -> list[str]:
 
 
 def _name(relative: PurePath) -> str:
-    kept = relative.suffix.lower() in (".jpg", ".jpeg", ".png")
-    return relative.as_posix() if kept else f"{relative.as_posix()}.png"
+    if relative.suffix.lower() in (".jpg", ".jpeg", ".png"):
+        return relative.as_posix()
+    fits = len(os.fsencode(relative.name)) + len(".png") <= LONGEST
+    return f"{relative.as_posix()}.png" if fits else relative.with_suffix(".png").as_posix()
 
 
 def _inside(folder: Path, out: Path) -> list[Path]:

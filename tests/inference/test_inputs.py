@@ -74,6 +74,7 @@ def test_overlays_keep_the_path_below_the_shared_folder() -> None:
         "a/x.jpg", "b/x.jpg", "b/y.tif.png"
     ]  # fmt: skip
     assert overlay_names([Path("/d/a/x.jpg")]) == ["x.jpg"]
+    assert overlay_names([Path("/d/" + 125 * "é" + ".webp")]) == [125 * "é" + ".png"]  # 255 bytes without .png
 
 
 FOLDERS = st.sampled_from(["a", "A", "a/b"])
