@@ -59,6 +59,13 @@ def test_every_run_starts_from_one_detector(settings: Settings, tmp_path: Path) 
     assert "start" not in describe(one.start, 2, settings)["files"]
 
 
+@pytest.mark.parametrize("scale", ["garments", "coco-mini"])
+def test_no_row_has_a_backbone_whose_weights_fit_no_narrowed_network(scale: str) -> None:
+    settings = settings_with({"scale": scale, "data_root": "anywhere", "gpus_per_run": 1})
+    runs = [run for run in all_runs(load_tables(settings)).values() if not run.detector]
+    assert {resolve(run, settings)["backbone"] for run in runs} == {"lite0"}
+
+
 def test_another_detector_is_another_training(settings: Settings) -> None:
     run = load_tables(settings)["table2"].rows[0].run
     assert run is not None
