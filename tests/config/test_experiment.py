@@ -355,7 +355,7 @@ def test_a_detector_that_cannot_be_is_named(configs: Path, detector: str, words:
 def test_a_scale_s_backbone_stands_in_for_a_row_s() -> None:
     photos = settings_with(dict(scale="coco-mini", data_root="/data"))
     assert resolve(run_spec(ROW, "paper"), photos)["backbone"] == "lite0"
-    other = resolve(run_spec(ROW | {"backbone": "r101"}, "paper"), photos)
+    other = resolve(run_spec(ROW | {"backbone": "r101"}, "paper"), settings_with({}))
     assert other["backbone"] == "r101" and other["model"]["backbone"]["depth"] == 101
 
 

@@ -8,7 +8,7 @@ from snakemake.exceptions import WorkflowError
 
 # the package of this project, also where none or another is installed, and whatever folder Snakemake works in
 sys.path.insert(0, workflow.basedir)
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [workflow.basedir, os.environ.get("PYTHONPATH")]))
+os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [workflow.basedir, os.environ.get("PYTHONPATH")])))
 
 from contrastmask import config as experiment
 from contrastmask.runtime.locks import RunLock
