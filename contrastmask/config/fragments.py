@@ -52,8 +52,8 @@ def check_free(config: dict[str, Any]) -> None:
     except (TypeError, ValueError) as error:
         raise ConfigError(f"`config` holds what config.json cannot, such as .nan, .inf or a date: {error}") from None
     base = fragment(paths.CONFIGS / "base.py")
-    known = {*base, *FREE} - {"variants"}
-    unknown = sorted(str(key) for key in config if key not in known)
+    allowed = {*base, *FREE} - {"variants"}
+    unknown = sorted(str(key) for key in config if key not in allowed)
     unknown += sorted(f"image.{key}" for key in config.get("image", {}).keys() - {*base["image"], "_delete_"})
     if "lr" in config.get("optimizer", {}):
         unknown.append("optimizer.lr")
@@ -62,8 +62,8 @@ def check_free(config: dict[str, Any]) -> None:
         unknown.append("model.roi_head.options")
     if unknown:
         raise ConfigError(
-            f"`config` cannot change '{unknown[0]}'; its keys are {', '.join(sorted(known))}. Batch and learning rate "
-            "are the scale's (batch, lr); lr_factor is a multiple of that rate. Options are in `options`"
+            f"`config` cannot change '{unknown[0]}'; its keys are {', '.join(sorted(allowed))}. Batch and learning "
+            "rate are the scale's (batch, lr); lr_factor is a multiple of that rate. Options are in `options`"
         )
     if model.keys() & {"train_cfg", "test_cfg"}:
         files = (paths.CONFIGS / "base.py", *(paths.CONFIGS / "methods").glob("*.py"))

@@ -119,11 +119,16 @@ def check_groups(spec: RunSpec, settings: Settings) -> None:
         ConfigError: it would.
     """
     images, group = settings.images_per_gpu, all_options(spec, settings.scale).get("query_group_size", 1)
-    if images < settings.scale["batch"] and images % group:
+    if cuts_groups(images, settings.scale["batch"], group):
         raise ConfigError(
             f"images_per_gpu={images} would cut the query groups of {group} images of {spec.id} (option "
             f"query_group_size): let a GPU take a multiple of {group} images at once, or use fewer GPUs"
         )
+
+
+def cuts_groups(images: int, batch: int, group: int) -> bool:
+    """Whether passes of so many images, unless one sees the whole batch, cut query groups of so many."""
+    return images < batch and images % group > 0
 
 
 def config_hash(config: dict[str, Any]) -> str:

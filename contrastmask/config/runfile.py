@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from contrastmask.config.resolve import config_hash, resolve
+from contrastmask.config.resolve import config_hash, cuts_groups, resolve
 from contrastmask.config.rows import RunSpec, Table
 from contrastmask.config.settings import Settings
 from contrastmask.config.yamlfiles import check
@@ -111,7 +111,7 @@ def read(folder: Path) -> dict[str, Any]:
         )
     gpus, images, batch = content["gpus_per_run"], content["images_per_gpu"], content["config"].get("batch", 0)
     group = run_options_of(content["config"]).get("query_group_size", 1)
-    if batch % (gpus * images) or (images < batch and images % group):
+    if batch % (gpus * images) or cuts_groups(images, batch, group):
         raise ConfigError(
             f"{file}: gpus_per_run={gpus} with images_per_gpu={images} does not make the batch of {batch}, or cuts "
             f"query groups of {group} images: `contrastmask configure {content['run']}` writes what does"

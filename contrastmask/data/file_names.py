@@ -31,9 +31,8 @@ class Lost:
 
     def find(self, name: str) -> str | None:
         """The path below the folder that is the longest end of `name`; None if there is none, or more than one."""
-        before, _, query = name.partition("?")
-        for text in (before, query.removeprefix("d=")):  # Label Studio: /data/local-files/?d=photos/a.jpg
-            parts = [part for part in re.split(r"[/\\]", unquote(text)) if part]
+        for text in readings(name):
+            parts = [part for part in re.split(r"[/\\]", text) if part]
             for start in range(len(parts)):
                 if found := self._paths.get(_key("/".join(parts[start:]))):
                     return found[0] if len(found) == 1 else None
@@ -42,6 +41,12 @@ class Lost:
     def other_ending(self, name: str) -> str | None:
         """A file of the same name but for its ending, such as a.jpg for a.png or a."""
         return self._stems.get(PurePosixPath(_key(name)).stem)
+
+
+def readings(name: str) -> tuple[str, str]:
+    """An address up to its query, and the query, in which Label Studio has the path: /data/local-files/?d=a.jpg."""
+    before, _, query = name.partition("?")
+    return unquote(before), unquote(query.removeprefix("d="))
 
 
 def _key(path: str) -> str:

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
+from contrastmask.data.file_names import readings
 from contrastmask.errors import DataError
 from contrastmask.runtime.files import parse_person, read_coco_bytes
 
@@ -143,9 +143,9 @@ def _holds_images(part: Part) -> bool:
 
 
 def _last(name: str) -> str:
-    """The last part of a path or an address, as file_names.py reads them."""
-    before, _, query = name.partition("?")
-    return unquote(query.removeprefix("d=") if query.startswith("d=") else before).rpartition("/")[2]
+    """The last part of a path or an address."""
+    before, query = readings(name)
+    return (query if name.partition("?")[2].startswith("d=") else before).rpartition("/")[2]
 
 
 def _images_of(file: Path, part: str, root: Path) -> Path:

@@ -34,7 +34,7 @@ class Planned:
     state: str
     """`done`, `begun` (it has a checkpoint, or is trained and not evaluated) or `to do`."""
     rows: tuple[str, ...]
-    """The rows that share it, "table: label", or that read its boxes, or that no row shows it."""
+    """The rows that share it, "table: label", or that read its boxes; where no row does, what it is for."""
     seconds: float | None
     """Of training and evaluation: taken if it is done, else expected; None if that is not known."""
 

@@ -180,8 +180,8 @@ def schedulers(config: dict[str, Any], total: int) -> list[dict[str, Any]]:
     found = [{"type": "MultiStepLR", "milestones": drops, "gamma": 0.1, "by_epoch": False, "begin": 0, "end": total}]
     if config["warmup_iterations"] < 2:  # LinearLR cannot be without any, and never leaves a single one's rate
         return found
-    begin, end = config["warmup_factor"], min(config["warmup_iterations"], total)
-    return [{"type": "LinearLR", "start_factor": begin, "by_epoch": False, "begin": 0, "end": end}, *found]
+    factor, end = config["warmup_factor"], min(config["warmup_iterations"], total)
+    return [{"type": "LinearLR", "start_factor": factor, "by_epoch": False, "begin": 0, "end": end}, *found]
 
 
 # ---------------------------------------------------------------------------- command
