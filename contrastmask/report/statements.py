@@ -53,7 +53,8 @@ def load_statements(preset: str, scale: Scale = ANY_SCALE) -> list[Statement]:
     def read(side: dict[str, Any]) -> Side:
         if "table" not in side:
             run = run_spec(content["base"] | side, preset, scale)
-            return Side(", ".join(f"{key}={value}" for key, value in run.options) or "default", run, None)
+            words = ([side["method"]] if "method" in side else []) + [f"{key}={value}" for key, value in run.options]
+            return Side(", ".join(words) or "default", run, None)
         return _row_side(tables[side["table"]], side["row"], side.get("setting"))
 
     def statement(claim: dict[str, Any]) -> Statement:
