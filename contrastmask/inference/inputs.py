@@ -8,6 +8,7 @@ from contrastmask.errors import ConfigError
 from contrastmask.runtime.terminal import natural
 
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif", ".jp2")
+UNREADABLE = (".heic", ".heif")  # a phone's: taken too, so that each is named and left out, not passed over
 
 LONGEST = 255  # bytes of a file's name
 
@@ -74,4 +75,4 @@ def _inside(folder: Path, out: Path) -> list[Path]:
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return path.suffix.lower() in (*SUFFIXES, *UNREADABLE) and not path.name.startswith(".") and path.is_file()

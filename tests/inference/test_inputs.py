@@ -31,6 +31,11 @@ def test_a_folder_gives_its_images_in_natural_order_at_any_depth(tree: Path) -> 
     assert found(tree, "v") == ["v/deep/x.png", "v/f1.jpg", "v/f2.JPG", "v/f10.jpg"]
 
 
+def test_a_phone_s_files_are_taken_so_that_they_are_named_as_unreadable(tmp_path: Path) -> None:
+    (tmp_path / "IMG_1.HEIC").touch()
+    assert found(tmp_path, ".") == ["IMG_1.HEIC"]
+
+
 def test_a_glob_gives_what_the_shell_would(tree: Path) -> None:
     assert found(tree, "v/f*.jpg") == ["v/f1.jpg", "v/f10.jpg"]
     assert found(tree, "**/*.png") == ["v/deep/x.png"]
