@@ -208,7 +208,7 @@ def prior(folder: Path, files: tuple[Path, ...]) -> None:
 
     \b
     Examples:
-      contrastmask prior results/mini results/mini/runs/*/seed*/prior.csv
+      contrastmask prior results/garments results/garments/runs/*/seed*/prior.csv
     """
     from contrastmask.evaluation.prior import write_table
 

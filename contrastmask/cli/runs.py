@@ -137,7 +137,7 @@ def diagnose(folder: Path) -> None:
 
     \b
     Examples:
-      contrastmask diagnose results/mini/runs/contrastmask-paper_r50_1x_nonvoc2voc/seed0
+      contrastmask diagnose results/garments/runs/contrastmask-paper_r50_1x_nonvoc2voc/seed0
     """
     from contrastmask.evaluation.diagnose import start
     from contrastmask.evaluation.prior import MEASURES, means

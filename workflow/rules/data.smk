@@ -91,6 +91,6 @@ rule download:
     params:
         root=SETTINGS.data_root or "data/coco",
     message:
-        "Fetching COCO 2017 into {params.root} (25 GB; goes on where it stopped)"
+        "Fetching COCO 2017 into {params.root} (20 GB; goes on where it stopped)"
     shell:
         "contrastmask download {params.root:q} 2>&1 | tee {log:q}"
