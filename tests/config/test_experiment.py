@@ -44,6 +44,9 @@ def test_two_spellings_of_one_training_give_one_id() -> None:
     explicit = run_spec(ROW | {"options": {"sigma": 0.3, "cl": True}}, "paper")
     assert explicit == run_spec(ROW, "paper")
     assert explicit.id == "contrastmask-paper_r50_1x_nonvoc2voc"
+    whole, fraction = (run_spec(ROW | {"options": {"sigma": value}}, "paper") for value in (1, 1.0))
+    assert whole.id == fraction.id
+    assert len({experiment.config_hash(resolve(spec, settings_with({}))) for spec in (whole, fraction)}) == 1
 
 
 def test_different_options_give_different_ids_and_hashes() -> None:
@@ -208,6 +211,7 @@ def test_options_of_base_and_row_are_merged(configs: Path) -> None:
         ({"options": {"sgma": 0.1}}, ["table8.yaml", "row 1", "sgma", "sigma"]),
         ({"options": {"sigma": 2}}, ["row 1", "sigma", "(0, 1]"]),
         ({"options": {"fusion": "sum"}}, ["fusion", "concat"]),
+        ({"options": {"cl": False, "cl_convs": 4}}, ["row 1", "'cl_convs' changes nothing beside cl: false"]),
         ({"optoins": {}}, ["table8.yaml", "optoins", "options"]),
         ({"config": {"optimiser": {"type": "Adam"}}}, ["row 1", "optimiser", "optimizer"]),
         ({"config": {"optimizer": {"lr": 0.1}}}, ["optimizer.lr", "lr_factor"]),  # the scale's would stay
