@@ -135,7 +135,8 @@ def _shown(file: Path) -> Path:
 def look(scale: str | None, results: Path | None, setting: str, images: int, seed: int, out: Path) -> None:
     """Draw training images with what training learns from: masks of base categories, boxes of novel ones.
 
-    From the verified data of a scale, which is verified first if it was not, or if its annotation files were edited.
+    From the verified data of a scale, which is verified first if it was not, or if its annotation files or what the
+    scale says of them were edited.
 
     \b
     Examples:

@@ -55,7 +55,11 @@ def _timer(settings: Any) -> Any:
 
 @click.command(cls=options.WithConfig, short_help="Write down everything that is decided about runs.")
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
-@click.option("--seed", type=click.IntRange(min=0), help="Of the runs.  [default: each of configs/config.yaml]")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),  # NumPy takes no more
+    help="Of the runs.  [default: each of configs/config.yaml]",
+)
 @options.settings_options
 def configure(runs: tuple[str, ...], seed: int | None, changes: dict[str, Any]) -> None:
     """Write config.json of runs: everything that is decided about each, in its folder.

@@ -6,6 +6,7 @@ Snakemake reads them for every job, and importing mmengine takes seconds, since 
 import copy
 import difflib
 import json
+import re
 import runpy
 from collections.abc import Iterator
 from functools import cache
@@ -17,6 +18,10 @@ from contrastmask.errors import ConfigError
 
 #: What a free `config` may change beside what configs/base.py assigns.
 FREE = ("one_x", "schedule", "weights", "custom_hooks", "visualizer", "custom_imports")
+#: Keys that count something, wherever they are.
+COUNTS = re.compile(r"channels$|groups$|_convs$|^num(_|$)")
+#: Kinds of values that mmdet takes in another's place: a size as [height, width], `add_extra_convs: true`.
+INSTEAD = {"a number": ("a list of numbers",), "a list": ("a list of numbers",), "text": ("true or false",)}
 
 
 def known(kind: str) -> list[str]:
@@ -83,6 +88,35 @@ def _selections(node: dict[str, Any]) -> Iterator[str]:
             )
         elif isinstance(value, dict):
             yield from _selections(value)
+
+
+def check_values(ours: dict[str, Any], changes: dict[str, Any], place: str) -> None:
+    """Raise ConfigError, with the place, if `changes` put text for a number, a number for a mapping and the like.
+
+    Null may stand for anything; nothing is said of keys that `ours` lacks, unless they count something.
+    """
+    if changes.get("_delete_") or changes.get("type", ours.get("type")) != ours.get("type"):
+        ours = {}  # another type's keys may mean something else
+    for key, new in changes.items():
+        old, least = ours.get(key), 1 if key.endswith(("channels", "groups")) else 0
+        if isinstance(new, dict) and isinstance(old, dict | None):
+            check_values(old or {}, new, f"{place}.{key}")
+            continue
+        listed = new if isinstance(new, list) else [new]
+        if new is None or key == "_delete_":
+            continue
+        if COUNTS.search(key) and not all(type(count) is int and count >= least for count in listed):
+            raise ConfigError(f"{place}.{key} must be a whole number from {least} on, not {new!r}")
+        if old is not None and _kind(new) not in (_kind(old), *INSTEAD.get(_kind(old), ())):
+            raise ConfigError(f"{place}.{key} must be {_kind(old)}, such as {old!r}, not {new!r}")
+
+
+def _kind(value: Any) -> str:
+    """What a value is, in words."""
+    if isinstance(value, list | tuple):
+        return "a list of numbers" if {_kind(each) for each in value} == {"a number"} else "a list"
+    kinds = {bool: "true or false", int: "a number", float: "a number", str: "text", dict: "a mapping"}
+    return kinds.get(type(value), "null")
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

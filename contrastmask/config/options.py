@@ -6,7 +6,7 @@ This file imports no torch: it is read while Snakemake builds its graph.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -310,8 +310,12 @@ def preset_options(method: str, preset: str) -> dict[str, Any]:
     return defaults | (OFFICIAL[method] if preset == "official" else {})
 
 
-def check_options(method: str, given: dict[str, Any]) -> None:
-    """Raise ConfigError naming the method, the key and what it takes if one of `given` is unknown or ill-typed."""
+def check_options(method: str, given: dict[str, Any]) -> dict[str, Any]:
+    """`given`, each as its option's type: 1 and 1.0 are one value, and make one configuration.
+
+    Raises:
+        ConfigError: naming the method, the key and what it takes, if one of `given` is unknown or ill-typed.
+    """
     known = {field.name: field.type for field in fields(METHODS[method])}
     for key, value in given.items():
         if key not in known:
@@ -319,6 +323,17 @@ def check_options(method: str, given: dict[str, Any]) -> None:
         if not _fits(value, known[key]):
             raise ConfigError(f"option '{key}' of method '{method}' cannot be {value!r}; it takes {_say(known[key])}")
     METHODS[method](**given).check()
+    return {key: float(value) if known[key] is float else value for key, value in given.items()}
+
+
+def check_idle(options: dict[str, Any], changed: Iterable[str]) -> None:
+    """Raise ConfigError if one of the options that a row changes changes nothing beside the others."""
+    idle = sorted(key for key in changed if key.startswith("cl_")) if options.get("cl") is False else []
+    if idle:
+        raise ConfigError(
+            f"option '{idle[0]}' changes nothing beside cl: false (no contrastive head): the same run would be trained "
+            "again under another id. Drop one of the two"
+        )
 
 
 def _at_least(options: Options, **least: int) -> None:
@@ -329,7 +344,7 @@ def _at_least(options: Options, **least: int) -> None:
 
 def _fits(value: Any, kind: Any) -> bool:
     if get_origin(kind) is Literal:
-        return value in get_args(kind)
+        return any(value == one and type(value) is type(one) for one in get_args(kind))
     if kind is bool or isinstance(value, bool):
         return kind is bool and isinstance(value, bool)
     return isinstance(value, (int, float)) if kind is float else isinstance(value, kind)

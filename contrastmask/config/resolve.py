@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from contrastmask import paths
-from contrastmask.config.fragments import fragment, part, put
+from contrastmask.config.fragments import check_values, fragment, part, put
 from contrastmask.config.options import preset_options
 from contrastmask.config.rows import DETECTOR, RunSpec, options_of
 from contrastmask.config.settings import Settings
@@ -21,7 +21,7 @@ def resolve(spec: RunSpec, settings: Settings) -> dict[str, Any]:
     has only its own options and the detector's identity.
 
     Raises:
-        ConfigError: the images that a GPU takes at once would cut the run's query groups.
+        ConfigError: the images that a GPU takes at once would cut the run's query groups, or a free `config` cannot be.
     """
     if spec.detector:
         return _resolve_evaluation(spec, spec.detector, settings)
@@ -35,8 +35,10 @@ def resolve(spec: RunSpec, settings: Settings) -> dict[str, Any]:
         config["model"]["backbone"] |= {"frozen_stages": -1, "norm_eval": False}
     else:
         config["weights"] = weights_source(backbone, settings)
-    put(config, scale.get("config", {}))
-    put(config, json.loads(spec.config) if spec.config else {})
+    row = json.loads(spec.config or "{}")
+    for whose, free in ((f"scale '{scale['name']}'", scale.get("config", {})), (f"a row of {spec.id}", row)):
+        check_values(config["model"], free.get("model", {}), f"`config` of {whose}: model")
+        put(config, free)
     _check_whole(config, spec, scale)
     config["optimizer"]["lr"] = scale["lr"] * config.pop("lr_factor")
     check_groups(spec, settings)

@@ -13,7 +13,7 @@ import yaml
 
 from contrastmask import paths
 from contrastmask.config.fragments import check_free, exists, known, merge, part
-from contrastmask.config.options import METHODS, OFFICIAL, check_options, preset_options
+from contrastmask.config.options import METHODS, OFFICIAL, check_idle, check_options, preset_options
 from contrastmask.config.settings import Settings
 from contrastmask.config.yamlfiles import read_yaml
 from contrastmask.errors import ConfigError
@@ -188,11 +188,11 @@ def run_spec(entry: dict[str, Any], preset: str, scale: Scale = ANY_SCALE) -> Ru
     kind = options_of(entry["method"])
     detector = _detector(entry, preset, scale)
     preset = entry.get("preset", preset)
-    given = entry.get("options", {})
-    check_options(kind, given)
+    given = check_options(kind, entry.get("options", {}))
     defaults = preset_options(kind, preset) | scale.get("options", {}).get(kind, {})
     differing = {key: value for key, value in given.items() if value != defaults[key]}
     check_options(kind, defaults | given)
+    check_idle(defaults | given, differing)
     check_free(entry.get("config", {}))
     config = json.dumps(entry["config"], sort_keys=True) if entry.get("config") else ""
     return RunSpec(

@@ -114,7 +114,7 @@ def load_settings(config: dict[str, Any]) -> Settings:
         if unknown := sorted(scale.get("options", {}).keys() - METHODS.keys()):
             raise ConfigError(f"options of an unknown method '{unknown[0]}'; there are: {', '.join(sorted(METHODS))}")
         for method, options in scale.get("options", {}).items():
-            check_options(method, options)
+            scale["options"][method] = check_options(method, options)
     except ConfigError as error:
         raise ConfigError(f"configs/scales/{scale['name']}.yaml: {error}") from None
     kind, data_root = scale["dataset"]["kind"], config["data_root"]

@@ -72,9 +72,8 @@ def prepare(config: dict[str, Any], root: Path, out: Path, workers: int = 1) -> 
         part: _write(out.with_name(f"{out.stem}-{part}.json"), coco, source, categories)
         for part, coco, source in zip(PARTS, (train, val), parts, strict=True)
     }
-    write_json(
-        out, {"name": name, "kind": kind, "digest": digest.hexdigest()[:32], **described, "categories": categories}
-    )
+    facts = {"name": name, "kind": kind, "digest": digest.hexdigest()[:32], "config": config}
+    write_json(out, facts | described | {"categories": categories})
     return read_dataset(out)
 
 
@@ -140,14 +139,18 @@ def read_dataset(path: Path) -> dict[str, Any]:
 
 
 def is_current(out: Path, config: dict[str, Any], root: Path) -> bool:
-    """Whether `out` describes the annotation files that `prepare` would read, unedited since: as Snakemake asks.
+    """Whether `out` is what `prepare` would make: of this `config`, and of annotation files that are unedited since.
 
     Raises:
         DataError: the data set is not there, or `out` is damaged.
     """
-    if not out.exists() or config["kind"] in ("synthetic", "clothing"):
-        return out.exists()
+    if not out.exists():
+        return False
     dataset, folder = read_dataset(out), out.absolute().parent
+    if dataset.get("config", config) != config:  # those of before it was recorded lack it
+        return False
+    if config["kind"] in ("synthetic", "clothing"):
+        return True
     described = [folder / dataset[part].get("source", dataset[part]["annotations"]) for part in PARTS]
     there = [part.annotations for part in find_parts(config, Path(os.path.abspath(root)))]
     return described == there and is_newest(out, there)

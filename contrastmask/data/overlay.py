@@ -12,14 +12,18 @@ from typing import Any
 import cv2
 import matplotlib
 import numpy as np
+from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 from pycocotools import mask as coco_mask
+
+from contrastmask.runtime.terminal import say
 
 COLOURS = {  # RGB
     "base": ((0, 114, 178), (0, 158, 115), (86, 180, 233)),
     "novel": ((213, 94, 0), (230, 159, 0), (204, 121, 167)),
 }
 OPACITY = 0.35
+DEJAVU = str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
 READABLE = 640  # pixels of the longer side up to which small images are enlarged, so that labels can be read
 
 
@@ -31,7 +35,7 @@ def draw(
     Args:
         image: (H, W, 3) uint8, RGB.
         detections: entries of COCO's result format, best first; masks of (H, W) where there are, and scores.
-        categories: with `id`, `name`, `split`.
+        categories: with `id`, `name`, `split`; the id is drawn where no font has the name's characters.
         trained_with: what the training saw of "base" and of "novel" categories, for the legend.
     """
     by_id = {category["id"]: category for category in categories}
@@ -55,7 +59,10 @@ def draw(
     for found, colour, _ in shown:
         score = f" {found['score']:.2f}" if "score" in found else ""
         corner = (found["bbox"][0] * factor, found["bbox"][1] * factor)
-        _label(pen, (width, height), corner, by_id[found["category_id"]]["name"] + score, colour, font)
+        category = by_id[found["category_id"]]
+        file = _file_for(category["name"])
+        text = category["name"] if file else str(category["id"])
+        _label(pen, (width, height), corner, text + score, colour, _font(font.size, file or DEJAVU))
     for group, y in legend.items():
         text = f"{group}: trained with {trained_with[group]} ({splits.count(group)})"
         pen.text((16 + sample, y), text, fill="black", font=font, anchor="lm")
@@ -111,6 +118,31 @@ def _label(
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib: categories of one's own may be in Greek or Cyrillic."""
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
+def _font(size: int, file: str = DEJAVU) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(file, size)
+
+
+@cache
+def _file_for(name: str) -> str | None:
+    """A font that has every character of a name: DejaVu Sans, which comes with matplotlib, or one of the system's."""
+    needed = {ord(char) for char in name + " .0123456789" if char.isprintable()}
+    if needed <= _characters(DEJAVU):
+        return DEJAVU
+    from matplotlib.font_manager import findSystemFonts  # lists all fonts when it is imported
+
+    for file in sorted(findSystemFonts()):
+        if needed <= _characters(file):
+            return file
+    missing = "its number is drawn until one is installed, such as Debian's fonts-noto-cjk"
+    say(f"warning: no font on this machine has all characters of {name}: {missing}", error=True)
+    return None
+
+
+@cache
+def _characters(file: str) -> frozenset[int]:
+    """The code points that a font file has; none of one that cannot be drawn with."""
+    try:
+        ImageFont.truetype(file, 12)
+        return frozenset(FT2Font(file).get_charmap())
+    except (OSError, RuntimeError):
+        return frozenset()

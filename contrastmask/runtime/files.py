@@ -103,7 +103,9 @@ def read_coco_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}). Check the path, and data_root if it lies below it.") from error
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}). Check the path, and data_root if it lies below it."
+        ) from error
 
 
 SURROGATE = re.compile(

@@ -1,6 +1,8 @@
 """From a resolved configuration and a dataset to mmdet's objects: the model and the datasets."""
 
 import copy
+import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from contrastmask.config.resolve import assembled
 from contrastmask.data.shape_priors import read_priors
 from contrastmask.errors import ConfigError
 from contrastmask.models.common.in_place import put_in_place
@@ -44,15 +47,31 @@ def build_model(
     state = read_weights(Path(weights), weights) if weights else {}  # tensors only: mmengine would run any other pickle
     try:
         detector = MODELS.build(ConfigDict(model_config(config, dataset, split, weights)))
-    except (KeyError, TypeError) as error:
-        if any(said in str(error) for said in (" registry. ", "unexpected keyword argument")):  # no fault of the code
-            raise ConfigError(f"mmdet cannot make the configuration's model: {error}") from error
+    except ConfigError:
         raise
+    except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+        if not _unchanged_can_be_made(config, dataset, split):
+            raise
+        at = traceback.extract_tb(error.__traceback__)[-1]  # an assertion of mmdet says nothing else
+        raise ConfigError(
+            f"mmdet cannot make the configuration's model: {type(error).__name__}: {error} ({Path(at.filename).name}, "
+            f"line {at.lineno}: {at.line}). Mend what the `config` of its scale or row changes"
+        ) from error
     if weights:  # mmengine would leave out what does not fit
         check_fit(state, dict(detector.backbone.named_parameters()), config["backbone"], weights)
     if priors is not None:
         detector.roi_head.mask_head.priors.copy_(torch.from_numpy(read_priors(priors)))
     return detector
+
+
+def _unchanged_can_be_made(config: dict[str, Any], dataset: dict[str, Any], split: dict[str, Any]) -> bool:
+    """Whether mmdet makes the model as configs/ has it: then what a scale or a row changes is wrong, not our code."""
+    options = config["model"]["roi_head"]["options"]
+    unchanged = assembled(config["method"], config["backbone"], config["schedule_name"], options)
+    with torch.device("meta"), suppress(Exception):
+        MODELS.build(ConfigDict(model_config(unchanged, dataset, split, weights=None)))
+        return True
+    return False
 
 
 def model_config(

@@ -109,6 +109,7 @@ def test_wrong_input_is_said_before_any_work(tmp_path: Path) -> None:
         ([known, "--config", "seeds=[0"], "cannot be read as YAML"),
         ([known, "--config", "seeds=2020-01-01"], "is not of type 'integer'"),  # YAML has types JSON lacks
         ([known, "--seed", "-1"], "--seed"),
+        ([known, "--seed", str(2**32)], "0<=x<=4294967295"),
     ):
         code, text = run("configure", *arguments)
         assert code == 2 and said in text, text

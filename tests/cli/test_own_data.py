@@ -70,6 +70,15 @@ def test_from_a_folder_to_a_scale_a_table_and_a_picture(
     assert done.exit_code == 0, done.output
     assert Image.open(tmp_path / "look.png").size == (3 * (448 + 8), 480 + 8)  # what training would see now
 
+    described = tmp_path / "results" / "my-photos" / "data" / "dataset.json"
+    before = json.loads(described.read_text())
+    scale["dataset"]["boxes_only"] = [before["categories"][-1]["name"]]
+    (configs / "scales" / "my-photos.yaml").write_text(yaml.safe_dump(scale))
+    for _ in range(2):  # prepared anew once
+        assert run("look", *asked, "--out", tmp_path / "look.png").exit_code == 0
+        after, made = json.loads(described.read_text()), described.stat().st_mtime_ns
+    assert after["digest"] != before["digest"] and described.stat().st_mtime_ns == made
+
 
 @pytest.mark.parametrize(
     ("folder", "name"),

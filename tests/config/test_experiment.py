@@ -1,6 +1,7 @@
 """Rows to runs to configurations."""
 
 import re
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -44,6 +45,9 @@ def test_two_spellings_of_one_training_give_one_id() -> None:
     explicit = run_spec(ROW | {"options": {"sigma": 0.3, "cl": True}}, "paper")
     assert explicit == run_spec(ROW, "paper")
     assert explicit.id == "contrastmask-paper_r50_1x_nonvoc2voc"
+    whole, fraction = (run_spec(ROW | {"options": {"sigma": value}}, "paper") for value in (1, 1.0))
+    assert whole.id == fraction.id
+    assert len({experiment.config_hash(resolve(spec, settings_with({}))) for spec in (whole, fraction)}) == 1
 
 
 def test_different_options_give_different_ids_and_hashes() -> None:
@@ -208,6 +212,7 @@ def test_options_of_base_and_row_are_merged(configs: Path) -> None:
         ({"options": {"sgma": 0.1}}, ["table8.yaml", "row 1", "sgma", "sigma"]),
         ({"options": {"sigma": 2}}, ["row 1", "sigma", "(0, 1]"]),
         ({"options": {"fusion": "sum"}}, ["fusion", "concat"]),
+        ({"options": {"cl": False, "cl_convs": 4}}, ["row 1", "'cl_convs' changes nothing beside cl: false"]),
         ({"optoins": {}}, ["table8.yaml", "optoins", "options"]),
         ({"config": {"optimiser": {"type": "Adam"}}}, ["row 1", "optimiser", "optimizer"]),
         ({"config": {"optimizer": {"lr": 0.1}}}, ["optimizer.lr", "lr_factor"]),  # the scale's would stay
@@ -220,6 +225,7 @@ def test_options_of_base_and_row_are_merged(configs: Path) -> None:
         ({"config": {"model": {"test_cfg": {"rcnn": {"score_th": 0.1}}}}}, ["rcnn.score_th'", "rcnn.score_thr,"]),
         ({"config": {"model": {"train_cfg": {"rccn": {"sampler": {"num": 9}}}}}}, ["rccn", "train_cfg.rcnn.sampler"]),
         ({"config": {"model": {"test_cfg": {"rcnn": {"nms": {"type": "soft_nms"}}}}}}, ["rcnn.nms.type", "installed"]),
+        ({"config": {"model": {"test_cfg": {"rcnn": {"nms": {"iou_thr": 0.5}}}}}}, ["iou_thr'", "iou_threshold"]),
         ({"config": {"paramwise": {"bias_lr_mul": 2}}}, ["bias_lr_mul", "bias_lr_mult"]),
         ({"config": {"model": {"neck": {"since": date(2025, 1, 1)}}}}, ["row 1", "date"]),
         ({"config": {"model": {"neck": {"eps": float("inf")}}}}, ["row 1", "config.json", ".inf"]),
@@ -400,6 +406,35 @@ def test_a_rate_that_is_no_number_is_named(configs: Path) -> None:
 def test_what_a_config_must_not_delete_is_named(config: dict, deleted: str) -> None:
     with pytest.raises(ConfigError, match=f"contrastmask-paper_r50_1x_nonvoc2voc.* deletes {deleted}"):
         resolve(run_spec(ROW | {"config": config}, "paper"), settings_with({}))
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ({"neck": {"out_channels": -8}}, "neck.out_channels must be a whole number from 1 on, not -8"),
+        ({"backbone": {"base_channels": 8.0}}, "backbone.base_channels must be a whole number from 1 on, not 8.0"),
+        ({"roi_head": {"mask_head": {"num_convs": "4"}}}, "num_convs must be a whole number from 0 on, not '4'"),
+        ({"backbone": {"depth": "50"}}, "backbone.depth must be a number, such as 50, not '50'"),
+        ({"backbone": 50}, "backbone must be a mapping"),
+        ({"rpn_head": {"anchor_generator": {"scales": 8}}}, "scales must be a list of numbers, such as .8., not 8"),
+        ({"rpn_head": {"anchor_generator": {"scales": ["8"]}}}, "scales must be a list of numbers"),
+        ({"train_cfg": {"rcnn": {"assigner": {"pos_iou_thr": "0.5"}}}}, "rcnn.assigner.pos_iou_thr must be a number"),
+        ({"roi_head": {"bbox_head": {"reg_class_agnostic": 3}}}, "reg_class_agnostic must be true or false"),
+        ({"rpn_head": {"loss_bbox": {"type": "SmoothL1Loss", "loss_weight": "1"}}}, None),  # another type's: mmdet's
+        ({"roi_head": {"mask_roi_extractor": {"roi_layer": {"output_size": [14, 14]}}}}, None),
+        ({"neck": {"norm_cfg": {"type": "GN", "num_groups": 4}, "upsample_cfg": [None]}}, None),
+    ],
+)
+def test_a_value_of_another_kind_in_a_config_is_named(model: dict, said: str | None) -> None:
+    settings, config = settings_with({}), {"model": model}
+    of_row = run_spec(ROW | {"config": config}, "paper"), settings
+    of_scale = run_spec(ROW, "paper"), replace(settings, scale=settings.scale | {"config": config})
+    for given, whose in ((of_row, "a row of contrastmask"), (of_scale, "scale 'smoke'")):
+        if said is None:
+            resolve(*given)
+            continue
+        with pytest.raises(ConfigError, match=f"`config` of {whose}.*: model.*{said}"):
+            resolve(*given)
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,7 @@ def test_the_papers_numbers_are_the_papers() -> None:
         ("mask-grabcut", {"margin": float("nan")}, "margin"),
         ("mask-grabcut", {"mask_rois": "gt"}, "mask_rois"),
         ("deep-marc", {"depth": 50}, "depth"),
+        ("deep-marc", {"depth": 20.0}, "depth"),  # equal to 20, and hashed apart
         ("opmask", {"box_head": "fc"}, "box_head"),
         ("shapemask", {"priors": 0}, "priors"),
         ("shapemask", {"priors": 1.5}, "priors"),

@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib import font_manager
 
+from contrastmask.data import overlay
 from contrastmask.data.overlay import READABLE, draw
 from contrastmask.evaluation.evaluate import encode
 
@@ -20,8 +22,8 @@ def detection(category: int, box: tuple[int, int, int, int] = (100, 80, 400, 150
     return {"category_id": category, "score": 0.9, "bbox": [x, y, w, h], "segmentation": encode(mask)}
 
 
-def drawn(*detections: dict[str, Any], image: np.ndarray = GREY) -> np.ndarray:
-    return np.array(draw(image, list(detections), CATEGORIES, {"base": "masks", "novel": "boxes only"}))
+def drawn(*detections: dict[str, Any], image: np.ndarray = GREY, categories: list = CATEGORIES) -> np.ndarray:
+    return np.array(draw(image, list(detections), categories, {"base": "masks", "novel": "boxes only"}))
 
 
 def test_an_image_without_objects_is_itself_with_a_legend_below() -> None:
@@ -59,6 +61,21 @@ def test_base_is_solid_and_novel_dashed_also_in_grey() -> None:
 @pytest.mark.parametrize("box", [(-5, -5, 30, 30), (690, 290, 50, 50), (0, 0, 700, 300), (200, 100, 0, 0)])
 def test_boxes_at_and_over_the_border_can_be_drawn(box: tuple[int, int, int, int]) -> None:
     assert drawn(detection(3, box), detection(7, box)).shape[1] == 700
+
+
+def test_a_name_that_no_font_has_is_drawn_as_its_number(monkeypatch, capsys: pytest.CaptureFixture) -> None:
+    """\u2312 is in DejaVu Sans Mono, not in DejaVu Sans."""
+
+    def named(name: str) -> np.ndarray:
+        return drawn(detection(7), categories=[{"id": 7, "name": name, "split": "novel"}])
+
+    number, mono = named("7"), overlay.DEJAVU.replace("DejaVuSans", "DejaVuSansMono")
+    for fonts, is_number in (([], True), ([overlay.__file__, mono], False)):
+        overlay._file_for.cache_clear()
+        monkeypatch.setattr(font_manager, "findSystemFonts", lambda fonts=fonts: fonts)
+        assert all(np.array_equal(named("\u2312"), number) == is_number for _ in range(2))
+        assert capsys.readouterr().err.count("its number is drawn") == is_number, "said once"
+    overlay._file_for.cache_clear()
 
 
 def test_small_images_are_enlarged_by_a_whole_factor() -> None:

@@ -11,12 +11,14 @@ import pytest
 import torch
 from models import tiny
 
+from contrastmask.config.fragments import merge
 from contrastmask.errors import ConfigError
 from contrastmask.training.build import build_dataset, build_model
 
 from mmdet.registry import MODELS  # isort: skip
 
 CATEGORIES = [{"id": 9, "name": "boat"}, {"id": 2, "name": "bicycle"}]  # not in the order of ids or names
+RESOLVED = tiny.resolved("contrastmask", "paper", {})
 SQUARE = [[10, 10, 50, 10, 50, 50, 10, 50]]
 
 
@@ -108,6 +110,31 @@ def test_base_labels_are_the_positions_of_the_base_categories() -> None:
     assert model.roi_head.is_base.tolist() == [False, True, False, True]
     assert model.roi_head.bbox_head.num_classes == 4
     assert model.roi_head.mask_head.num_classes == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ({"roi_hed": {}}, ["roi_hed"]),
+        ({"roi_head": {"mask_head": {"conv_out_chanels": 4}}}, ["conv_out_chanels"]),
+        ({"backbone": {"depth": 51}}, ["invalid depth 51", "resnet.py"]),
+        ({"backbone": {"style": "caffee"}}, ["AssertionError", "assert style in ['pytorch', 'caffe']"]),
+        ({"roi_head": {"mask_roi_extractor": None}}, ["mask_roi_extractor["]),
+    ],
+)
+def test_a_wrong_value_in_the_free_configuration_is_said(model: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(ConfigError, match="`config` of its scale or row") as caught:
+        build_model(merge(RESOLVED, {"model": model}), tiny.DATASET, tiny.SPLIT, weights=None)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_a_bug_of_our_own_is_not_taken_for_a_wrong_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise TypeError("a bug")
+
+    monkeypatch.setattr("contrastmask.models.contrastmask.roi_head.ContrastMaskRoIHead.__init__", fails)
+    with pytest.raises(TypeError, match="a bug"):
+        build_model(RESOLVED, tiny.DATASET, tiny.SPLIT, weights=None)
 
 
 def test_backbone_weights_come_from_the_file(tmp_path: Path) -> None:
