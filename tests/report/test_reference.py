@@ -79,10 +79,24 @@ def test_the_page_shows_the_claims_as_they_were_computed() -> None:
     assert shown and len(page.splitlines()) <= 120
     for scale, table in shown:
         computed = (REFERENCE / scale / "claims.md").read_text(encoding="utf-8").splitlines()
-        elsewhere = (" | not run | ", " | released code | ")  # the latter's are in docs/fidelity.md
+        elsewhere = (" | not run | ", " | released code | ", " | table beyond | ")  # in docs/fidelity.md, in the text
         assert table.splitlines() == [
             line for line in computed if line[:1] == "|" and not any(words in line for words in elsewhere)
         ]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/evidence.md"])
+def test_every_interval_in_the_text_is_that_of_a_claim(page: str) -> None:
+    text = re.sub("<!-- claims of .*?<!-- end of claims -->", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.S)
+    shown = re.findall(r"([+−]?\d+\.\d) \[([+−]?\d+\.\d), ([+−]?\d+\.\d)\]", text)
+    computed = {
+        tuple(f"{float(claim[f'{prefix}{name}']):.1f}" for name in ("ours", "low", "high"))
+        for folder in SCALES
+        for claim in lines(folder / "claims.csv")
+        for prefix in ("", "iou_")
+        if claim[f"{prefix}ours"]
+    }
+    assert shown and {tuple(f"{float(n.replace('−', '-')):.1f}" for n in three) for three in shown} <= computed
 
 
 def test_the_page_on_fidelity_shows_what_each_difference_gains() -> None:
