@@ -173,6 +173,13 @@ def test_a_crowd_region_swallows_false_positives():
     assert ours.by_category[9] == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize(("alarms", "expected"), [(99, 0.01), (100, 0.0)])
+def test_the_hundred_best_of_an_image_and_category_count(alarms, expected):
+    found = [_detection(1, 9, [0, 0, 20, 20], 0.9)] * alarms + [_detection(1, 9, [50, 50, 40, 40], 0.5)]
+    ours = coco_metrics(_coco(TRUTH), found, iou_type="bbox", subsets={})
+    assert ours.by_category[9] == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("unmasked", [{}, {"segmentation": None}, {"segmentation": []}])
 def test_a_category_with_boxes_only_has_box_ap_and_no_mask_ap(unmasked):
     """Category 9 loses its masks: its mask AP is None, whatever is found of it, and the others' are unmoved."""

@@ -105,6 +105,26 @@ def test_a_category_that_was_never_trained_is_in_no_mean(truth: COCO, tmp_path: 
     check(without, "metrics", "metrics.json")
 
 
+def test_each_number_is_of_its_own_categories_and_kind(truth: COCO) -> None:
+    """The novel dog has a right box and half its mask, the base car a right mask in a wrong box."""
+    truth.dataset["annotations"][1]["iscrowd"] = 0
+    place = {"image_id": 7, "score": 0.9}
+    found = [
+        place | {"category_id": 18, "bbox": [5, 5, 10, 10], "segmentation": evaluate.encode(square(5, 10))},
+        place | {"category_id": 3, "bbox": [0, 0, 2, 2], "segmentation": evaluate.encode(square(5, 15))},
+    ]
+    ious = [(1, 3, 0.9), (2, 18, 0.4)]
+    said = evaluate.summary(a_run([18], [3], []), truth, found, ious, checkpoint="c", started=0.0)
+    ap = {kind: [said[kind][subset]["AP"] for subset in ("novel", "base", "all")] for kind in ("segm", "bbox")}
+    assert ap == {"segm": pytest.approx([0.1, 1, 0.55]), "bbox": pytest.approx([1, 0, 0.5])}  # IoU 0.5: 1 of 10
+    assert said["gt_box_miou"] == pytest.approx({"novel": 0.4, "base": 0.9, "all": 0.65})
+    keys = ("id", "split", "segm_AP", "bbox_AP", "gt_box_miou")
+    assert [[c[key] for key in keys] for c in said["per_category"]] == [
+        [18, "novel", pytest.approx(0.1), pytest.approx(1), 0.4],
+        [3, "base", pytest.approx(1), 0, 0.9],
+    ]
+
+
 def test_what_cannot_be_measured_has_its_reason(truth: COCO) -> None:
     assert evaluate.unmeasured(truth, {"novel": [18], "base": [3], "all": []}) == {
         "novel": "no objects in val",

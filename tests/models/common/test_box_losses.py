@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmdet.models.losses import DiceLoss
-from models.tiny import NOVEL, SIZE, build, grads, make_batch, resolved, roi_losses
+from models.tiny import NOVEL, SIZE, Spy, build, grads, make_batch, resolved, roi_losses, sampling
+from torchvision.ops import roi_align
 
 from contrastmask.config.options import METHODS, SystemOptions
 from contrastmask.models.common.box_losses import (
@@ -18,6 +18,8 @@ from contrastmask.models.common.box_losses import (
     pairwise_loss,
     projection_loss,
 )
+
+from mmdet.models.losses import DiceLoss  # isort: skip  # after contrastmask.models
 
 TRAINED = [name for name, kind in METHODS.items() if issubclass(kind, SystemOptions)]
 
@@ -118,6 +120,28 @@ def test_they_reach_the_mask_head_and_read_no_novel_mask(method: str) -> None:
     assert all(plain[name].equal(scrambled[name]) for name in plain)
     (plain["loss_projection"] + plain["loss_pairwise"]).backward()
     assert any(size > 0 for size in grads(model.roi_head.mask_head).values())
+
+
+def test_they_are_of_novel_rois_with_their_own_objects_boxes_and_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One RoI at a time, from its image's ground truth; base RoIs, whose masks are known, have none."""
+    model, batch = build("mask-rcnn", box_losses="both"), coloured(jitter=2)
+    model.roi_head.progress = 1.0
+    results, truth = sampling(model, batch)
+    monkeypatch.setattr(model.roi_head.mask_head, "forward", seen := Spy(model.roi_head.mask_head.forward))
+    losses = roi_losses(model, batch)
+    rows, inside, colours = [], [], []
+    places = [(n, r) for n, res in enumerate(results) for r in range(len(res.pos_priors))]
+    for row, (n, r) in enumerate(places):
+        roi, number = results[n].pos_priors[r : r + 1], results[n].pos_assigned_gt_inds[r : r + 1]
+        if int(truth[n].labels[number]) in NOVEL:
+            rows.append(row)
+            inside.append(box_targets(truth[n].bboxes[number], roi, 28))
+            colours.append(roi_align(batch.samples[n].colours[None], [roi], 28, aligned=True))
+    assert len(seen.result) == len(places) > len(rows) > 2 and rows != [*range(len(rows))]
+    logits, inside = seen.result[rows, 0], torch.cat(inside)
+    assert not inside.all()
+    torch.testing.assert_close(losses["loss_projection"], projection_loss(logits, inside))
+    torch.testing.assert_close(losses["loss_pairwise"], pairwise_loss(logits, inside, torch.cat(colours)))
 
 
 def test_one_kind_alone_and_base_objects_only() -> None:

@@ -122,6 +122,19 @@ def test_group_loss_equals_the_equations(options: ContrastMaskOptions) -> None:
         assert float(group_loss(*case, options)) == pytest.approx(naive_of(case, options), abs=1e-8)
 
 
+@pytest.mark.parametrize("options", [PAPER, RELEASED], ids=["paper", "released"])
+def test_the_loss_sees_the_share_sigma_of_the_keys(options: ContrastMaskOptions) -> None:
+    z, regions, keys = random_case(1, density=0.8)
+    torch.manual_seed(2)
+    loss = float(group_loss(z, regions, keys, replace(options, sigma=0.3)))
+    torch.manual_seed(2)
+    drawn = keys.only(torch.stack([r.flatten(1).any(1) for r in regions]).all(0))
+    if options.query_rois == "kept":
+        drawn = drawn.only(torch.stack([s.flatten(1).any(1) for s in keys.sets()]).all(0))
+    assert loss == pytest.approx(naive_of((z, regions, drawn.sample(0.3)), options), abs=1e-8)
+    assert abs(loss - naive_of((z, regions, keys), options)) > 1e-3
+
+
 def test_products_and_their_gradients_equal_autograds() -> None:
     rng = np.random.default_rng(0)
     z = torch.from_numpy(rng.normal(size=(3, 7, CHANNELS))).requires_grad_()

@@ -7,6 +7,7 @@ from models.tiny import IMAGES, NOVEL, A, B, Batch, C, D, Spy, build, grads, mak
 import contrastmask.models.contrastmask.roi_head as module
 from contrastmask.models.common.cam import min_max, positive_rows, resize
 from contrastmask.models.common.mask_batch import MaskBatch
+from contrastmask.models.contrastmask.cl_head import self_affinity_average
 
 from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead  # isort: skip  # after contrastmask.models
 from mmdet.structures.bbox import bbox2roi
@@ -113,6 +114,14 @@ def test_a_roi_with_too_few_keys_gives_none() -> None:
         assert kept == (counts if min(counts) >= 5 else [0] * 4)
 
 
+def test_as_many_keys_as_the_least_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    head, cam = build(min_keys=5).roi_head, torch.full((2, 14, 14), 0.5)
+    cam[:, 0, :5], cam[0, 1, :5], cam[1, 1, :4] = 1.0, 0.0, 0.0
+    monkeypatch.setattr(head, "_contrastive_cam", lambda raw: raw)
+    keys = head._regions_and_keys(cam, torch.tensor([False, False]), torch.zeros(2, 14, 14, dtype=torch.bool))[1]
+    assert [s.sum(dim=(1, 2)).tolist() for s in keys.sets()] == [[5, 0]] * 4
+
+
 def test_lambda_multiplies_the_contrastive_loss() -> None:
     model, values = build(), []
     for progress in (0.0, 1.0):
@@ -174,6 +183,24 @@ def test_each_roi_has_its_own_map_for_its_objects_class(monkeypatch: pytest.Monk
     base = model.roi_head.positives_of_base(results)
     torch.testing.assert_close(masked.arguments[2], expected[base], rtol=1e-3, atol=1e-4)
     assert not base[: int(base.sum())].all(), "else the order of rows could not matter"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_projector_sees_the_encoders_output_and_the_mask_head_y_of_the_same_rois(
+    preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Z of all positives from f(X) itself; Y of base RoIs, averaged by affinity in the preset `official` alone."""
+    model, batch = build(preset=preset), make_batch()
+    results, head = sampling(model, batch)[0], model.roi_head
+    monkeypatch.setattr(head.cl_head, "encode", encoded := Spy(head.cl_head.encode))
+    monkeypatch.setattr(head.cl_head, "project", projected := Spy(head.cl_head.project))
+    monkeypatch.setattr(head.mask_head, "forward", masked := Spy(head.mask_head.forward))
+    roi_losses(model, batch)
+    chosen = head.mask_rois(results)
+    assert not chosen[: int(chosen.sum())].all(), "else the order of rows could not matter"
+    assert projected.arguments[0].equal(encoded.result) and len(encoded.result) == len(chosen)
+    y = encoded.result[chosen]
+    torch.testing.assert_close(masked.arguments[1], self_affinity_average(y) if preset == "official" else y)
 
 
 # ---------------------------------------------------------------- query groups
