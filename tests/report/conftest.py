@@ -41,15 +41,19 @@ def paper_html(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def put(results: Path) -> Callable[..., Path]:
-    """put(run, seed, AP) writes a metrics.json in which every metric is `AP`, a fraction; `changes` replaces keys."""
+    """put(run, seed, AP) writes a metrics.json in which every mask metric of novel categories is `AP`, a fraction, and
+    no other number is; `changes` replaces keys."""
+
+    def subsets(novel: float, **others: float) -> dict[str, dict[str, float]]:
+        return {name: dict.fromkeys(METRICS, value) for name, value in {"novel": novel, **others}.items()}
 
     def write(
         run: str, seed: int = 0, AP: float = 0.25, scale: str = "smoke", changes: dict[str, Any] | None = None
     ) -> Path:
         file = results / scale / "runs" / run / f"seed{seed}" / "metrics.json"
         file.parent.mkdir(parents=True, exist_ok=True)
-        content = {"run": run, "seed": seed, "scale": scale, "segm": {"novel": dict.fromkeys(METRICS, AP)}}
-        content["gt_box_miou"] = {"novel": AP}
+        content = {"run": run, "seed": seed, "scale": scale, "segm": subsets(AP, base=0.91, all=0.82)}
+        content |= {"bbox": subsets(0.73, base=0.94, all=0.85), "gt_box_miou": {"novel": AP, "base": 0.96, "all": 0.87}}
         file.write_text(json.dumps(content | (changes or {})))
         return file
 

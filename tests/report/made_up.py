@@ -46,7 +46,7 @@ def write_val(folder: Path, n_images: int = 24) -> None:
 
 
 def write_run(folder: Path, run: str, shift: float, seed: int = 0, config: dict[str, Any] | None = None) -> Path:
-    """A run whose masks lie up to `shift` pixels off, more or less by seed. Returns its folder."""
+    """A run whose masks lie up to `shift` pixels off, boxes half as far, more or less by seed. Returns its folder."""
     truth = COCO(str(folder / "data" / "val.json"))
     rng = np.random.default_rng((seed, len(run)))
     detections, ious = [], []
@@ -56,7 +56,7 @@ def write_run(folder: Path, run: str, shift: float, seed: int = 0, config: dict[
         mask = rectangle(x + off, y, w, h)
         ious.append((a["id"], a["category_id"], float(rle.iou([mask], [a["segmentation"]], [0])[0, 0])))
         found = {"image_id": a["image_id"], "category_id": a["category_id"], "score": float(rng.uniform())}
-        detections.append(found | {"bbox": [x + off, y, w, h], "segmentation": mask})
+        detections.append(found | {"bbox": [x + off / 2, y, w, h], "segmentation": mask})
     place = folder / "runs" / run / f"seed{seed}"
     place.mkdir(parents=True)
     write_readings(place, detections, ious, truth)

@@ -62,6 +62,31 @@ def test_measurements_give_the_metrics(folder: Path) -> None:
         assert measurements.mean_iou(chosen, once)[0] == pytest.approx(measurements.metrics["gt_box_miou"][subset])
 
 
+def test_each_weighting_has_its_own_measurements(folder: Path) -> None:
+    val = read_val(folder)
+    weights = image_weights(len(val.images), 2)
+    together, apart = (read_measurements(folder, "bad", 0, val) for _ in range(2))
+    expected = together.average_precision([3, 5], weights)
+    found = [float(apart.average_precision([3, 5], row[None])[0]) for row in weights]
+    assert found == pytest.approx(list(expected)) and len(set(found)) == 3
+
+
+def test_what_evaluation_left_out_is_in_no_mean(tmp_path: Path) -> None:
+    """A category that was never trained, and one whose mask AP is null, as of a run that segments novel ones alone."""
+    write_val(tmp_path)
+    file = write_run(tmp_path, "bad", 30) / "metrics.json"
+    metrics = json.loads(file.read_text())
+    cup, dog, kite = metrics["per_category"]
+    kite["trained"], cup["segm_AP"] = False, None
+    file.write_text(json.dumps(metrics))
+    val = read_val(tmp_path)
+    measurements, once = read_measurements(tmp_path, "bad", 0, val), image_weights(len(val.images), 1)[:1]
+    assert [measurements.categories(subset) for subset in ("novel", "base", "all")] == [[5], [3], [3, 5]]
+    assert measurements.average_precision([3, 5], once)[0] == pytest.approx(dog["segm_AP"])
+    assert pd.isna(measurements.average_precision([3], once)[0])
+    assert measurements.average_precision([3], once, kind="bbox")[0] == pytest.approx(cup["bbox_AP"])
+
+
 def test_a_copied_seed_is_no_second_one(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "smoke")
     runs = tmp_path / "smoke" / "runs" / "good"
@@ -79,6 +104,14 @@ def test_gains_are_b_minus_a_and_positive_for_the_better_run(compared: Compariso
         assert line.objects == 24
 
 
+def test_every_metric_is_the_one_that_it_is_named(folder: Path, compared: Comparison) -> None:
+    said = json.loads((folder / "runs" / "bad" / "seed0" / "metrics.json").read_text())
+    measured = [*said["segm"]["novel"].values(), said["bbox"]["novel"]["AP"], said["gt_box_miou"]["novel"]]
+    names = ["mask AP", "mask AP50", "mask AP75", "mask APs", "mask APm", "mask APl", "box AP"]
+    assert [*compared.metrics["metric"]] == [*names, "mask IoU in true boxes"]
+    assert [*compared.metrics["A"]] == pytest.approx(measured) and len(set(measured)) == len(measured)
+
+
 def test_the_other_way_round_is_the_opposite(folder: Path, compared: Comparison) -> None:
     other = compare(folder, "good", "bad", SCALE, seeds=[0], resamples=200)
     assert [*compared.metrics["gain"]] == pytest.approx([*-other.metrics["gain"]], nan_ok=True)
@@ -93,8 +126,11 @@ def test_categories_are_those_of_the_subset_and_sorted(folder: Path, compared: C
     assert every["gain"].dropna().is_monotonic_decreasing and [*every["gain"].isna()] == [False, False, True]
 
 
-def test_sizes_count_all_objects(compared: Comparison) -> None:
-    assert compared.sizes["objects"].sum() == 24
+def test_sizes_are_cocos(folder: Path, compared: Comparison) -> None:
+    objects = json.loads((folder / "data" / "val.json").read_text())["annotations"]
+    areas = [a["area"] for a in objects if a["category_id"] == 5]
+    small, medium = (sum(area < side**2 for area in areas) for side in (32, 96))
+    assert [*compared.sizes["objects"]] == [small, medium - small, 24 - medium] and 0 < small < medium < 24
     assert [*compared.sizes["objects"]] == [*compared.metrics["objects"][3:6]]
 
 

@@ -164,7 +164,12 @@ def test_evidence_is_tables_claims_and_a_line_a_run(tmp_path: Path) -> None:
     metrics = json.loads((folder / "runs" / "a-run" / "seed0" / "metrics.json").read_text())
     assert (first["seed"], first["data_digest"], first["seconds"]) == ("0", "d1", "")
     assert (second["seconds"], second["git.commit"]) == ("7.5", "abc")
-    assert float(first["novel_AP"]) == metrics["segm"]["novel"]["AP"] and set(MEASURED) <= set(first)
+    assert set(MEASURED) <= set(first)
+    segm, bbox, iou = metrics["segm"], metrics["bbox"], metrics["gt_box_miou"]
+    names = ("novel_AP", "novel_AP75", "base_AP", "novel_box_AP", "novel_IoU", "base_IoU")
+    measured = [segm["novel"]["AP"], segm["novel"]["AP75"], segm["base"]["AP"], bbox["novel"]["AP"]]
+    assert [float(first[name]) for name in names] == [*measured, iou["novel"], iou["base"]]
+    assert len({first[name] for name in names}) == len(names)
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
