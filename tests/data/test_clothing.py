@@ -35,8 +35,9 @@ def clone(tmp_path: Path) -> Path:
     entries = np.empty((1, len(NAMES)), dtype=object)
     entries[0] = [np.array([name]) for name in NAMES]
     savemat(root / "label_list.mat", {"label_list": entries})
+    shoes = ("shoes", 100, 600, 80, 60), ("shoes", 300, 600, 80, 60)
     scenes = {
-        "0001": draw(("coat", 100, 100, 200, 300), ("shoes", 100, 600, 80, 60), ("shoes", 300, 600, 80, 60)),
+        "0001": draw(("coat", 100, 100, 200, 300), ("belt", 101, 451, 200, 20), *shoes),
         "0002": draw(("coat", 100, 100, 80, 300), ("coat", 300, 100, 80, 300), ("skin", 0, 0, 50, 50)),
         "0005": draw(("hair", 200, 20, 100, 80), ("belt", 10, 700, 4, 4)),
     }
@@ -50,12 +51,14 @@ def clone(tmp_path: Path) -> Path:
 def test_pieces_are_objects_of_their_own_and_other_labels_one() -> None:
     categories = dict(enumerate(NAMES))
     kept = {label: name for label, name in categories.items() if name in CATEGORIES}
-    labels = draw(("shoes", 0, 0, 50, 50), ("shoes", 50, 50, 50, 50), ("shoes", 200, 0, 50, 50), ("coat", 0, 300, 9, 9))
-    labels[400:500, 0:50], labels[400:500, 100:150] = LABEL["dress"], LABEL["dress"]
+    shoes = ("shoes", 0, 0, 50, 50), ("shoes", 50, 50, 50, 50), ("shoes", 200, 0, 50, 50)
+    dress = ("dress", 0, 400, 50, 100), ("dress", 100, 400, 50, 100), ("dress", 300, 400, 9, 9)
+    labels = draw(*shoes, *dress, ("coat", 0, 300, 9, 13), ("hat", 100, 300, 9, 14))
     found = objects(labels, kept)
-    # two shoes that touch at a corner are one part; 81 pixels of coat are below 0.03 % of the photo
+    # two shoes that touch at a corner are one part; 117 pixels of coat, or 81 of dress, are below 0.03 %
     assert sorted((kept[label], int(mask.sum())) for label, mask in found) == [
         ("dress", 10000),
+        ("hat", 126),
         ("shoes", 2500),
         ("shoes", 5000),
     ]
@@ -72,12 +75,16 @@ def test_a_clone_becomes_coco_files(clone: Path, tmp_path: Path) -> None:
     names = {c["id"]: c["name"] for c in train.dataset["categories"]}
     assert names == {LABEL[name]: name for name in CATEGORIES}
     of_photo = {n: sorted(names[a["category_id"]] for a in train.imgToAnns[n]) for n in train.imgs}
-    assert of_photo == {1: ["coat", "shoes", "shoes"], 2: ["coat"]}
+    assert of_photo == {1: ["belt", "coat", "shoes", "shoes"], 2: ["coat"]}
     assert [names[a["category_id"]] for a in val.imgToAnns[5]] == ["hair"]
     image = cv2.imread(str(out / "train" / train.imgs[1]["file_name"]))
     assert image.shape == (LONG_SIDE, LONG_SIDE * WIDTH // HEIGHT, 3)
     coat = next(a for a in train.imgToAnns[1] if names[a["category_id"]] == "coat")
     assert coat["bbox"] == [50, 50, 100, 150] and coat["area"] == 15000 == train.annToMask(coat).sum()
+    belt = next(a for a in train.imgToAnns[1] if names[a["category_id"]] == "belt")
+    # half of a pixel at each side is a pixel, a quarter of one at each corner is none
+    assert belt["bbox"] == [50, 225, 101, 11] and belt["area"] == 101 * 11 - 4 == train.annToMask(belt).sum()
+    assert sorted(train.anns) == [1, 2, 3, 4, 5]  # 0 is no id to pycocotools
 
 
 def test_the_same_clone_gives_the_same_files_with_several_processes(clone: Path, tmp_path: Path) -> None:
@@ -95,6 +102,12 @@ def test_a_damaged_clone_is_named(clone: Path, tmp_path: Path, missing: str) -> 
     with pytest.raises(DataError, match=Path(missing).name):
         convert(clone, tmp_path / "out")
     assert not is_complete(tmp_path / "out")
+
+
+def test_a_photo_of_another_size_than_its_labels_is_named(clone: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(clone / "photos" / "0002.jpg"), np.zeros((WIDTH, HEIGHT, 3), dtype=np.uint8))
+    with pytest.raises(DataError, match=f"0002.jpg: has {HEIGHT} x {WIDTH} pixels, its label image {WIDTH} x"):
+        convert(clone, tmp_path / "out")
 
 
 def test_a_folder_that_is_no_clone_is_named(tmp_path: Path) -> None:

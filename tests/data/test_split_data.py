@@ -33,6 +33,14 @@ def test_training_keeps_every_category_and_val_gets_what_it_can(held, share, see
 def test_about_the_share_that_was_asked_for(seed):
     held = {str(i): {i % 3} for i in range(100)}
     assert len(choose(held, dict.fromkeys(held, 1), 0.2, seed)) == 20
+    sizes = {group: 1 + int(group) % 5 for group in held}  # 300 images; small groups fill what is left
+    assert sum(sizes[group] for group in choose(held, sizes, 0.2, seed)) == 60
+
+
+def test_another_seed_chooses_others():
+    held = {str(i): {i % 3} for i in range(100)}
+    chosen = {tuple(sorted(choose(held, dict.fromkeys(held, 1), 0.2, seed))) for seed in range(5)}
+    assert len(chosen) == 5
 
 
 def frames(videos: int, each: int) -> dict:
