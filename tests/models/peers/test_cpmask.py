@@ -115,6 +115,28 @@ def test_affinities_near_0_still_average() -> None:
     torch.testing.assert_close(features, torch.full((1, 2, 1, 2), 3.0))
 
 
+def test_contours_come_from_what_the_boundarys_convolutions_learnt_which_is_added_to_their_input() -> None:
+    head, x = model().roi_head.boundary, torch.randn(2, 32, 14, 14)
+    with torch.no_grad():
+        features, contour = head(x)
+        parsed = x
+        for conv in head.convs:
+            parsed = conv(parsed)
+        torch.testing.assert_close(features, x + parsed)
+        torch.testing.assert_close(contour, head.conv_logits(F.relu(head.upsample(parsed))))
+
+
+def test_each_part_sees_what_the_one_before_it_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = tiny.moved(model())  # the affinity starts as the identity
+    parts = net.roi_head.boundary, net.roi_head.affinity, net.roi_head.mask_head
+    seen = [tiny.Spy(part.forward) for part in parts]
+    for part, spy in zip(parts, seen, strict=True):
+        monkeypatch.setattr(part, "forward", spy)
+    tiny.detector_losses(net, tiny.make_batch())
+    assert seen[1].arguments[0].equal(seen[0].result[0]) and seen[2].arguments[0].equal(seen[1].result[0])
+    assert not seen[1].result[0].equal(seen[0].result[0])
+
+
 # ---------------------------------------------------------------- RoIs
 
 GIVEN = torch.tensor([[0.0, 0, 40, 40], [50, 50, 90, 90]])

@@ -71,6 +71,12 @@ def test_all_objects_of_an_image_enter_and_novel_ones_only_the_statistics(monkey
     assert not net.roi_head.mask_head.upsample_norm.running_mean.equal(before)
 
 
+def test_an_image_gives_its_first_hundred_objects() -> None:
+    many = tuple(tiny.Object((n % 80, n // 2, n % 80 + 9, n // 2 + 9), n % 4) for n in range(103))
+    batch = model().roi_head.mask_batch([], tiny.make_batch((many, (tiny.A,)), jitter=0).samples)
+    assert batch.positive_labels.tolist() == [*(thing.label for thing in many[:100]), tiny.A.label]
+
+
 def test_targets_are_masks_of_112_pixels_resized_without_a_threshold() -> None:
     net, batch = model(), tiny.make_batch()
     found = net.roi_head.mask_batch([], batch.samples)

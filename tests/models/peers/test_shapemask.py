@@ -1,5 +1,6 @@
 """ShapeMask: priors, pasting, embedding and losses against naive references; gating; outer boxes at test."""
 
+import copy
 import math
 from pathlib import Path
 
@@ -124,6 +125,26 @@ def test_the_embedding_is_the_mean_of_the_features_in_the_coarse_mask() -> None:
     assert found.shape == (3, 4, 1, 1) and not found[1:].any()
 
 
+def test_the_coarse_mask_sees_the_prior_and_the_fine_one_the_coarse_mask_and_what_tells_the_object_apart() -> None:
+    head = copy.deepcopy(tiny.build("shapemask").roi_head.mask_head).eval()
+    torch.nn.init.normal_(head.coarse_logits.weight, std=0.3)
+    torch.nn.init.zeros_(head.coarse_logits.bias)
+    x = torch.randn(2, head.reduce.in_channels, 32, 32)
+    inner, outer = torch.tensor([[10.0, 20, 50, 60]] * 2), torch.tensor([[5.0, 15, 55, 65]] * 2)
+    with torch.no_grad():
+        prior, coarse, fine = head(x, inner, outer)
+        features = head.reduce(x)
+        torch.testing.assert_close(prior, head.estimate_prior(features, inner, outer))
+        seen = features + head.prior_embedding(prior[:, None])
+        torch.testing.assert_close(coarse, head.coarse_logits(head.coarse_convs(seen))[:, 0])
+        own = [features[r][:, coarse[r].sigmoid() > 0.5].mean(1) for r in range(2)]
+        refined = features - torch.stack(own)[..., None, None] + head.mask_embedding(coarse.sigmoid()[:, None])
+        for conv in head.convs:
+            refined = conv(refined)
+        torch.testing.assert_close(fine, head.conv_logits(head.upsample(refined))[:, 0], rtol=1e-4, atol=1e-4)
+    assert 0.1 < (coarse > 0).float().mean() < 0.9
+
+
 def test_first_masks_are_almost_empty() -> None:
     head = tiny.build("shapemask").roi_head.mask_head
     for layer in (head.coarse_logits, head.conv_logits):
@@ -162,6 +183,19 @@ def test_losses_are_sums_over_base_masks_over_their_own_pixels_times_the_share_o
 
 def test_a_mask_without_a_pixel_does_not_divide_by_zero() -> None:
     assert float(per_target_pixel(torch.ones(1, 2, 2), torch.zeros(1, 2, 2))) == 4
+
+
+def test_the_head_sees_boxes_that_end_at_the_border_and_outer_ones_around_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, size = tiny.build("shapemask"), (tiny.SIZE, tiny.SIZE)
+    monkeypatch.setattr(net.roi_head.mask_head, "forward", seen := tiny.Spy(net.roi_head.mask_head.forward))
+    monkeypatch.setattr(net.roi_head, "training_rois", rois := tiny.Spy(net.roi_head.training_rois))
+    tiny.detector_losses(net, tiny.make_batch(((Object((0, 0, tiny.SIZE, tiny.SIZE), 1),), (A, B))))
+    given = torch.cat([found.pos_priors for found in rois.result])
+    assert given.min() < 0 or given.max() > tiny.SIZE
+    assert seen.arguments[1].equal(clip(given, size)) and seen.arguments[2].equal(outer_boxes(clip(given, size), size))
+    found = torch.tensor([[20.0, 12, 60, 52], [64, 64, 96, 96]])
+    tiny.boxes_at_test(net.eval(), [found, found[:0]], [torch.zeros(n, dtype=torch.long) for n in (2, 0)])
+    assert seen.arguments[1].equal(found) and seen.arguments[2].equal(outer_boxes(found, size))
 
 
 def test_at_most_eight_random_objects_of_an_image_are_segmented() -> None:
