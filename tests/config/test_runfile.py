@@ -45,7 +45,9 @@ def test_its_paths_lead_from_the_folder_to_the_files(tmp_path: Path) -> None:
     for run, name, end in (
         ("shapemask_r101_1x_nonvoc2voc", "priors", "shape_priors-K100-a1024.npz"),
         ("mask-grabcut_r50_1x_nonvoc2voc", "detector", "mask-rcnn_r50_1x_nonvoc2voc/seed0"),
+        (MAIN, "annotations", "nonvoc2voc/instances_train.json"),
         (f"{MAIN}_novel_masks-all", "annotations", "instances_train_all_masks.json"),
+        (f"{MAIN}_novel_masks-keys", "annotations", "instances_train_all_masks.json"),
     ):
         assert runfile.read(written(tmp_path / "r", run))["files"][name].endswith(end)
 

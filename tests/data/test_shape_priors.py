@@ -124,10 +124,12 @@ def test_with_too_few_distinct_shapes_each_is_a_prior_in_turn(number: int) -> No
 
 
 def test_the_file_and_its_record(tmp_path: Path) -> None:
-    annotations, split = write(tmp_path, coco(*(compressed(triangle(0, 0, side)) for side in (50, 71, 100))))
+    content = coco(*(compressed(triangle(0, 0, side)) for side in (50, 71, 100)))
+    content["annotations"] += coco(box_polygon([0, 0, 90, 90]), category_id=NOVEL)["annotations"]  # a box, as all novel
+    annotations, split = write(tmp_path, content)
     out = tmp_path / "new" / "priors.npz"
     record = write_priors(annotations, split, 2, 1024, out)
-    assert read_priors(out).shape == (2, SIZE, SIZE)
+    assert read_priors(out).shape == (2, SIZE, SIZE) and read_priors(out).mean() < 0.6  # triangles alone
     assert json.loads((tmp_path / "new" / "priors.json").read_text()) == record
     assert (record["setting"], record["masks"], record["priors"], record["seed"]) == ("a2b", 3, 2, 0)
     assert record == write_priors(annotations, split, 2, 1024, out)

@@ -1,6 +1,7 @@
 """The split lets nothing of a novel mask through, touches nothing else, and explains what is wrong with a list."""
 
 import copy
+import hashlib
 import json
 import random
 from pathlib import Path
@@ -82,6 +83,7 @@ def test_novel_masks_are_boxes_and_the_rest_is_untouched(synthetic, tmp_path, se
         crowds += is_novel and old["iscrowd"]
         assert new == expected
     assert (split["n_base_masks"], split["n_novel_boxes"]) == (counts[False], counts[True])
+    assert split["sha256"] == hashlib.sha256((tmp_path / "instances_train.json").read_bytes()).hexdigest()
     assert len(split["digest"]) == 32 and min(counts.values()) > 0
 
 
@@ -98,8 +100,6 @@ def scramble(coco: dict, novel: set[int], rng: random.Random) -> dict:
 
 def describe(coco: dict, folder: Path) -> Path:
     """A dataset.json for training annotations alone, as `prepare` would record them."""
-    import hashlib
-
     folder.mkdir(exist_ok=True)
     path = folder / "instances.json"
     path.write_text(json.dumps(coco))
@@ -309,6 +309,13 @@ def test_a_category_that_training_never_sees_is_marked(synthetic, tmp_path, caps
     coco = crowded(train_of(synthetic), 8)
     split = write_split(describe(coco, tmp_path / "in"), "nonvoc2voc", tmp_path / "out")
     assert split["untrained"] == [8] and "not in AP: truck (8)" in capsys.readouterr().err
+    of_novel = write_split(describe(crowded(coco, 2, 8), tmp_path / "in"), "nonvoc2voc", tmp_path / "out")
+    assert 2 in of_novel["novel"] and of_novel["untrained"] == [8, 2]
+    for change in ({"bbox": [5, 5, 0.9, 9]}, {"bbox": [5, 5, 9, 0.9]}, {"area": 0}):  # nothing that mmdet would take
+        thin = copy.deepcopy(coco)
+        thin["annotations"] = [a | (change if a["category_id"] == 6 else {}) for a in thin["annotations"]]
+        split = write_split(describe(thin, tmp_path / "in"), "nonvoc2voc", tmp_path / "out")
+        assert set(split["untrained"]) == {6, 8}, change
     every = crowded(coco, *(c["id"] for c in coco["categories"]))
     with pytest.raises(DataError, match="no object of a base category can be learned from"):
         write_split(describe(every, tmp_path / "in"), "nonvoc2voc", tmp_path / "out")

@@ -12,9 +12,9 @@ from pycocotools.coco import COCO
 from contrastmask.evaluation.evaluate import predict_image
 from contrastmask.evaluation.gt_boxes import Image
 
-CATEGORIES = [18, 3]  # label 0 is category 18
+CATEGORIES = [17, 4]  # label 0 is category 17
 SCALE = 0.5, 2.0  # of width and height
-BOXES = {1: (3, [4, 6, 10, 8]), 2: (18, [12, 2, 8, 16]), 3: (3, [0, 0, 20, 20])}
+BOXES = {1: (4, [4, 6, 10, 8]), 2: (17, [12, 2, 8, 16]), 3: (4, [0, 0, 20, 20])}
 
 
 def rectangle(box: list[int]) -> np.ndarray:
@@ -74,4 +74,4 @@ def test_masks_in_true_boxes_are_compared_each_with_its_own_object() -> None:
     model, sample = Painter(), SimpleNamespace(metainfo={"img_id": 7, "scale_factor": SCALE})
     found, ious = predict_image(model, {"inputs": None, "data_samples": sample}, truth(), CATEGORIES)
     assert found == [] and model.labels == [1, 0]
-    assert ious == [(1, 3, pytest.approx(1)), (2, 18, pytest.approx(1))]
+    assert ious == [(1, 4, pytest.approx(1)), (2, 17, pytest.approx(1))]

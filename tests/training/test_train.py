@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from contrastmask.errors import Failed
+from contrastmask.errors import DataError, Failed
 from contrastmask.training import checkpoint, train
 from contrastmask.training.hooks import Record, _check_finite
 from contrastmask.training.record import _made_of, begin_record
@@ -115,6 +115,15 @@ def test_a_training_from_the_start_mixes_with_no_other(tmp_path: Path, key: str)
     first.tags(_made_of(run))
     other: Any = SimpleNamespace(**vars(run) | {key: {"digest": "b"} if key in ("dataset", "split") else "b"})
     assert begin_record(run, 0).id == begin_record(other, 4).id == first.id != begin_record(other, 0).id
+
+
+def test_annotations_that_the_split_did_not_write_are_not_trained_on(tmp_path: Path) -> None:
+    """Such as those with every mask, which an upper bound alone may read."""
+    (tmp_path / "instances_train.json").write_text("{}")
+    split = {"sha256": "0" * 64}
+    run: Any = SimpleNamespace(file=lambda name: tmp_path / "instances_train.json", split=split, uses_novel_masks=False)
+    with pytest.raises(DataError, match=r"instances_train.json: changed since"):
+        train.open_stream(run)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), torch.tensor(float("nan"))])

@@ -127,11 +127,13 @@ def test_the_embedding_is_the_mean_of_the_features_in_the_coarse_mask() -> None:
 
 def test_the_coarse_mask_sees_the_prior_and_the_fine_one_the_coarse_mask_and_what_tells_the_object_apart() -> None:
     head = copy.deepcopy(tiny.build("shapemask").roi_head.mask_head).eval()
-    torch.nn.init.normal_(head.coarse_logits.weight, std=0.3)
-    torch.nn.init.zeros_(head.coarse_logits.bias)
+    torch.manual_seed(0)
+    for parameter in head.parameters():  # far from the first weights, whose masks are almost constant
+        torch.nn.init.normal_(parameter, std=0.2)
     x = torch.randn(2, head.reduce.in_channels, 32, 32)
     inner, outer = torch.tensor([[10.0, 20, 50, 60]] * 2), torch.tensor([[5.0, 15, 55, 65]] * 2)
     with torch.no_grad():
+        head.coarse_logits.bias -= head(x, inner, outer)[1].median()
         prior, coarse, fine = head(x, inner, outer)
         features = head.reduce(x)
         torch.testing.assert_close(prior, head.estimate_prior(features, inner, outer))
@@ -141,8 +143,8 @@ def test_the_coarse_mask_sees_the_prior_and_the_fine_one_the_coarse_mask_and_wha
         refined = features - torch.stack(own)[..., None, None] + head.mask_embedding(coarse.sigmoid()[:, None])
         for conv in head.convs:
             refined = conv(refined)
-        torch.testing.assert_close(fine, head.conv_logits(head.upsample(refined))[:, 0], rtol=1e-4, atol=1e-4)
-    assert 0.1 < (coarse > 0).float().mean() < 0.9
+        torch.testing.assert_close(fine, head.conv_logits(head.upsample(refined))[:, 0], rtol=1e-3, atol=1e-3)
+    assert 0.1 < (coarse > 0).float().mean() < 0.9 and fine.std() > 0.1
 
 
 def test_first_masks_are_almost_empty() -> None:
