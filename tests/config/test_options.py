@@ -46,7 +46,23 @@ def test_the_papers_numbers_are_the_papers() -> None:
     stated = dict(cl_convs=8, cl_fcs=3, delta=0.1, sigma=0.3, tau=0.7, query_sharing=True, cl_supervision="all")
     assert {k: paper[k] for k in stated} == stated
     assert paper["fusion"] == "concat"
-    assert paper["mask_rois"] == "gt", "the text is silent, and the code that made its numbers takes these"
+    silent = dict(mask_rois="gt", detach_cl_input=True, detach_cam=False, cam_norm="resize_first", query_group_size=2)
+    assert {k: paper[k] for k in silent} == silent, "the text is silent, and the code that made its numbers does so"
+
+
+@pytest.mark.parametrize(
+    ("method", "stated"),
+    [
+        ("shapeprop", {"steps": 14, "latent": 24, "border": "zero", "mask_rois": "positive"}),
+        ("maskx-rcnn", {"mlp": True, "detach_descriptor": True, "mask_rois": "positive"}),
+        ("opmask", {"cam_norm": "normalise_first", "detach_cam": False, "mask_rois": "positive"}),
+        ("deep-marc", {"depth": 52, "mask_rois": "gt"}),
+        ("shapemask", {"priors": 100, "prior_min_area": 1024, "neck": "fpn"}),
+    ],
+)
+def test_a_peers_defaults_are_its_sources(method: str, stated: dict[str, Any]) -> None:
+    found = preset_options(method, "paper")
+    assert {k: found[k] for k in stated} == stated and (found["recipe"], found["box_losses"]) == ("source", "none")
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,15 @@ def test_the_mask_is_that_of_opencvs_grabcut_on_the_enlarged_box() -> None:
     expected[14:76, 15:115] = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
     assert 0 < expected.sum() < 50 * 30
     assert np.array_equal(segment(image, box, DEFAULT), expected)
+    assert surroundings((40, 30, 90, 60), HEIGHT, WIDTH, 0.5) == (15, 14, 115, 76)
+
+
+def test_grabcut_takes_as_many_rounds_as_the_option_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = []
+    monkeypatch.setattr(cv2, "grabCut", lambda *given: rounds.append(given[5]))
+    for iterations in (1, 7):
+        segment(picture(disc()), box_of(disc()), GrabCutOptions(iterations))
+    assert rounds == [1, 7]
 
 
 # ---------------------------------------------------------------------------- difficult boxes

@@ -10,7 +10,10 @@ from models import tiny
 
 from contrastmask.config.options import ContrastMaskOptions
 from contrastmask.evaluation.prior_quality import iou, prototype_masks, right_pixels, separation
+from contrastmask.models.contrastmask.cl_head import self_affinity_average
 from contrastmask.models.contrastmask.keys import Partition
+
+from mmdet.structures.bbox import bbox2roi  # isort: skip  # after contrastmask.models
 
 
 def maps(seed: int, rois: int = 3, size: int = 5, share: float = 0.5) -> torch.Tensor:
@@ -56,6 +59,22 @@ def test_prototypes_find_what_two_directions_tell_apart() -> None:
     assert found is not None and torch.equal(found, masks)
 
 
+@pytest.mark.parametrize("similarity", ["cosine", "residual"])
+def test_prototypes_are_the_queries_that_the_rois_with_both_regions_share(similarity: str) -> None:
+    projected = torch.randn(3, 25, 4, generator=torch.Generator().manual_seed(0))
+    regions = Partition(maps(4), maps(5) & ~maps(4))
+    regions.background[2] = False  # gives no query, and is drawn all the same
+    queries = [torch.stack([projected[r, s[r].flatten()].mean(0) for r in (0, 1)]).mean(0) for s in regions]
+
+    def phi(query: torch.Tensor, key: torch.Tensor) -> float:
+        key = key - query if similarity == "residual" else key
+        return float(query @ key / query.norm() / key.norm())
+
+    found = prototype_masks(projected, regions, ContrastMaskOptions(similarity=similarity))
+    expected = [[phi(queries[0], key) > phi(queries[1], key) for key in roi] for roi in projected]
+    assert found is not None and found.flatten(1).tolist() == expected
+
+
 def test_no_prototypes_without_both_regions() -> None:
     nothing = torch.zeros(2, 5, 5, dtype=torch.bool)
     assert prototype_masks(torch.randn(2, 25, 4), Partition(maps(0, rois=2), nothing), ContrastMaskOptions()) is None
@@ -73,3 +92,23 @@ def test_a_head_shows_the_features_that_it_has(options: dict, names: str) -> Non
     assert {name for name in found if name in "XYZ"} == set(names)
     assert found["predicted"].shape == (2,) and found["predicted"].max() < 4
     assert found["cam"].shape == (2, 14, 14) and found["cam"].min() >= 0 and found["cam"].max() <= 1
+
+
+@pytest.mark.parametrize("preset", ["paper", "official"])
+def test_what_is_shown_of_a_box_is_what_training_makes_of_it(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, batch = tiny.build(preset=preset).eval(), tiny.make_batch()
+    head, truth = model.roi_head, [sample.gt_instances for sample in batch.samples]
+    batch.proposals = [found[:0] for found in batch.proposals]  # ground truth is all that is sampled
+    monkeypatch.setattr(head, "_contrastive_cam", cam := tiny.Spy(head._contrastive_cam))
+    monkeypatch.setattr(head.cl_head, "encode", encoded := tiny.Spy(head.cl_head.encode))
+    monkeypatch.setattr(head.cl_head, "project", projected := tiny.Spy(head.cl_head.project))
+    with torch.no_grad():
+        tiny.roi_losses(model, batch)
+        y = self_affinity_average(encoded.result) if preset == "official" else encoded.result
+        expected = {"cam": cam.result, "X": encoded.arguments[0], "Y": y, "Z": projected.result}
+        head.bbox_head.fc_cls.bias[2], head.bbox_head.fc_cls.bias[-1] = 50.0, 100.0  # the background is no class
+        rois, labels = bbox2roi([t.bboxes for t in truth]), torch.cat([t.labels for t in truth])
+        found = head.features_in_boxes(model.extract_feat(batch.inputs), rois, labels)
+        head.bbox_head.fc_cls.bias.zero_()
+    assert found.pop("predicted").tolist() == [2] * 4
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)

@@ -39,7 +39,9 @@ def dataset(tmp_path: Path) -> dict[str, Any]:
     """Four images: two objects; a crowd beside an object; nothing; a low one."""
     sizes = [(64, 96), (64, 96), (64, 96), (20, 90)]
     for number, size in enumerate(sizes):
-        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((*size, 3), 128, dtype=np.uint8))
+        pixels = np.full((*size, 3), 128, dtype=np.uint8)
+        pixels[:, :20] = 0  # a dark left
+        cv2.imwrite(str(tmp_path / f"{number}.png"), pixels)
     coco = {
         "images": [{"id": n, "file_name": f"{n}.png", "height": h, "width": w} for n, (h, w) in enumerate(sizes)],
         "annotations": [
@@ -67,6 +69,24 @@ def test_training_drops_images_without_objects_and_evaluation_keeps_all(dataset:
     training, validation = (build_dataset(config, dataset, part) for part in ("train", "val"))
     assert [training.get_data_info(n)["img_id"] for n in range(len(training))] == [0, 1, 3]
     assert [validation.get_data_info(n)["img_id"] for n in range(len(validation))] == [0, 1, 2, 3]
+
+
+def test_evaluation_flips_nothing(dataset: dict[str, Any]) -> None:
+    seen = build_dataset(tiny.resolved("mask-rcnn", "paper", {}), dataset, "val")[0]["inputs"]
+    assert seen[..., 0].max() < 64 < 96 < seen[..., -1].min()
+
+
+def test_training_reads_the_splits_annotations_and_not_the_data_sets(dataset: dict[str, Any], tmp_path: Path) -> None:
+    content = json.loads(Path(dataset["train"]["annotations"]).read_text())
+    box = [[10, 10, 50, 10, 50, 30, 10, 30]]
+    content["annotations"] = [a | {"segmentation": box} for a in content["annotations"] if a["image_id"] == 0]
+    (tmp_path / "split.json").write_text(json.dumps(content))
+    config = tiny.resolved("mask-rcnn", "paper", {})
+    config["image"] |= {"train": [[96, 64]], "flip": 0}
+    training = build_dataset(config, dataset, "train", tmp_path / "split.json")
+    assert len(training) == 1
+    masks = training[0]["data_samples"].gt_instances.masks
+    assert masks.areas.tolist() == pytest.approx([800, 800], rel=0.1)  # half of those in the data set
 
 
 def test_crowds_are_ignored_instances(dataset: dict[str, Any]) -> None:

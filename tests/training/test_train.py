@@ -139,3 +139,13 @@ def test_a_point_begun_before_a_stop_is_finished_after_it() -> None:
     again = Record(None, total=4000, images=2)
     again.load_state_dict(record.state_dict())
     assert (float(again.sums["loss"]), again.count) == (3.0, 2)
+
+
+def test_a_point_is_the_mean_over_its_iterations() -> None:
+    record, again = (Record(None, total=4000, images=2) for _ in range(2))
+    for number, loss in enumerate((1.0, 2.0, 3.0, 6.0)):
+        runner: Any = SimpleNamespace(iter=number)
+        record.after_train_iter(runner, number, outputs={"loss": torch.tensor(loss)})
+    assert (record.last, record.sums, record.count) == ({"loss": 3.0}, {}, 0)
+    again.load_state_dict(record.state_dict())
+    assert again.last == {"loss": 3.0}, "a training that is stopped after it says the same at its end"
