@@ -226,6 +226,19 @@ def test_csv_holds_unrounded_numbers_and_the_scale(found: list[Claim]) -> None:
     assert {line["scale"] for line in lines} == {"smoke"} and {line["comparable"] for line in lines} == {"False"}
 
 
+def test_each_measure_has_its_own_numbers_and_verdict() -> None:
+    ap, iou = effect(1, 3, 2.0, "a - b"), effect(-5, -1, None, "c - d")
+    claim = Claim("Text", "Table 9", "novel", ap, iou, (0, 1), ("r",))
+    (line,) = csv.DictReader(io.StringIO(to_csv([claim], SMOKE)))
+    said = ["Text", "Table 9", "novel", "a - b", "2.0", "1", "3", "2.0", "supported"]
+    assert list(line.values()) == [
+        *said, "c - d", "-3.0", "-5", "-1", "contradicted", "0 1", "r", "smoke", "False"
+    ]  # fmt: skip
+    row = next(line for line in to_markdown([claim], SMOKE).splitlines() if line.startswith("| Text"))
+    cells = "+2.00 [+1.00, +3.00] | supported | -3.00 [-5.00, -1.00] | contradicted | a - b | 0, 1"
+    assert row == f"| Text | Table 9 | +2.0 | {cells} |"
+
+
 def test_markdown_carries_the_scale_and_its_note(found: list[Claim]) -> None:
     text = to_markdown(found, SMOKE)
     assert "Scale smoke: A note." in text and "Not comparable with the paper" in text

@@ -7,7 +7,10 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
@@ -17,8 +20,8 @@ from rich.console import Console
 from contrastmask.cli.results import compare as command
 from contrastmask.config import config_hash
 from contrastmask.evaluation.bootstrap import image_weights
-from contrastmask.evaluation.measurements import MeasurementError, finished_seeds, read_measurements, read_val
-from contrastmask.report.compare import Comparison, compare, differences
+from contrastmask.evaluation.measurements import EVERY, MeasurementError, finished_seeds, read_measurements, read_val
+from contrastmask.report.compare import Comparison, Pair, compare, differences
 from contrastmask.report.compare_views import print_text, to_html
 
 SCALE = {"name": "smoke", "note": "A note <b>to keep</b>.", "comparable": False}
@@ -152,6 +155,18 @@ def test_several_seeds(folder: Path, compared: Comparison) -> None:
     second = compare(folder, "bad", "good", SCALE, seeds=[1], resamples=200)
     means = (compared.metrics["A"] + second.metrics["A"]) / 2
     assert [*both.metrics["A"]] == pytest.approx([*means], nan_ok=True) and not means.isna().all()
+
+
+def test_a_gain_is_paired_by_seed() -> None:
+    """Seeds that lie far apart in both runs alike leave no doubt of what lies between the runs."""
+
+    def side(*values: float) -> tuple[Any, ...]:
+        objects = np.ones(1), np.ones(1)
+        return tuple(SimpleNamespace(value=np.full(50, v), iou_by_image=lambda *_: objects) for v in values)
+
+    pair = Pair(side(0.1, 0.3, 0.5), side(0.15, 0.35, 0.55), np.ones((50, 1)))
+    found = pair._gain([5], lambda seed: seed.value, EVERY)
+    assert [found[key] for key in ("A", "B", "gain", "low", "high")] == pytest.approx([0.3, 0.35, 0.05, 0.05, 0.05])
 
 
 def test_only_what_differs() -> None:

@@ -60,6 +60,8 @@ def test_largest_of_the_novel_objects():
     annotations = [annotation(1, 1, 1, side=5), annotation(1, 8, 2, side=50), annotation(1, 2, 4, side=9),
                    annotation(1, 2, 3, side=9), annotation(1, 1, 5, crowd=1, side=99)]  # fmt: skip
     assert [a["id"] for a in largest(annotations, NOVEL, 2)] == [3, 4]
+    wide, high = annotation(1, 1, 6) | {"bbox": [0, 0, 50, 3]}, annotation(1, 1, 7) | {"bbox": [0, 0, 3, 40]}
+    assert [a["id"] for a in largest([*annotations, high, wide], NOVEL, 2)] == [6, 7]
 
 
 def test_the_project_s_own_file_names_rows_that_exist():

@@ -155,8 +155,9 @@ def test_one_kind_alone_and_base_objects_only() -> None:
     }
 
 
-def test_the_mask_loss_of_base_rois_stays_the_same() -> None:
-    without, with_ = build("mask-rcnn"), build("mask-rcnn", box_losses="projection")
+@pytest.mark.parametrize("rois", ["positive", "gt"])
+def test_the_mask_loss_of_base_rois_stays_the_same(rois: str) -> None:
+    without, with_ = (build("mask-rcnn", mask_rois=rois, box_losses=kind) for kind in ("none", "projection"))
     with_.load_state_dict(without.state_dict())
     torch.testing.assert_close(roi_losses(without, coloured())["loss_mask"], roi_losses(with_, coloured())["loss_mask"])
 

@@ -63,6 +63,16 @@ def test_proposals_are_mmdets(nms_pre: int) -> None:
             assert not ours[field].requires_grad
 
 
+def test_kept_anchors_are_those_of_the_maps_at_hand() -> None:
+    """Upright and lying images have as many anchors, in other places."""
+    rpn = head(BatchRPNHead)
+    upright, lying = ([torch.Size((h, w)[::step]) for h, w in ((24, 16), (12, 8), (6, 4), (3, 2), (2, 1))]
+                      for step in (1, -1))  # fmt: skip
+    for sizes in (upright, lying, lying, upright):
+        expected = rpn.prior_generator.grid_priors(sizes, device="cpu")
+        assert all(a.equal(b) for a, b in zip(rpn._anchors(sizes, torch.device("cpu")), expected, strict=True))
+
+
 def test_losses_and_gradients_are_mmdets_when_every_anchor_is_sampled() -> None:
     everything = dict(num=10**5)
     found = []
