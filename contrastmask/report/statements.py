@@ -85,6 +85,8 @@ def _row_side(table: Table, label: str, setting: str | None) -> Side:
         raise ConfigError(f"{table.name} has no row {which} with a run; its rows: {known}")
     if len(settings := {side.run.setting: None for side in found}) > 1:
         raise ConfigError(f"row '{label}' of {table.name} has several settings; add one: {', '.join(settings)}")
+    if len(found) > 1:
+        raise ConfigError(f"{table.name} has several rows '{label}': name the run itself, by what differs from `base`")
     return found[0]
 
 

@@ -142,6 +142,14 @@ def test_a_row_of_several_settings_is_told_by_its_setting(configs: Path) -> None
             first_run(**more)
 
 
+def test_a_label_that_several_rows_have_names_none(configs: Path) -> None:
+    content = yaml.safe_load((configs / "claims.yaml").read_text())
+    content["claims"][0] |= {"better": [{"table": "beyond", "row": "HG-52", "setting": "nonvoc2voc"}]}
+    (configs / "claims.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(ConfigError, match="several rows 'HG-52'"):
+        load_statements("paper")
+
+
 # ---------------------------------------------------------------------------- verdicts
 
 
