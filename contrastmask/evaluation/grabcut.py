@@ -29,6 +29,7 @@ from contrastmask.evaluation.evaluate import encode, gt_box_ious, recorded, summ
 from contrastmask.evaluation.gt_boxes import corners
 from contrastmask.runtime.locks import Interrupted, Stop
 from contrastmask.runtime.progress import Progress
+from contrastmask.runtime.provenance import provenance
 from contrastmask.tracking.curves import Curves
 from contrastmask.training.record import record_run
 from contrastmask.training.run import Run
@@ -84,7 +85,8 @@ def evaluate(
     write_readings(run.folder, found, ious, truth)
     checkpoint = detector["checkpoint_sha256"]
     measured = summary(run, truth, found, ious, checkpoint=checkpoint, started=started, masked=["novel"])
-    return measured | {"detector": detector["run"]}
+    made = {"split_digest": run.split["digest"], "code_digest": run.code, "provenance": provenance()}  # no train.json
+    return measured | made | {"detector": detector["run"]}
 
 
 def predict(

@@ -69,8 +69,8 @@ class RunFiles:
 
     @property
     def provenance(self) -> dict[str, str]:
-        """Commit, versions, hardware."""
-        return self.train.get("provenance", {})
+        """Commit, versions, hardware: of the training, of the evaluation where nothing is trained."""
+        return (self.train or self.metrics).get("provenance", {})
 
     def facts(self) -> list[tuple[str, str]]:
         """What is recorded of its making, for a person: name and value."""
@@ -81,10 +81,10 @@ class RunFiles:
         memory = train.get("gpu_memory_bytes")
         facts = {
             "Code": made.get("git.commit", "")[:12] + dirty,
-            "Code digest": train.get("code_digest"),
+            "Code digest": either.get("code_digest"),
             "Configuration": either.get("config_hash"),
             "Data": either.get("data_digest"),
-            "Split": train.get("split_digest"),
+            "Split": either.get("split_digest"),
             "Checkpoint": either.get("checkpoint_sha256"),
             "Hardware": hardware(self),
             "Software": versions if made else "",

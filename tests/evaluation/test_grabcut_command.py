@@ -22,7 +22,9 @@ from contrastmask.evaluation import evaluate, grabcut
 from contrastmask.evaluation.coco_metrics import coco_metrics
 from contrastmask.evaluation.grabcut import Task, segment, segment_image, segment_images
 from contrastmask.evaluation.measurements import read_measurements, read_val
+from contrastmask.report import evidence
 from contrastmask.runtime.locks import Interrupted
+from contrastmask.runtime.provenance import code_digest
 from contrastmask.tracking.curves import read_events
 from contrastmask.training import train
 from contrastmask.training.run import Run
@@ -157,6 +159,9 @@ def test_the_command_measures_records_and_says_where_it_comes_from(results: Path
         assert ap == pytest.approx(metrics[kind][subset]["AP"])
 
     assert metrics["detector"] == DETECTOR and metrics["checkpoint_sha256"] == "c" * 64
+    line = evidence.run_line(run_of_results.folder)  # nothing is trained: the evaluation says what made it
+    made = ("code_digest", "split_digest", "checkpoint_sha256", "git.commit", "hw.cpu", "version.torch")
+    assert all(line[name] for name in made) and line["code_digest"] == code_digest()
     assert metrics["config_hash"] == run_of_results.config_hash
 
     # what is shown of the run: tests/tracking sends it
